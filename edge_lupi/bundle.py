@@ -1,0 +1,212 @@
+"""student.lupi, the folder that goes on the device: manifest, graphs, golden vectors, model card.
+
+Reading trusts nothing: names stay inside the folder, sizes are bounded, every file must match its sha256, arrays are
+never unpickled. Writing happens in a temporary folder beside the target, which is then renamed: never half there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.errors import BundleError, InputError
+from edge_lupi.frames import Segmentation
+
+__all__ = ["FORMAT", "VERSION", "Bundle", "Task", "shipped_bundle", "write_bundle"]
+
+FORMAT = "edge-lupi bundle"
+VERSION = 1
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 29
+SHIPPED = Path(__file__).parent / "bundles"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing a student can tell, e.g. who speaks (verification) or in what emotion (classification).
+
+    `threshold` is the cosine above which two voices count as one; `temperature` divides the scores before softmax.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not _TASK_NAME.fullmatch(self.name):
+            raise InputError(f"expected a task name of lower-case letters, digits and dashes, got {self.name!r}")
+        if self.kind not in ("verification", "classification"):
+            raise InputError(f"expected task kind verification or classification, got {self.kind!r}")
+        if self.kind == "classification" and len(self.labels) < 2:
+            raise InputError(f"expected at least two labels for task {self.name}, got {len(self.labels)}")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. All of its files are in memory: what was hashed is what runs."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    segmentation: Segmentation
+    tasks: Mapping[str, Task]
+    files: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read and check a bundle folder. Raises BundleError where anything is missing, changed or of another version."""
+        path = Path(path)
+        if not path.exists():
+            raise BundleError(f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile")
+        manifest = _read_manifest(path)
+        files = {name: _read_checked(path, name, entry) for name, entry in manifest["files"].items()}
+        try:
+            tasks = {name: _task(name, entry) for name, entry in manifest["tasks"].items()}
+            segmentation = Segmentation(float(manifest["segment_seconds"]), float(manifest["hop_seconds"]))
+        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{path / MANIFEST} is not a manifest of this version ({error}): compile it anew") from error
+        bundle = cls(path, manifest, segmentation, tasks, files)
+        for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *(f"aggregator.{task}.onnx" for task in tasks)):
+            bundle.file(name)
+        return bundle
+
+    def file(self, name: str) -> bytes:
+        """The bytes of one of the bundle's files."""
+        if name not in self.files:
+            raise BundleError(f"expected {name} in {self.path}, which does not list it: compile the student anew")
+        return self.files[name]
+
+    def task(self, name: str | None = None) -> Task:
+        """The task of that name; without a name, the bundle's only or first task."""
+        if name is None:
+            return next(iter(self.tasks.values()))
+        if name not in self.tasks:
+            raise BundleError(f"expected a bundle for task {name}, got {self.path.name}, which knows {', '.join(self.tasks)}")
+        return self.tasks[name]
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """The golden input and what it must give, by name."""
+        try:
+            with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (ValueError, OSError) as error:
+            raise BundleError(f"golden.npz in {self.path} cannot be read ({error}): compile the student anew") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this student's embedding space: embeddings of two fingerprints must not be compared."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files listed."""
+        return sum(len(data) for data in self.files.values())
+
+
+def shipped_bundle(task: str) -> Path:
+    """Where the bundle that comes with the package lies; `listen` uses it when none is named."""
+    path = SHIPPED / f"{task}.lupi"
+    if not path.is_dir():
+        known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.lupi"))) or "none"
+        raise InputError(f"no bundle for task {task} comes with edge-lupi (there is: {known}): name one, as in edge-lupi listen my.lupi")
+    return path
+
+
+def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], tasks: Mapping[str, Task]) -> Path:
+    """Write a bundle folder at once or not at all; an older bundle in that place is replaced, anything else is refused."""
+    path = Path(path)
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
+    listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
+    entries = {name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()}
+    whole = {"format": FORMAT, "version": VERSION, **manifest, "tasks": entries, "files": listed}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            for name, data in files.items():
+                (temporary / name).write_bytes(data)
+            (temporary / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+            temporary.chmod(0o755)
+            _replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another --out") from error
+    return path
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(new, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    os.rename(target, old / "bundle")
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(old / "bundle", target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        if file.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes, got {file.stat().st_size} in {file}")
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not a readable bundle ({MANIFEST} is missing or damaged): compile the student anew") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{file} is not an edge-lupi manifest: expected format {FORMAT!r}")
+    if manifest.get("version") != VERSION:
+        raise BundleError(f"expected bundle version {VERSION}, got {manifest.get('version')} in {path}: compile the student with this edge-lupi")
+    for key, kind in (("files", dict), ("tasks", dict), ("fingerprint", str)):
+        if not isinstance(manifest.get(key), kind) or not manifest[key]:
+            raise BundleError(f"{file} lacks {key!r}: compile the student anew")
+    return manifest
+
+
+def _read_checked(folder: Path, name: str, entry: Any) -> bytes:
+    if not _FILE_NAME.fullmatch(name) or not isinstance(entry, dict):
+        raise BundleError(f"{folder} lists a file that a bundle must not have ({name!r}): do not use this bundle")
+    file = folder / name
+    expected = entry.get("bytes")
+    try:
+        size = file.stat().st_size
+        if file.is_symlink() or not file.is_file() or size != expected or size > MAX_FILE_BYTES:
+            raise BundleError(f"expected {expected} bytes in {file}, got {size}: the bundle is damaged; copy or compile it anew")
+        data = file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file} is listed in the manifest and cannot be read ({error.strerror}): copy or compile the bundle anew") from error
+    if hashlib.sha256(data).hexdigest() != entry.get("sha256"):
+        raise BundleError(f"{file} does not match its sha256 in the manifest: the bundle is damaged; copy or compile it anew")
+    return data
+
+
+def _task(name: str, entry: Mapping[str, Any]) -> Task:
+    return Task(
+        name=name,
+        kind=entry["kind"],
+        labels=tuple(str(label) for label in entry.get("labels", ())),
+        threshold=None if entry.get("threshold") is None else float(entry["threshold"]),
+        temperature=float(entry.get("temperature", 1.0)),
+    )

@@ -1,0 +1,1 @@
+"""Corpora as one list of utterances; video beside audio."""

@@ -1,0 +1,35 @@
+"""Every error a user may meet. Each is one sentence: what was expected, what came, what to do.
+
+EdgeLupiError
+├── InputError      a file, recipe, number or name given by the user is not what is needed
+├── BundleError     a student.pt or .lupi is damaged, foreign or of another version
+├── DeviceError     a microphone or an accelerator cannot be used
+└── MissingExtra    a verb needs packages that this install does not have
+"""
+
+from __future__ import annotations
+
+__all__ = ["BundleError", "DeviceError", "EdgeLupiError", "InputError", "MissingExtra"]
+
+
+class EdgeLupiError(Exception):
+    """Base of all errors raised on purpose; the command line prints it as one sentence."""
+
+
+class InputError(EdgeLupiError):
+    """Something the user gave cannot be used."""
+
+
+class BundleError(EdgeLupiError):
+    """A student or a bundle cannot be trusted or read."""
+
+
+class DeviceError(EdgeLupiError):
+    """A device is absent, busy or of the wrong kind."""
+
+
+class MissingExtra(EdgeLupiError):
+    """A part of the toolkit is not installed."""
+
+    def __init__(self, verb: str, needs: str, extra: str) -> None:
+        super().__init__(f"edge-lupi {verb} needs {needs}: pip install 'edge-lupi[{extra}]'")

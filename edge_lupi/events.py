@@ -1,0 +1,37 @@
+"""What the listener says: one Event per segment in which somebody speaks, and its line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+__all__ = ["Event"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One statement about the stream. Times are seconds since the stream began.
+
+    `time` is the end of the segment and `start` its beginning. Verification tasks (speaker) fill `score` (cosine)
+    and `threshold`; classification tasks (emotion) fill `probability`. `latency_ms` runs from the moment the last
+    sample of the segment was handed over to the moment this event was ready. `dropped` counts lost samples so far.
+    """
+
+    time: float
+    start: float
+    task: str
+    label: str
+    score: float | None = None
+    threshold: float | None = None
+    probability: float | None = None
+    latency_ms: float = 0.0
+    dropped: int = 0
+
+    def to_json(self) -> str:
+        """The event as one line of JSON; absent figures are left out."""
+        fields = {name: _rounded(value) for name, value in asdict(self).items() if value is not None}
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,34 @@
+"""An engine runs one graph: {name: array} -> {name: array}. Here ONNX Runtime on the CPU, the default everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edge_lupi.errors import BundleError
+
+__all__ = ["OnnxEngine"]
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU. One thread by default: a segment is too small to share, and the rest of the device is not ours."""
+
+    def __init__(self, graph: bytes, *, threads: int = 1, name: str = "graph") -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
+            reason = str(error).splitlines()[0][:160]
+            raise BundleError(f"{name} is not a graph that ONNX Runtime {ort.__version__} can load ({reason}): compile the student anew") from error
+        self.input_shapes = {item.name: tuple(item.shape) for item in self._session.get_inputs()}
+        self.output_names = [item.name for item in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Run the graph once. Shapes are those of the graph; dtypes float32."""
+        return dict(zip(self.output_names, self._session.run(None, dict(inputs)), strict=True))

@@ -1,0 +1,97 @@
+"""A compiled student: the graphs of a bundle for one task, joined. Arrays in, arrays out; all state is handed in and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from edge_lupi.bundle import Bundle, Task
+from edge_lupi.errors import BundleError
+from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
+from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.front_end import FftFrontEnd
+
+__all__ = ["CompiledStudent", "Step"]
+
+Array = NDArray[np.float32]
+FRONT_END_TOLERANCE = 2e-3  # natural log of power; float32 sums of 512 products in another order reach 1e-4
+GOLDEN_COSINE = 0.99  # another processor's int8 kernels may round otherwise; a wrong graph is far below
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the aggregator says after one more segment. `scores` (log-odds [B, C]) only where the task has labels."""
+
+    embedding: Array
+    state: Array
+    scores: Array | None
+
+
+class CompiledStudent:
+    """Front end, encoder and one task's aggregator of a bundle, checked against the bundle's golden vectors."""
+
+    def __init__(self, bundle: Bundle, task: str | None = None, *, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.task: Task = bundle.task(task)
+        self.segmentation = bundle.segmentation
+        self._front_end = FftFrontEnd()
+        self._encoder = OnnxEngine(bundle.file("encoder.onnx"), threads=threads, name="encoder.onnx")
+        graph = f"aggregator.{self.task.name}.onnx"
+        self._aggregator = OnnxEngine(bundle.file(graph), threads=threads, name=graph)
+        try:
+            self.state_size = int(self._aggregator.input_shapes["state"][-1])
+            self._check_golden()
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the graphs in {bundle.path} do not fit together ({error}): compile the student anew") from error
+
+    def log_mel(self, samples: Array) -> Array:
+        """float32 [240 + 160 * F], context first -> log-mel [80, F]."""
+        return self._front_end(samples)
+
+    def encode(self, segments: Array) -> Array:
+        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]."""
+        return self._encoder.run({"log_mel": segments})["embedding"]
+
+    def initial_state(self, batch: int = 1) -> Array:
+        """The aggregator's state before anything was heard, float32 [B, K]."""
+        return np.zeros((batch, self.state_size), np.float32)
+
+    def step(self, embedding: Array, state: Array) -> Step:
+        """One more segment embedding [B, D] and the state so far -> utterance embedding, scores, new state."""
+        out = self._aggregator.run({"embedding": embedding, "state": state})
+        return Step(out["utterance"], out["next_state"], out.get("scores"))
+
+    def segments(self, samples: Array) -> Array:
+        """A whole utterance float32 [T] -> its segments as log-mel [S, 80, 1, frames]; short ones are padded with silence."""
+        length = max(self.segmentation.samples, len(samples) // HOP_SAMPLES * HOP_SAMPLES)
+        padded = np.zeros(CONTEXT_SAMPLES + length, np.float32)
+        padded[CONTEXT_SAMPLES : CONTEXT_SAMPLES + len(samples)] = samples[:length]
+        frames = self.log_mel(padded)
+        every = sliding_window_view(frames, self.segmentation.frames, axis=1)[:, :: self.segmentation.hop_frames]
+        return np.ascontiguousarray(every.transpose(1, 0, 2)[:, :, None, :])
+
+    def utterance(self, samples: Array) -> Step:
+        """A whole utterance float32 [T] through encoder and aggregator; the answer after its last segment."""
+        state = self.initial_state()
+        for segment in self.segments(samples):
+            step = self.step(self.encode(segment[None]), state)
+            state = step.state
+        return step
+
+    def _check_golden(self) -> None:
+        golden = self.bundle.golden()
+        samples = golden["samples"].astype(np.float32) / 32768
+        segments = self.segments(samples)
+        flat = segments[:, :, 0, :]
+        if segments.shape[0] != golden["embeddings"].shape[0] or np.abs(flat[0] - golden["log_mel"]).max() > FRONT_END_TOLERANCE:
+            raise BundleError(f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew")
+        worst = min(_cosine(self.encode(segment[None])[0], wanted) for segment, wanted in zip(segments, golden["embeddings"], strict=True))
+        if not worst >= GOLDEN_COSINE:
+            raise BundleError(f"expected the golden embeddings of {self.bundle.path} (cosine at least {GOLDEN_COSINE}), got {worst:.4f}: compile the student anew on this device")
+
+
+def _cosine(a: Array, b: Array) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-12))
