@@ -73,14 +73,18 @@ class Bundle:
         """Read and check a bundle folder. Raises BundleError where anything is missing, changed or of another version."""
         path = Path(path)
         if not path.exists():
-            raise BundleError(f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile")
+            raise BundleError(
+                f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile"
+            )
         manifest = _read_manifest(path)
         files = {name: _read_checked(path, name, entry) for name, entry in manifest["files"].items()}
         try:
             tasks = {name: _task(name, entry) for name, entry in manifest["tasks"].items()}
             segmentation = Segmentation(float(manifest["segment_seconds"]), float(manifest["hop_seconds"]))
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"{path / MANIFEST} is not a manifest of this version ({error}): compile it anew") from error
+            raise BundleError(
+                f"{path / MANIFEST} is not a manifest of this version ({error}): compile it anew"
+            ) from error
         bundle = cls(path, manifest, segmentation, tasks, files)
         for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *(f"aggregator.{task}.onnx" for task in tasks)):
             bundle.file(name)
@@ -97,7 +101,9 @@ class Bundle:
         if name is None:
             return next(iter(self.tasks.values()))
         if name not in self.tasks:
-            raise BundleError(f"expected a bundle for task {name}, got {self.path.name}, which knows {', '.join(self.tasks)}")
+            raise BundleError(
+                f"expected a bundle for task {name}, got {self.path.name}, which knows {', '.join(self.tasks)}"
+            )
         return self.tasks[name]
 
     def golden(self) -> dict[str, NDArray[Any]]:
@@ -106,7 +112,9 @@ class Bundle:
             with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
         except (ValueError, OSError) as error:
-            raise BundleError(f"golden.npz in {self.path} cannot be read ({error}): compile the student anew") from error
+            raise BundleError(
+                f"golden.npz in {self.path} cannot be read ({error}): compile the student anew"
+            ) from error
 
     @property
     def fingerprint(self) -> str:
@@ -124,17 +132,23 @@ def shipped_bundle(task: str) -> Path:
     path = SHIPPED / f"{task}.lupi"
     if not path.is_dir():
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.lupi"))) or "none"
-        raise InputError(f"no bundle for task {task} comes with edge-lupi (there is: {known}): name one, as in edge-lupi listen my.lupi")
+        raise InputError(
+            f"no bundle for task {task} comes with edge-lupi (there is: {known}): name one, as in edge-lupi listen my.lupi"
+        )
     return path
 
 
-def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], tasks: Mapping[str, Task]) -> Path:
+def write_bundle(
+    path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], tasks: Mapping[str, Task]
+) -> Path:
     """Write a bundle folder at once or not at all; an older bundle in that place is replaced, anything else is refused."""
     path = Path(path)
     if path.exists() and not (path / MANIFEST).is_file():
         raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
     listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
-    entries = {name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()}
+    entries = {
+        name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()
+    }
     whole = {"format": FORMAT, "version": VERSION, **manifest, "tasks": entries, "files": listed}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +162,9 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another --out") from error
+        raise InputError(
+            f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another --out"
+        ) from error
     return path
 
 
@@ -171,14 +187,20 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         if file.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes, got {file.stat().st_size} in {file}")
+            raise BundleError(
+                f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes, got {file.stat().st_size} in {file}"
+            )
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not a readable bundle ({MANIFEST} is missing or damaged): compile the student anew") from error
+        raise BundleError(
+            f"{path} is not a readable bundle ({MANIFEST} is missing or damaged): compile the student anew"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{file} is not an edge-lupi manifest: expected format {FORMAT!r}")
     if manifest.get("version") != VERSION:
-        raise BundleError(f"expected bundle version {VERSION}, got {manifest.get('version')} in {path}: compile the student with this edge-lupi")
+        raise BundleError(
+            f"expected bundle version {VERSION}, got {manifest.get('version')} in {path}: compile the student with this edge-lupi"
+        )
     for key, kind in (("files", dict), ("tasks", dict), ("fingerprint", str)):
         if not isinstance(manifest.get(key), kind) or not manifest[key]:
             raise BundleError(f"{file} lacks {key!r}: compile the student anew")
@@ -193,12 +215,18 @@ def _read_checked(folder: Path, name: str, entry: Any) -> bytes:
     try:
         size = file.stat().st_size
         if file.is_symlink() or not file.is_file() or size != expected or size > MAX_FILE_BYTES:
-            raise BundleError(f"expected {expected} bytes in {file}, got {size}: the bundle is damaged; copy or compile it anew")
+            raise BundleError(
+                f"expected {expected} bytes in {file}, got {size}: the bundle is damaged; copy or compile it anew"
+            )
         data = file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{file} is listed in the manifest and cannot be read ({error.strerror}): copy or compile the bundle anew") from error
+        raise BundleError(
+            f"{file} is listed in the manifest and cannot be read ({error.strerror}): copy or compile the bundle anew"
+        ) from error
     if hashlib.sha256(data).hexdigest() != entry.get("sha256"):
-        raise BundleError(f"{file} does not match its sha256 in the manifest: the bundle is damaged; copy or compile it anew")
+        raise BundleError(
+            f"{file} does not match its sha256 in the manifest: the bundle is damaged; copy or compile it anew"
+        )
     return data
 
 

@@ -25,7 +25,9 @@ class OnnxEngine:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
             reason = str(error).splitlines()[0][:160]
-            raise BundleError(f"{name} is not a graph that ONNX Runtime {ort.__version__} can load ({reason}): compile the student anew") from error
+            raise BundleError(
+                f"{name} is not a graph that ONNX Runtime {ort.__version__} can load ({reason}): compile the student anew"
+            ) from error
         self.input_shapes = {item.name: tuple(item.shape) for item in self._session.get_inputs()}
         self.output_names = [item.name for item in self._session.get_outputs()]
 

@@ -45,7 +45,9 @@ class CompiledStudent:
             self.state_size = int(self._aggregator.input_shapes["state"][-1])
             self._check_golden()
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"the graphs in {bundle.path} do not fit together ({error}): compile the student anew") from error
+            raise BundleError(
+                f"the graphs in {bundle.path} do not fit together ({error}): compile the student anew"
+            ) from error
 
     def log_mel(self, samples: Array) -> Array:
         """float32 [240 + 160 * F], context first -> log-mel [80, F]."""
@@ -86,11 +88,21 @@ class CompiledStudent:
         samples = golden["samples"].astype(np.float32) / 32768
         segments = self.segments(samples)
         flat = segments[:, :, 0, :]
-        if segments.shape[0] != golden["embeddings"].shape[0] or np.abs(flat[0] - golden["log_mel"]).max() > FRONT_END_TOLERANCE:
-            raise BundleError(f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew")
-        worst = min(_cosine(self.encode(segment[None])[0], wanted) for segment, wanted in zip(segments, golden["embeddings"], strict=True))
+        if (
+            segments.shape[0] != golden["embeddings"].shape[0]
+            or np.abs(flat[0] - golden["log_mel"]).max() > FRONT_END_TOLERANCE
+        ):
+            raise BundleError(
+                f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew"
+            )
+        worst = min(
+            _cosine(self.encode(segment[None])[0], wanted)
+            for segment, wanted in zip(segments, golden["embeddings"], strict=True)
+        )
         if not worst >= GOLDEN_COSINE:
-            raise BundleError(f"expected the golden embeddings of {self.bundle.path} (cosine at least {GOLDEN_COSINE}), got {worst:.4f}: compile the student anew on this device")
+            raise BundleError(
+                f"expected the golden embeddings of {self.bundle.path} (cosine at least {GOLDEN_COSINE}), got {worst:.4f}: compile the student anew on this device"
+            )
 
 
 def _cosine(a: Array, b: Array) -> float:

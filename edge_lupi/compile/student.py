@@ -1,0 +1,184 @@
+"""student.pt -> student.lupi: graphs, the gate's choice, golden vectors, model card, bundle."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from edge_lupi import __version__
+from edge_lupi.bundle import write_bundle
+from edge_lupi.compile.gate import Choice, choose, measure
+from edge_lupi.compile.graphs import OPSET, aggregator_graph, encoder_graph, front_end_graph
+from edge_lupi.compile.grid import float_layers, signed_grid, unsigned_grid
+from edge_lupi.errors import BundleError, InputError
+from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_lupi.models.files import TrainedStudent, load_student
+from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.rounding import fix_ranges
+from edge_lupi.models.student import Student
+
+__all__ = ["PRECISIONS", "TARGETS", "compile_student"]
+
+TARGETS = ("auto", "cpu")
+PRECISIONS = ("auto", "fp32", "int8")
+GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
+MIN_SPEECH_SAMPLES = 3 * SAMPLE_RATE_HZ
+
+
+def compile_student(source: Path, out: Path, *, target: str = "auto", precision: str = "auto") -> Choice:
+    """Compile for this device and write the bundle `out`. Raises InputError or BundleError, and then writes nothing."""
+    for name, value, known in (("target", target, TARGETS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise InputError(f"expected --{name} {', '.join(known)}, got {value!r}")
+    trained = load_student(source)
+    if precision == "int8" and not trained.ranges:
+        raise InputError(
+            f"{source} has no quantisation ranges, which int8 needs: fine-tune it with edge-lupi train qat first"
+        )
+    if len(trained.speech) < MIN_SPEECH_SAMPLES:
+        raise BundleError(f"{source} carries no speech to judge by: train it anew with this edge-lupi")
+    graphs = _encoders(trained)
+    samples = trained.speech.numpy()
+    segments, wanted = _float_answers(trained.student, samples)
+    choice = choose(
+        measure({name: graph.SerializeToString() for name, graph in graphs.items()}, segments, wanted), precision
+    )
+    chosen = graphs[choice.chosen]
+    tasks = {task.name: task for task in trained.student.config.tasks}
+    files = {
+        "front_end.onnx": front_end_graph(trained.student.config.segmentation.frames).SerializeToString(),
+        "encoder.onnx": chosen.SerializeToString(),
+        **{f"aggregator.{task}.onnx": aggregator_graph(trained.student, task).SerializeToString() for task in tasks},
+        "golden.npz": _golden(trained, choice.chosen, samples[:GOLDEN_SAMPLES]),
+        "CARD.md": _card(trained, choice).encode(),
+    }
+    write_bundle(out, _manifest(trained, choice, float_layers(chosen)), files, tasks)
+    return choice
+
+
+def fingerprint(student: Student) -> str:
+    """Names an embedding space: sha256 of the weights. The same for a student's every precision."""
+    digest = hashlib.sha256(repr(student.config).encode())
+    for name, value in sorted(student.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
+    """The encoder per precision, written as the CPU wants it."""
+    graphs = {"fp32": encoder_graph(trained.student)}
+    if trained.ranges:
+        graphs["int8"] = unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))
+    return graphs
+
+
+@torch.no_grad()
+def _float_answers(student: Student, samples: NDArray[np.int16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """log-mel segments [S, 80, 1, F] of the speech, and the float student's embeddings of them [S, D]."""
+    segments = cut(log_mel(torch.from_numpy(samples / np.float32(32768))[None]), student.config.segmentation)[
+        0
+    ].contiguous()
+    return segments.numpy(), student.encoder.eval()(segments).numpy()
+
+
+@torch.no_grad()
+def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16]) -> bytes:
+    """Input and answers of the torch student, rounded as the chosen graph is: independent of any runtime."""
+    encoder = copy.deepcopy(trained.student.encoder).fold()
+    if precision == "int8":
+        fix_ranges(encoder, trained.ranges)
+    frames = log_mel(torch.from_numpy(samples / np.float32(32768))[None])
+    segments = cut(frames, trained.student.config.segmentation)[0]
+    embeddings = encoder(segments)
+    arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
+    for task in trained.student.config.tasks:
+        branch = trained.student.branch(task.name)
+        arrays[f"utterance.{task.name}"] = branch.answer(branch.aggregator(embeddings[None]))[0][0].numpy()
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> dict[str, Any]:
+    config = trained.student.config
+    return {
+        "fingerprint": fingerprint(trained.student),
+        "student": {
+            "size": config.size,
+            "setting": config.setting,
+            "parameters": sum(p.numel() for p in trained.student.parameters()),
+            "embedding": trained.student.encoder.embedding_size,
+        },
+        "front_end": {
+            "sample_rate_hz": SAMPLE_RATE_HZ,
+            "window_samples": WINDOW_SAMPLES,
+            "hop_samples": HOP_SAMPLES,
+            "fft_points": FFT_POINTS,
+            "mels": MELS,
+        },
+        "segment_seconds": config.segmentation.seconds,
+        "hop_seconds": config.segmentation.hop_seconds,
+        "target": "cpu",
+        "precision": {**choice.plain(), "float_layers": in_float},
+        "licence": _licence(trained.provenance),
+        "training": _json_safe(trained.provenance),
+        "tools": {
+            "edge_lupi": __version__,
+            "torch": str(torch.__version__),
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "opset": OPSET,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _licence(provenance: Mapping[str, Any]) -> str:
+    return str(provenance.get("licence", "unknown: ask whoever trained these weights"))
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _card(trained: TrainedStudent, choice: Choice) -> str:
+    config, origin = trained.student.config, trained.provenance
+    tasks = "\n".join(
+        f"- {task.name} ({task.kind}){': ' + ', '.join(task.labels) if task.labels else ''}" for task in config.tasks
+    )
+    dependent = (
+        "\nIts figures are speaker dependent: training and test share voices."
+        if origin.get("speaker_dependent")
+        else ""
+    )
+    taught = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
+    return f"""# A student that hears
+
+{tasks}
+
+Size {config.size}, {config.setting}, segments of {config.segmentation.seconds} s every {config.segmentation.hop_seconds} s.
+Taught {taught} on {origin.get("training_utterances", "?")} utterances of {origin.get("corpus", "?")}, {len(origin.get("training_speakers", []))} speakers.{dependent}
+
+Licence of the training data, which binds these weights: {_licence(origin)}
+
+Precision {choice.chosen}: {choice.why}.
+
+Made to tell voices or moods from speech near a microphone. Not made to identify people for access or law, nor to judge
+them: it errs, more for voices, languages and rooms unlike those it was trained on. Measure it on your own recordings
+with `edge-lupi evaluate` before you rely on it.
+"""

@@ -1,0 +1,69 @@
+"""Any corpus by its path: `read_corpus("ravdess_av", task="emotion") -> Corpus`. The kind is seen from what is there.
+
+| kind        | seen by                              | tasks            |
+|-------------|--------------------------------------|------------------|
+| ravdess     | labels.csv and video_au_mean35.csv   | emotion, speaker |
+| librispeech | utterances.csv                       | speaker          |
+| grid        | labels.csv and clips/                | digit            |
+| table       | a .csv file                          | any              |
+| folder      | folders of sound files               | any              |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_lupi.data import folder, grid, librispeech, ravdess, table
+from edge_lupi.data.utterance import Corpus
+from edge_lupi.errors import InputError
+
+__all__ = ["KINDS", "Kind", "kind_of", "read_corpus"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of corpus is recognised and read. `tasks` is empty where labels mean what the user says."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, str], Corpus]
+    tasks: tuple[str, ...]
+    needs: str
+
+
+KINDS = {
+    "ravdess": Kind(ravdess.is_ravdess, ravdess.read_ravdess, ravdess.TASKS, "labels.csv and video_au_mean35.csv"),
+    "librispeech": Kind(librispeech.is_librispeech, librispeech.read_librispeech, librispeech.TASKS, "utterances.csv"),
+    "grid": Kind(grid.is_grid, grid.read_grid, grid.TASKS, "labels.csv and clips/"),
+    "table": Kind(table.is_table, table.read_table, (), "a .csv file with audio,label"),
+    "folder": Kind(folder.is_folder, folder.read_folder, (), "one folder of sound files per label"),
+}
+
+
+def read_corpus(root: str | os.PathLike[str], kind: str | None = None, task: str | None = None) -> Corpus:
+    """The corpus at `root`; `task` picks what the labels are where a corpus has several, and is the first one unless given."""
+    path = Path(root)
+    if not path.exists():
+        raise InputError(f"expected a corpus at {path}, got no such file or folder: check the path")
+    name = kind or kind_of(path)
+    if name not in KINDS:
+        raise InputError(f"expected a kind of corpus among {', '.join(KINDS)}, got {name!r}: choose one of them")
+    found = KINDS[name]
+    if kind and not (path.is_file() if name == "table" else path.is_dir() and found.recognises(path)):
+        raise InputError(
+            f"expected a corpus of kind {name} ({found.needs}) at {path}, got something else: check the path"
+        )
+    if task and found.tasks and task not in found.tasks:
+        raise InputError(f"expected a task among {', '.join(found.tasks)} for {name}, got {task!r}: choose one of them")
+    return found.read(path, task or (found.tasks[0] if found.tasks else ""))
+
+
+def kind_of(path: Path) -> str:
+    """The first kind whose files are there."""
+    for name, kind in KINDS.items():
+        if path.is_dir() != (name == "table") and kind.recognises(path):
+            return name
+    known = "; ".join(f"{name}: {kind.needs}" for name, kind in KINDS.items())
+    raise InputError(f"expected a corpus at {path}, got no kind that is known ({known}): arrange the files so")

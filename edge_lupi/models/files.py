@@ -1,0 +1,185 @@
+"""student.pt and teacher.pt: plain dicts that torch.load(weights_only=True) reads. Anything else is refused, never unpickled."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_lupi.bundle import Task
+from edge_lupi.errors import BundleError, InputError
+from edge_lupi.frames import Segmentation
+from edge_lupi.models.rounding import convolutions, points
+from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.models.teacher import Teacher, TeacherConfig
+
+__all__ = [
+    "STUDENT",
+    "TEACHER",
+    "TrainedStudent",
+    "describe",
+    "load_student",
+    "load_teacher",
+    "save_student",
+    "save_teacher",
+    "write_atomically",
+]
+
+STUDENT = "edge-lupi student"
+TEACHER = "edge-lupi teacher"
+VERSION = 1
+MAX_BYTES = 1 << 31
+
+
+@dataclass
+class TrainedStudent:
+    """A student with what belongs to it.
+
+    `ranges` (empty before quantisation-aware fine-tuning) name the grid: `<point>` and `<convolution>.weight`, see
+    `models.rounding`; they hold for the folded encoder. `speech` is int16 [T], recordings the compile stage judges by.
+    `provenance` says where it all comes from: corpus, licence, speakers heard, recipe, versions.
+    """
+
+    student: Student
+    ranges: dict[str, Tensor] = field(default_factory=dict)
+    speech: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def save_student(path: Path, trained: TrainedStudent) -> None:
+    """Write student.pt at once or not at all."""
+    student = trained.student
+    config = asdict(student.config)
+    folded = not any(isinstance(module, nn.BatchNorm2d) for module in student.encoder.modules())
+    content = {
+        "format": STUDENT,
+        "version": VERSION,
+        "config": config,
+        "folded": folded,
+        "state": {name: value.detach().cpu() for name, value in student.state_dict().items()},
+        "ranges": {name: value.detach().cpu() for name, value in trained.ranges.items()},
+        "speech": trained.speech,
+        "provenance": trained.provenance,
+    }
+    write_atomically(path, content)
+
+
+def load_student(path: str | Path) -> TrainedStudent:
+    """Read student.pt. Raises BundleError where it is not one, is damaged or does not fit this version."""
+    content = _read(path, STUDENT)
+    with _said_of(path):
+        config = dict(content["config"])
+        tasks = tuple(_task(entry) for entry in config["tasks"])
+        student = Student(
+            StudentConfig(config["size"], config["setting"], Segmentation(**config["segmentation"]), tasks)
+        )
+        if content["folded"]:
+            _make_folded(student)
+        student.load_state_dict(content["state"])
+        ranges = {str(name): value.float() for name, value in content["ranges"].items()}
+        expected = {name for name, _ in points(student.encoder)} | {
+            f"{n}.weight" for n, _ in convolutions(student.encoder)
+        }
+        if ranges and set(ranges) != expected:
+            raise ValueError("its quantisation ranges belong to another network")
+        return TrainedStudent(student.eval(), ranges, content["speech"].to(torch.int16), dict(content["provenance"]))
+
+
+def save_teacher(path: Path, teacher: Teacher, provenance: Mapping[str, Any]) -> None:
+    """Write teacher.pt at once or not at all."""
+    state = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
+    config = asdict(teacher.config)
+    write_atomically(
+        path, {"format": TEACHER, "version": VERSION, "config": config, "state": state, "provenance": dict(provenance)}
+    )
+
+
+def load_teacher(path: str | Path) -> tuple[Teacher, dict[str, Any]]:
+    """Read teacher.pt and its provenance."""
+    content = _read(path, TEACHER)
+    with _said_of(path):
+        config = dict(content["config"])
+        config |= {"segmentation": Segmentation(**config["segmentation"]), "task": _task(config["task"])}
+        teacher = Teacher(TeacherConfig(**config))
+        teacher.load_state_dict(content["state"])
+        return teacher.eval(), dict(content["provenance"])
+
+
+def describe(path: str | Path) -> str:
+    """STUDENT or TEACHER."""
+    return str(_read(path, STUDENT, TEACHER)["format"])
+
+
+def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
+    """torch.save to a temporary file beside the target, then rename."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"could not write {path} ({reason}): nothing was changed; free some space or choose another folder"
+        ) from error
+
+
+class _said_of:
+    """Turn whatever a damaged file provokes into one sentence about the file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (KeyError, TypeError, ValueError, RuntimeError, AttributeError, InputError)):
+            reason = str(error).splitlines()[0][:160]
+            raise BundleError(
+                f"{self.path} is damaged or of another version ({reason}): train or copy it anew"
+            ) from error
+
+
+def _read(path: str | Path, *formats: str) -> dict[str, Any]:
+    path = Path(path)
+    kind = " or ".join(name.rsplit(" ", 1)[-1] for name in formats)
+    if not path.is_file():
+        raise BundleError(f"expected a {kind} file, got {path}, which is not a file: make one with edge-lupi train")
+    if path.stat().st_size > MAX_BYTES:
+        raise BundleError(f"expected a {kind} of at most {MAX_BYTES} bytes, got {path.stat().st_size} in {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # hostile or damaged: torch raises many kinds
+        raise BundleError(
+            f"{path} is not a {kind} of edge-lupi (it does not hold plain tensors, or is damaged): it was not opened further"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") not in formats:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise BundleError(f"expected a {kind} of edge-lupi in {path}, got {found!r}: make one with edge-lupi train")
+    if content.get("version") != VERSION:
+        raise BundleError(
+            f"expected {kind} version {VERSION}, got {content.get('version')} in {path}: train it with this edge-lupi"
+        )
+    return content
+
+
+def _task(entry: Mapping[str, Any]) -> Task:
+    return Task(**{**entry, "labels": tuple(entry["labels"])})
+
+
+def _make_folded(student: Student) -> None:
+    student.encoder.fold()

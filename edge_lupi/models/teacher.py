@@ -1,0 +1,112 @@
+"""The teacher: it hears and sees. log-mel segments [B, S, 80, 1, F] and video per segment -> the same as a student gives.
+
+Video comes as feature vectors [B, S, V] or as grey frames [B, S, N, H, W] in [0, 1]; hearing and sight are fused in
+every segment, so the teacher has an embedding per segment and per utterance for the student to imitate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edge_lupi.bundle import Task
+from edge_lupi.errors import InputError
+from edge_lupi.frames import Segmentation
+from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.student import Heard, TaskBranch
+
+__all__ = ["Teacher", "TeacherConfig"]
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """`video` is none, features (width V) or frames (N frames of H = W = frame_size a segment)."""
+
+    size: str
+    setting: str
+    segmentation: Segmentation
+    task: Task
+    video: str = "none"
+    features: int = 0
+    frames: int = 0
+    frame_size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.video not in ("none", "features", "frames"):
+            raise InputError(f"expected teacher video none, features or frames, got {self.video!r}")
+
+
+class FeatureEye(nn.Module):
+    """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.net = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(width, 128),
+            nn.BatchNorm1d(128),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(128, size),
+        )
+
+    def standardise(self, features: Tensor) -> None:
+        """Take mean and spread from training features [N, V]."""
+        self.mean.copy_(features.mean(0))
+        self.spread.copy_(features.std(0).clamp_min(1e-3))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """[B, V] -> [B, D]."""
+        return self.net((video - self.mean) / self.spread)
+
+
+class FrameEye(nn.Module):
+    """Raw frames -> embedding: frames of a segment enter as channels, so the first layer already sees motion."""
+
+    def __init__(self, frames: int, side: int, size: int) -> None:
+        super().__init__()
+        widths = (32, 48, 64, 96)
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((frames, *widths[:-1]), widths, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        side = -(-side // 16)
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(widths[-1] * side * side, size))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """[B, N, H, W] in [0, 1] -> [B, D]."""
+        return self.net(video - video.mean((1, 2, 3), keepdim=True))
+
+
+class Teacher(nn.Module):
+    """An ear, an eye, a fusion per segment, an aggregator and a header."""
+
+    def __init__(self, config: TeacherConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.ear = Encoder(config.size)
+        size = self.ear.embedding_size
+        self.eye: nn.Module | None = None
+        if config.video == "features":
+            self.eye = FeatureEye(config.features, size)
+        elif config.video == "frames":
+            self.eye = FrameEye(config.frames, config.frame_size, size)
+        self.fuse = nn.Sequential(nn.ReLU(), nn.Dropout(0.2), nn.Linear(2 * size if self.eye else size, size))
+        self.branch = TaskBranch(config.task, config.setting, size)
+        self.embedding_size = size
+
+    def forward(self, segments: Tensor, video: Tensor | None) -> Heard:
+        """[B, S, 80, 1, F] and video per segment -> Heard."""
+        batch, count = segments.shape[:2]
+        sensed = self.ear(segments.flatten(0, 1))
+        if self.eye is not None:
+            assert video is not None, "a teacher with an eye needs video"
+            sensed = torch.cat([sensed, self.eye(video.flatten(0, 1))], 1)
+        embeddings = self.fuse(sensed).unflatten(0, (batch, count))
+        return Heard(embeddings, *self.branch.answer(self.branch.aggregator(embeddings)))

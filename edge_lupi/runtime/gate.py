@@ -1,0 +1,71 @@
+"""Is anybody speaking? log-mel float32 [80, F] -> yes or no for each frame, bool [F]. By energy alone.
+
+A frame is speech when it is well above the noise floor, which falls with the quiet moments and rises slowly. The
+recursion goes frame by frame, so the answer does not depend on how the stream was cut into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.frames import FFT_POINTS, FRAMES_PER_SECOND, window
+
+__all__ = ["GateSettings", "SpeechGate", "levels_db"]
+
+SPEECH_BANDS = slice(5, 70)  # mel bands centred at 140 Hz to 5.7 kHz: above mains hum, below hiss
+FULL_SCALE_POWER = FFT_POINTS / 2 * float((window() ** 2).sum())  # Parseval: one-sided power of a signal of RMS 1
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Levels in dB, 0 being an RMS of 1."""
+
+    margin_db: float = 9.0  # above the noise floor, to begin
+    release_db: float = 4.0  # how much less is enough to go on
+    minimum_db: float = -58.0  # below this nothing counts, however quiet the room
+    hangover_seconds: float = 0.15  # the gaps inside words and between them
+    first_floor_db: float = -60.0
+    highest_floor_db: float = -35.0
+    rise_db_per_second: float = 3.0
+    fall_share: float = 0.2  # of the way down, per frame
+
+
+class SpeechGate:
+    """Keeps the noise floor and the hangover from frame to frame."""
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        self.settings = settings or GateSettings()
+        self._hangover_frames = round(self.settings.hangover_seconds * FRAMES_PER_SECOND)
+        self._rise_db = self.settings.rise_db_per_second / FRAMES_PER_SECOND
+        self._since_speech_frames = self._hangover_frames + 1
+        self.floor_db = self.settings.first_floor_db
+
+    def push(self, log_mel: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """log-mel [80, F] of the frames that come next -> speech or not, bool [F]."""
+        levels = levels_db(log_mel[SPEECH_BANDS])
+        return np.fromiter((self._frame(float(level)) for level in levels), np.bool_, len(levels))
+
+    def _frame(self, level_db: float) -> bool:
+        speaking = self._since_speech_frames <= self._hangover_frames
+        margin = self.settings.margin_db - (self.settings.release_db if speaking else 0.0)
+        if level_db > max(self.floor_db + margin, self.settings.minimum_db):
+            self._since_speech_frames = 0
+        else:
+            self._since_speech_frames += 1
+        self._follow(level_db)
+        return self._since_speech_frames <= self._hangover_frames
+
+    def _follow(self, level_db: float) -> None:
+        if level_db < self.floor_db:
+            self.floor_db += self.settings.fall_share * (level_db - self.floor_db)
+        else:
+            self.floor_db = min(level_db, self.floor_db + self._rise_db, self.settings.highest_floor_db)
+
+
+def levels_db(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """log-mel [bands, F] -> RMS level of each frame in dB of full scale [F]."""
+    power = np.exp(log_mel).sum(axis=0)
+    return np.asarray(10 * np.log10(power / FULL_SCALE_POWER), dtype=np.float32)

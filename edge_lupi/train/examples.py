@@ -1,0 +1,162 @@
+"""Utterances in memory, and batches of equal crops out of them. Crops begin on the grid of hops.
+
+So a crop's segments are segments of the whole utterance, and the teacher's cached embeddings belong to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_lupi.audio import read_audio
+from edge_lupi.data.utterance import Utterance, Video
+from edge_lupi.data.video import read_frames
+from edge_lupi.errors import InputError
+from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_lupi.train.recipe import Recipe, SegmentRecipe
+
+__all__ = ["Batch", "Example", "batches", "load_examples", "video_of"]
+
+MAX_BYTES = 8 << 30  # of samples held in memory
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance at one speed: int16 samples [T] of at least one crop, its class, its video per segment if asked for."""
+
+    name: str
+    samples: NDArray[np.int16]
+    label: int
+    speaker: str | None
+    segments: int
+    video: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """samples float32 [B, 240 + crop], context first; labels [B]; which examples and from which segment on; video [B, S, ...]."""
+
+    samples: Tensor
+    labels: Tensor
+    examples: tuple[int, ...]
+    firsts: tuple[int, ...]
+    video: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        video = None if self.video is None else self.video.to(device)
+        return Batch(self.samples.to(device), self.labels.to(device), self.examples, self.firsts, video)
+
+
+def load_examples(
+    utterances: Sequence[Utterance], classes: Sequence[str], recipe: Recipe, *, video: str = "none"
+) -> list[Example]:
+    """Read and cut every utterance, at every speed of the recipe. At another speed a voice to verify is another class."""
+    index = {label: number for number, label in enumerate(classes)}
+    examples: list[Example] = []
+    held = 0
+    for utterance in utterances:
+        samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+        for number, speed in enumerate(recipe.augment.speeds):
+            label = index[utterance.label] + (number * len(classes) if recipe.data.task == "speaker" else 0)
+            examples.append(_example(utterance, _at_speed(samples, speed), label, recipe, video))
+            held += examples[-1].samples.nbytes
+        if held > MAX_BYTES:
+            raise InputError(
+                f"expected a corpus of at most {MAX_BYTES >> 30} GiB of samples in memory, got more: train on a part of it"
+            )
+    return examples
+
+
+def _example(utterance: Utterance, samples: NDArray[np.float32], label: int, recipe: Recipe, video: str) -> Example:
+    cut = recipe.segments
+    crop = round(cut.crop_seconds * SAMPLE_RATE_HZ)
+    padded = np.zeros(max(crop, len(samples)), np.int16)
+    padded[: len(samples)] = np.clip(np.rint(samples * 32768), -32768, 32767)
+    segments = cut.segmentation.count(len(padded) // HOP_SAMPLES)
+    seen = None if video == "none" else video_of(utterance, segments, recipe, video)
+    return Example(utterance.name, padded, label, utterance.speaker, segments, seen)
+
+
+def _at_speed(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    return samples if speed == 1 else soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ).astype(np.float32)
+
+
+def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> Tensor:
+    """What the eye gets per segment: features float32 [S, V], or frames uint8 [S, N, H, W]."""
+    video = utterance.video
+    if video is None:
+        raise InputError(
+            f'expected video beside {utterance.name}, got none: set teacher.video = "none" or add it to the corpus'
+        )
+    if kind == "frames":
+        return _frames(utterance, video, segments, recipe)
+    if video.features is None:
+        raise InputError(f'expected video features for {utterance.name}, got a file: set teacher.video = "frames"')
+    return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)
+
+
+def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe) -> Tensor:
+    if video.path is None or not video.is_raw:
+        raise InputError(f'expected a video file for {utterance.name}, got features: set teacher.video = "features"')
+    cut, fps = recipe.segments.segmentation, recipe.teacher.frames_per_second
+    per_segment = round(cut.seconds * fps)
+    starts = [round(s * cut.hop_seconds * fps) for s in range(segments)]
+    seconds = (starts[-1] + per_segment) / fps
+    frames = read_frames(
+        video.path,
+        start_seconds=utterance.start_seconds,
+        end_seconds=utterance.start_seconds + seconds,
+        size=recipe.teacher.frame_size,
+        fps=fps,
+        region="mouth",
+    )
+    return torch.from_numpy(np.stack([frames[start : start + per_segment] for start in starts]))
+
+
+def batches(
+    examples: Sequence[Example], cut: SegmentRecipe, size: int, *, seed: int, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """One epoch of random crops in random order, the same for the same seed; each of `world` processes gets its share of every batch."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(examples))
+    segments = cut.segmentation.count(round(cut.crop_seconds * SAMPLE_RATE_HZ) // HOP_SAMPLES)
+    firsts = random.random(len(examples))
+    for start in range(0, len(order) - len(order) % size if len(order) >= size else len(order), size):
+        chosen = order[start : start + size][rank::world]
+        if len(chosen) > 1:  # batch norm needs two
+            yield _batch(
+                examples,
+                cut,
+                chosen,
+                [int(firsts[i] * (examples[i].segments - segments + 1)) for i in chosen],
+                segments,
+            )
+
+
+def _batch(
+    examples: Sequence[Example], cut: SegmentRecipe, chosen: NDArray[np.int64], firsts: list[int], segments: int
+) -> Batch:
+    length = round(cut.crop_seconds * SAMPLE_RATE_HZ)
+    samples = np.zeros((len(chosen), CONTEXT_SAMPLES + length), np.float32)
+    for row, (index, first) in enumerate(zip(chosen, firsts, strict=True)):
+        start = first * cut.segmentation.hop_samples
+        before = min(start, CONTEXT_SAMPLES)
+        piece = examples[index].samples[start - before : start + length]
+        samples[row, CONTEXT_SAMPLES - before : CONTEXT_SAMPLES - before + len(piece)] = piece / np.float32(32768)
+    labels = torch.tensor([examples[i].label for i in chosen])
+    seen = [
+        video[first : first + segments]
+        for i, first in zip(chosen, firsts, strict=True)
+        if (video := examples[i].video) is not None
+    ]
+    video = torch.stack(seen) if seen else None
+    if video is not None and video.dtype == torch.uint8:
+        video = video.float() / 255
+    return Batch(torch.from_numpy(samples), labels, tuple(int(i) for i in chosen), tuple(firsts), video)

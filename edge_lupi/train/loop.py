@@ -1,0 +1,165 @@
+"""The loop that teacher, student and fine-tuning share: epochs, progress, checkpoints that resume. Devices by Lightning Fabric.
+
+One CPU, one GPU or `torchrun --nproc-per-node N` run the same code. Every epoch draws its order, crops and disturbances
+from seed and epoch alone, so a run that was cut off and taken up again gives what an unbroken one gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from edge_lupi.errors import InputError
+from edge_lupi.models.files import write_atomically
+from edge_lupi.train.examples import Batch
+from edge_lupi.train.recipe import Course
+
+__all__ = ["Run", "epoch_seed", "fit", "make_fabric"]
+
+Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training keeps its checkpoint, and what must be the same for it to be taken up again."""
+
+    checkpoint: Path
+    identity: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def make_fabric() -> Fabric:
+    """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(accelerator="auto", devices=world if world > 1 else 1, strategy="ddp" if world > 1 else "auto")
+    if world > 1:
+        fabric.launch()
+    return fabric
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """One number per seed and epoch."""
+    return seed * 100_003 + epoch
+
+
+def fit(
+    fabric: Fabric,
+    module: nn.Module,
+    course: Course,
+    run: Run,
+    epoch_batches: Callable[[int], Iterator[Batch]],
+    losses: Callable[[nn.Module, Batch, torch.Generator], Losses],
+    *,
+    seed: int,
+    steps: int,
+    report: Callable[[], str] | None = None,
+) -> list[dict[str, float]]:
+    """Train `module` in place. Returns the mean losses of every epoch; `report` may add words to an epoch's line."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=course.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, course.rate, total_steps=course.epochs * steps + 1, pct_start=0.1
+    )
+    first, history = _resume(module, optimiser, schedule, run)
+    module.to(memory_format=torch.channels_last)  # a fifth faster for 2-D convolutions, CPU and GPU
+    wrapped, optimiser = fabric.setup(module, optimiser)
+    began = time.monotonic()
+    for epoch in range(first, course.epochs):
+        torch.manual_seed(epoch_seed(seed, epoch) + fabric.global_rank)
+        random = torch.Generator().manual_seed(epoch_seed(seed, epoch) + fabric.global_rank)
+        wrapped.train()
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in epoch_batches(epoch):
+            parts = losses(wrapped, batch.to(fabric.device), random)
+            optimiser.zero_grad()
+            fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
+            fabric.clip_gradients(wrapped, optimiser, max_norm=5.0)
+            optimiser.step()
+            schedule.step()
+            count += 1
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            _live(fabric, run, epoch, course.epochs, count, steps)
+        history.append({name: value / max(count, 1) for name, value in sums.items()})
+        if not all(value == value for value in history[-1].values()):
+            raise InputError(
+                f"the loss of {run.checkpoint.stem} became NaN in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
+            )
+        if fabric.is_global_zero:
+            _save(module, optimiser, schedule, run, epoch + 1, history)
+            left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
+            words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
+            print(
+                f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {report() + '  ' if report else ''}{_minutes(left)} left",
+                file=sys.stderr,
+            )
+    fabric.barrier()
+    return history
+
+
+def _resume(
+    module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, run: Run
+) -> tuple[int, list[dict[str, float]]]:
+    if not run.checkpoint.exists():
+        return 0, []
+    saved = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    if saved.get("fingerprint") != run.fingerprint:
+        raise InputError(
+            f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to begin anew, or --out for another folder"
+        )
+    module.load_state_dict(saved["module"])
+    optimiser.load_state_dict(saved["optimiser"])
+    schedule.load_state_dict(saved["schedule"])
+    print(f"{run.checkpoint.stem}  taken up again after epoch {saved['epoch']}", file=sys.stderr)
+    return saved["epoch"], saved["history"]
+
+
+def _save(
+    module: nn.Module, optimiser: Any, schedule: Any, run: Run, epoch: int, history: list[dict[str, float]]
+) -> None:
+    plain = getattr(optimiser, "optimizer", optimiser)
+    content = {
+        "fingerprint": run.fingerprint,
+        "module": module.state_dict(),
+        "optimiser": plain.state_dict(),
+        "schedule": {
+            key: value
+            for key, value in schedule.state_dict().items()
+            if not key.startswith("_") and not callable(value)
+        },
+        "epoch": epoch,
+        "history": history,
+    }
+    write_atomically(run.checkpoint, content)
+
+
+def _live(fabric: Fabric, run: Run, epoch: int, epochs: int, step: int, steps: int) -> None:
+    if fabric.is_global_zero and sys.stderr.isatty():
+        print(
+            f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{epochs}  step {step}/{steps} ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

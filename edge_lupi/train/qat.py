@@ -1,0 +1,148 @@
+"""Quantisation-aware fine-tuning: the student learns to live on the int8 grid. student.pt -> student.pt with ranges.
+
+Batch norms are folded first, so what is rounded here is what runs later. nvidia-modelopt's calibrators find the ranges;
+torch rounds to them with a straight-through gradient, by the operator that is exported as Q/DQ. The student is held to
+the embeddings, and where it has labels to the probabilities, of its own float self.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.files import load_student, save_student
+from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
+from edge_lupi.models.student import Heard
+from edge_lupi.train.augment import disturb
+from edge_lupi.train.corpus import Prepared
+from edge_lupi.train.examples import Batch, Example, batches, load_examples
+from edge_lupi.train.loop import Run, epoch_seed, fit, make_fabric
+from edge_lupi.train.recipe import Recipe
+from edge_lupi.train.threshold import with_threshold
+
+__all__ = ["find_ranges", "train_qat"]
+
+CALIBRATION_BATCHES = 12
+PERCENTILE = 99.995  # of activations inside the range; the rare peaks beyond it clip
+
+
+def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) -> Path:
+    """Fine-tune `source` on the int8 grid; writes <source's name>.int8.pt."""
+    fabric = make_fabric()
+    fabric.seed_everything(recipe.seed, verbose=False)
+    trained = load_student(source)
+    if trained.ranges:
+        raise InputError(f"{source} is already on the int8 grid: give the float student it was made from")
+    student = trained.student
+    if student.config.tasks[0].name != prepared.task.name:
+        raise InputError(
+            f"expected a student for task {prepared.task.name}, got {source} for {student.config.tasks[0].name}"
+        )
+    student.encoder.fold()
+    before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
+    examples = load_examples(prepared.split.train, prepared.classes, recipe)
+    ranges = find_ranges(student.encoder, _log_mels(examples, recipe))
+    fix_ranges(student.encoder, ranges)
+    student.branches.requires_grad_(False)
+    segmentation = recipe.segments.segmentation
+
+    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
+        segments = cut(log_mel(disturb(batch.samples, recipe.augment, random), with_context=True), segmentation)
+        wanted: Heard = before(segments)
+        heard: Heard = module(segments)
+        parts = {
+            "encoder": recipe.qat.hold * _relative(heard.segments, wanted.segments),
+            "aggregator": recipe.qat.hold * _relative(heard.utterance, wanted.utterance),
+        }
+        if heard.scores is not None and wanted.scores is not None:
+            parts["scores"] = F.kl_div(heard.scores.log_softmax(-1), wanted.scores.softmax(-1), reduction="batchmean")
+        return parts
+
+    def epoch_batches(epoch: int) -> Iterator[Batch]:
+        seed = epoch_seed(recipe.seed + 1, epoch)
+        return batches(
+            examples, recipe.segments, recipe.qat.batch, seed=seed, rank=fabric.global_rank, world=fabric.world_size
+        )
+
+    name = f"{source.stem}.int8"
+    identity = {
+        "stage": "qat",
+        "recipe": recipe.plain(),
+        "names": [e.name for e in examples],
+        "source": source.stat().st_size,
+    }
+    run = Run(folder / f"{name}.checkpoint", identity)
+    fit(
+        fabric,
+        student,
+        recipe.qat,
+        run,
+        epoch_batches,
+        losses,
+        seed=recipe.seed,
+        steps=sum(1 for _ in epoch_batches(0)),
+    )
+    path = folder / f"{name}.pt"
+    if fabric.is_global_zero:
+        stop_rounding(student.cpu().encoder)
+        provenance = {**trained.provenance, "qat": recipe.plain()["qat"]}
+        rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=ranges, provenance=provenance)
+        save_student(path, with_threshold(rounded, recipe, prepared))
+    return path
+
+
+def _relative(student: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error as a share of the wanted embedding's power."""
+    return (student - wanted).square().sum(-1).mean() / wanted.square().sum(-1).mean().clamp_min(1e-9)
+
+
+@torch.no_grad()
+def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tensor]:
+    """The range of every weight and activation of a folded encoder, from what it does on some batches [B, 80, 1, F].
+
+    nvidia-modelopt's calibrators: the largest magnitude for weights, by channel; a high percentile for activations.
+    """
+    try:
+        from modelopt.torch.quantization.config import QuantizerAttributeConfig
+        from modelopt.torch.quantization.nn import TensorQuantizer
+    except ImportError as error:
+        raise MissingExtra("train qat", "nvidia-modelopt", "train") from error
+    activation = QuantizerAttributeConfig(num_bits=8, axis=None, calibrator="histogram")
+    weight = QuantizerAttributeConfig(num_bits=8, axis=0)
+    quantisers: dict[str, nn.Module] = {}
+
+    def quantiser(name: str, config: object) -> nn.Module:
+        quantisers[name] = TensorQuantizer(config)
+        quantisers[name].disable_quant()
+        quantisers[name].enable_calib()
+        return quantisers[name]
+
+    round_with(encoder, lambda name: quantiser(name, activation), lambda name: quantiser(f"{name}.weight", weight))
+    for frames in log_mels:
+        encoder(frames)
+    ranges = {}
+    for name, found in quantisers.items():
+        if name.endswith(".weight"):
+            found.load_calib_amax()
+            ranges[name] = found.amax.detach().float().flatten()
+        else:
+            found.load_calib_amax("percentile", percentile=PERCENTILE)
+            ranges[name] = found.amax.detach().float().squeeze()
+    stop_rounding(encoder)
+    return ranges
+
+
+def _log_mels(examples: list[Example], recipe: Recipe) -> Iterator[Tensor]:
+    for number, batch in enumerate(batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)):
+        if number == CALIBRATION_BATCHES:
+            return
+        yield cut(log_mel(batch.samples, with_context=True), recipe.segments.segmentation).flatten(0, 1)

@@ -1,0 +1,238 @@
+"""A recipe is one TOML file, read into frozen dataclasses. A wrong key or value is one sentence; nothing is guessed."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from edge_lupi.errors import InputError
+from edge_lupi.frames import Segmentation
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "AugmentRecipe",
+    "Course",
+    "DataRecipe",
+    "DistilRecipe",
+    "QatRecipe",
+    "Recipe",
+    "SegmentRecipe",
+    "StudentRecipe",
+    "TeacherRecipe",
+    "load_recipe",
+    "recipe_from_plain",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Where the corpus lies (`root`: absolute, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
+
+    `test` is a fold or split of the corpus; `validation_speakers` a share of the training speakers.
+    """
+
+    root: str
+    task: str
+    test: str
+    validation_speakers: float = 0.0
+    speaker_dependent: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentRecipe:
+    """How sound is cut; `crop_seconds` of every utterance are heard in a training step (non-sequential: one segment)."""
+
+    setting: str = "sequential"
+    seconds: float = 1.0
+    hop_seconds: float = 0.5
+    crop_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.setting not in ("sequential", "non-sequential"):
+            raise InputError(f"expected segments.setting sequential or non-sequential, got {self.setting!r}")
+        if self.setting == "non-sequential" and self.crop_seconds != self.seconds:
+            raise InputError(
+                "expected segments.crop_seconds equal to segments.seconds in the non-sequential setting, where the input is one segment"
+            )
+        if self.crop_seconds < self.seconds:
+            raise InputError(
+                f"expected segments.crop_seconds of at least one segment ({self.seconds} s), got {self.crop_seconds}"
+            )
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """Length and hop as the runtime knows them."""
+        return Segmentation(self.seconds, self.hop_seconds)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how fast to learn: AdamW, linear warm-up over the first tenth, then a cosine to zero."""
+
+    epochs: int = 30
+    batch: int = 32
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2 or not 0 < self.rate <= 1:
+            raise InputError(
+                f"expected epochs >= 1, batch >= 2 and 0 < rate <= 1, got {self.epochs}, {self.batch}, {self.rate}"
+            )
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(Course):
+    """The network that hears and sees. `video`: none, features or frames."""
+
+    size: str = "nano"
+    video: str = "none"
+    frame_size: int = 48
+    frames_per_second: int = 25
+
+
+@dataclass(frozen=True)
+class StudentRecipe(Course):
+    """The network that only hears. `margin` holds for verification tasks."""
+
+    size: str = "nano"
+    margin: float = 0.2
+
+
+@dataclass(frozen=True)
+class DistilRecipe:
+    """How the student leans on the teacher's embeddings; weights 0 and 0 make an audio-only student."""
+
+    distance: str = "mse"
+    encoder: float = 1.0
+    aggregator: float = 1.0
+
+
+@dataclass(frozen=True)
+class QatRecipe(Course):
+    """Fine-tuning on the int8 grid, held to the float student's embeddings (and the teacher's, where there is one)."""
+
+    epochs: int = 4
+    rate: float = 2e-4
+    hold: float = 10.0
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """What happens to sound on its way to the network in training. `speeds` of a voice count as other voices."""
+
+    gain_db: float = 6.0
+    noise_share: float = 0.5
+    snr_db: tuple[float, ...] = (5.0, 30.0)
+    time_mask_frames: int = 15
+    mel_mask: int = 10
+    speeds: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]:
+            raise InputError(f"expected augment.snr_db = [lowest, highest], got {list(self.snr_db)}")
+        if 1.0 not in self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
+            raise InputError(f"expected augment.speeds between 0.5 and 2 with 1.0 among them, got {list(self.speeds)}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training depends on, besides the data."""
+
+    name: str
+    data: DataRecipe
+    seed: int = 0
+    segments: SegmentRecipe = field(default_factory=SegmentRecipe)
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    student: StudentRecipe = field(default_factory=StudentRecipe)
+    distil: DistilRecipe = field(default_factory=DistilRecipe)
+    qat: QatRecipe = field(default_factory=QatRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+
+    def plain(self) -> dict[str, Any]:
+        """Dicts, lists, strings and numbers only."""
+        return _plain(asdict(self))
+
+
+def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
+    """Read a recipe; `changes` such as "student.epochs=3" come on top, their values written as in TOML."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"expected a recipe at {path}, got {error.strerror}: see the folder train/ for examples"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML ({error}): correct it there") from error
+    for change in changes or []:
+        _apply(content, change)
+    return _make(Recipe, content, str(path), "")
+
+
+def recipe_from_plain(content: dict[str, Any]) -> Recipe:
+    """A recipe from what `Recipe.plain` gave, as a trained file carries it."""
+    return _make(Recipe, content, "the trained file", "")
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"expected a change as section.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise InputError(f"expected a change of a section's key, got {change!r}")
+    content[last] = value
+
+
+def _make(kind: type[T], content: Any, where: str, prefix: str) -> T:
+    if not isinstance(content, dict):
+        raise InputError(f"expected a section [{prefix.rstrip('.')}] in {where}, got {content!r}")
+    types = get_type_hints(kind)
+    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
+            raise InputError(f"{where} has an unknown key {prefix}{key}: {hint}")
+    values = {key: _value(types[key], value, where, f"{prefix}{key}") for key, value in content.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{where} lacks a key that is needed: {prefix}{str(error).split(':')[-1].strip()}") from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _value(kind: Any, value: Any, where: str, key: str) -> Any:
+    if is_dataclass(kind):
+        return _make(kind, value, where, f"{key}.")  # type: ignore[arg-type]
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_value(get_args(kind)[0], item, where, key) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if get_origin(kind) is tuple or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        name = "list of numbers" if get_origin(kind) is tuple else kind.__name__
+        raise InputError(f"expected {key} in {where} to be of type {name}, got {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,66 @@
+"""The cosine above which two voices count as one, from validation speakers whom training has not heard.
+
+Their recordings are cut into pieces of a few seconds, as a stream hears them; every pair of pieces is a trial, and the
+threshold is where as many are wrongly taken for one voice as for two (EER). Pairs of one recording are easy, so the
+threshold is on the strict side for a voice that comes back on another day.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+
+from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.metrics import eer
+from edge_lupi.models.answer import student_answerer
+from edge_lupi.models.files import TrainedStudent
+from edge_lupi.models.student import StudentConfig
+from edge_lupi.train.corpus import Prepared
+from edge_lupi.train.examples import Example, load_examples
+from edge_lupi.train.recipe import Recipe
+
+__all__ = ["with_threshold"]
+
+PIECE_SECONDS = 3
+
+
+def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
+    """The same student with its task's threshold set, where the task compares voices and the recipe keeps some for this."""
+    if prepared.task.kind != "verification" or not prepared.split.validation:
+        return trained
+    classes = tuple(sorted({u.label for u in prepared.split.validation}))
+    plain = replace(recipe, augment=replace(recipe.augment, speeds=(1.0,)))
+    vectors, voices = _pieces(trained, load_examples(prepared.split.validation, classes, plain))
+    first, second = np.triu_indices(len(voices), 1)
+    found = eer((vectors @ vectors.T)[first, second], voices[first] == voices[second])
+    config = trained.student.config
+    tasks = tuple(
+        replace(task, threshold=found.threshold) if task.name == prepared.task.name else task for task in config.tasks
+    )
+    trained.student.config = StudentConfig(config.size, config.setting, config.segmentation, tasks)
+    trained.provenance["threshold"] = {
+        "eer": found.value,
+        "pieces": len(voices),
+        "piece_seconds": PIECE_SECONDS,
+        "speakers": len(classes),
+    }
+    return trained
+
+
+def _pieces(trained: TrainedStudent, examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors [N, D] of all pieces, and whose they are [N]."""
+    answer = student_answerer(_copy(trained))
+    length = PIECE_SECONDS * SAMPLE_RATE_HZ
+    vectors, voices = [], []
+    for example in examples:
+        for start in range(0, len(example.samples) - length + 1, length):
+            vectors.append(answer(example.samples[start : start + length] / np.float32(32768), None).embedding)
+            voices.append(example.label)
+    return np.stack(vectors), np.array(voices)
+
+
+def _copy(trained: TrainedStudent) -> TrainedStudent:
+    """Answering folds and rounds; the original must stay as it is."""
+    return replace(trained, student=copy.deepcopy(trained.student))

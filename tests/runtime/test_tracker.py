@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_lupi.bundle import Task
+from edge_lupi.errors import BundleError
+from edge_lupi.runtime.gallery import Gallery
+from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.student import Step
+from edge_lupi.runtime.tracker import Finding, LabelTracker, SpeakerTracker, unit
+
+VOICES = np.eye(8, dtype=np.float32)
+A, B, C = VOICES[:3]
+
+
+class MeanOfSegments:
+    """An aggregator that keeps count and sum; the scores are the mean itself."""
+
+    def initial_state(self, batch: int = 1) -> np.ndarray:
+        return np.zeros((batch, 9), np.float32)
+
+    def step(self, embedding: np.ndarray, state: np.ndarray) -> Step:
+        state = state + np.concatenate([np.ones((1, 1)), embedding], axis=1).astype(np.float32)
+        mean = state[:, 1:] / state[:, :1]
+        return Step(mean, state, mean)
+
+
+def _segment(index: int, share: float = 1.0) -> Segment:
+    return Segment(np.zeros((80, 1, 100), np.float32), index * 0.5, index * 0.5 + 1.0, share, -20.0)
+
+
+def _track(
+    voices: list[np.ndarray | None], tracker: SpeakerTracker | LabelTracker | None = None, first: int = 0
+) -> list[Finding]:
+    """One voice [8] per segment, None where nobody speaks."""
+    tracker = tracker or SpeakerTracker(MeanOfSegments(), 0.5)
+    findings = []
+    for index, voice in enumerate(voices, first):
+        findings += (
+            tracker.silence(_segment(index, 0.0)) if voice is None else tracker.speech(_segment(index), voice[None])
+        )
+    return findings + tracker.finish()
+
+
+def _labels(findings: list[Finding]) -> list[str]:
+    return [finding.label for finding in findings]
+
+
+def test_a_new_voice_is_named_once_two_segments_agree() -> None:
+    first, second = _track([A, A, A])
+    assert (first.start_seconds, first.end_seconds, first.label) == (0.0, 1.5, "speaker 1")
+    assert (second.start_seconds, second.end_seconds, second.label) == (1.0, 2.0, "speaker 1")
+
+
+def test_two_voices_take_turns_and_keep_their_numbers() -> None:
+    findings = _track([A] * 4 + [B] * 4 + [A] * 4 + [B] * 4)
+    assert list(dict.fromkeys(_labels(findings))) == ["speaker 1", "speaker 2"]
+    at = {finding.end_seconds: finding.label for finding in findings}
+    assert [at[end] for end in (2.5, 4.5, 6.5, 8.5)] == ["speaker 1", "speaker 2", "speaker 1", "speaker 2"]
+
+
+def test_a_segment_across_the_boundary_founds_nobody() -> None:
+    mixed = unit(C + 0.1 * (A + B))
+    findings = _track([A] * 4 + [mixed] + [B] * 4)
+    assert set(_labels(findings)) == {"speaker 1", "speaker 2"}
+
+
+def test_a_stray_segment_inside_a_turn_is_of_the_turn() -> None:
+    findings = _track([A] * 4 + [C] + [A] * 4)
+    assert set(_labels(findings)) == {"speaker 1"}
+    assert any(finding.end_seconds - finding.start_seconds == 1.5 for finding in findings[1:])
+
+
+def test_a_single_segment_alone_founds_nobody() -> None:
+    assert _labels(_track([A, None, None, None])) == ["unknown"]
+    assert _labels(_track([A])) == ["unknown"]
+
+
+def test_a_pause_ends_the_turn_and_the_voice_is_known_again() -> None:
+    findings = _track([A] * 3 + [None] * 4 + [A] * 3 + [None] * 4 + [B] * 3)
+    assert _labels(findings) == ["speaker 1"] * 5 + ["speaker 2"] * 2
+
+
+def test_lost_sound_is_a_pause_too() -> None:
+    tracker = SpeakerTracker(MeanOfSegments(), 0.5)
+    assert tracker.speech(_segment(0), A[None]) == []
+    (finding,) = tracker.speech(_segment(20), B[None])
+    assert (finding.start_seconds, finding.label) == (0.0, "unknown")
+
+
+def test_every_spoken_segment_is_in_exactly_one_finding() -> None:
+    random = np.random.default_rng(0)
+    voices = [None if random.random() < 0.3 else VOICES[random.integers(3)] for _ in range(200)]
+    ends = [finding.end_seconds for finding in _track(voices)]
+    assert ends == sorted(set(ends))
+    covered = sum(round((f.end_seconds - f.start_seconds - 0.5) / 0.5) for f in _track(voices))
+    assert covered >= sum(voice is not None for voice in voices)
+
+
+def test_known_people_are_named_at_once(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "s.json", "s")
+    gallery.add("alice", A[None])
+    findings = _track([A, A, B, B, A], SpeakerTracker(MeanOfSegments(), 0.5, gallery))
+    assert _labels(findings) == ["alice", "alice", "speaker 1", "alice"]
+    assert (findings[0].end_seconds, findings[0].score) == (1.0, pytest.approx(1.0))
+
+
+def test_the_threshold_decides_who_is_known(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "s.json", "s")
+    gallery.add("alice", unit(A + B)[None])
+    assert _labels(_track([A, A], SpeakerTracker(MeanOfSegments(), 0.6, gallery))) == ["alice"] * 2
+    assert _labels(_track([A, A], SpeakerTracker(MeanOfSegments(), 0.8, gallery))) == ["speaker 1"]
+
+
+def test_remembers_a_bounded_number_of_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_lupi.runtime.tracker.MAX_STRANGERS", 2)
+    tracker = SpeakerTracker(MeanOfSegments(), 0.5)
+    findings = _track([voice for row in VOICES for voice in (row, row)], tracker)
+    assert _labels(findings)[-1] == "speaker 8"
+    assert len(tracker._strangers) == 2
+
+
+def _emotions() -> Task:
+    return Task("emotion", "classification", tuple("abcdefgh"), temperature=0.5)
+
+
+def test_labels_are_those_of_all_that_was_said_since_the_last_pause() -> None:
+    findings = _track([A, A, B, None, None, B], LabelTracker(MeanOfSegments(), _emotions()))
+    assert _labels(findings) == ["a", "a", "a", "b"]
+    expected = np.exp(2.0) / (np.exp(2.0) + 7)
+    assert findings[0].probability == pytest.approx(expected, abs=1e-5)
+    assert findings[0].score is None
+
+
+def test_a_short_pause_does_not_interrupt() -> None:
+    findings = _track([A, A, None, B], LabelTracker(MeanOfSegments(), _emotions()))
+    assert _labels(findings) == ["a", "a", "a"]
+
+
+def test_scores_that_do_not_fit_the_labels_are_refused() -> None:
+    task = Task("emotion", "classification", ("a", "b"))
+    with pytest.raises(BundleError, match="expected 2 scores"):
+        LabelTracker(MeanOfSegments(), task).speech(_segment(0), A[None])
