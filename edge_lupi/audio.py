@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
 
-__all__ = ["LONGEST_SECONDS", "SHORTEST_SAMPLES", "Resampler", "read_audio", "resampler", "stream_audio"]
+__all__ = [
+    "LONGEST_SECONDS",
+    "SHORTEST_SAMPLES",
+    "Resampler",
+    "from_pcm",
+    "read_audio",
+    "resampler",
+    "stream_audio",
+    "to_pcm",
+]
 
 Samples = NDArray[np.float32]
 
@@ -236,3 +245,13 @@ def _reason(error: BaseException) -> str:
     """The first line of a library's message, without the path it repeats."""
     text = str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+def to_pcm(samples: Samples) -> NDArray[np.int16]:
+    """float32 in [-1, 1] -> int16."""
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def from_pcm(samples: NDArray[np.int16]) -> Samples:
+    """int16 -> float32 in [-1, 1]."""
+    return samples.astype(np.float32) / np.float32(32768)

@@ -66,7 +66,7 @@ def _export(
         torch.onnx.export(
             module.eval(),
             inputs,
-            buffer,
+            buffer,  # type: ignore[arg-type]
             input_names=names,
             output_names=outputs,
             dynamic_axes={name: {0: "batch"} for name in (*names, *outputs)},

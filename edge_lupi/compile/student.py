@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_lupi import __version__
+from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import write_bundle
 from edge_lupi.compile.gate import Choice, choose, measure
 from edge_lupi.compile.graphs import OPSET, aggregator_graph, encoder_graph, front_end_graph
@@ -86,9 +87,7 @@ def _encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
 @torch.no_grad()
 def _float_answers(student: Student, samples: NDArray[np.int16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """log-mel segments [S, 80, 1, F] of the speech, and the float student's embeddings of them [S, D]."""
-    segments = cut(log_mel(torch.from_numpy(samples / np.float32(32768))[None]), student.config.segmentation)[
-        0
-    ].contiguous()
+    segments = cut(log_mel(torch.from_numpy(from_pcm(samples))[None]), student.config.segmentation)[0].contiguous()
     return segments.numpy(), student.encoder.eval()(segments).numpy()
 
 
@@ -98,7 +97,7 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     encoder = copy.deepcopy(trained.student.encoder).fold()
     if precision == "int8":
         fix_ranges(encoder, trained.ranges)
-    frames = log_mel(torch.from_numpy(samples / np.float32(32768))[None])
+    frames = log_mel(torch.from_numpy(from_pcm(samples))[None])
     segments = cut(frames, trained.student.config.segmentation)[0]
     embeddings = encoder(segments)
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
@@ -106,7 +105,7 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
         branch = trained.student.branch(task.name)
         arrays[f"utterance.{task.name}"] = branch.answer(branch.aggregator(embeddings[None]))[0][0].numpy()
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

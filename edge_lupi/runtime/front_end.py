@@ -27,4 +27,5 @@ class FftFrontEnd:
         framed = sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES] * self._window
         spectrum = np.fft.rfft(framed, FFT_POINTS, axis=-1)
         power = spectrum.real**2 + spectrum.imag**2
-        return np.log(power.astype(np.float32) @ self._filters + np.float32(LOG_FLOOR)).T
+        log_mel: NDArray[np.float32] = np.log(power.astype(np.float32) @ self._filters + np.float32(LOG_FLOOR)).T
+        return log_mel

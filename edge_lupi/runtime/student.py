@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import BundleError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
@@ -85,7 +86,7 @@ class CompiledStudent:
 
     def _check_golden(self) -> None:
         golden = self.bundle.golden()
-        samples = golden["samples"].astype(np.float32) / 32768
+        samples = from_pcm(golden["samples"])
         segments = self.segments(samples)
         flat = segments[:, :, 0, :]
         if (

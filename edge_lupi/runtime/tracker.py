@@ -53,7 +53,9 @@ class Tracking:
     """Levels are shares of the task's threshold: one second of voice is less like its owner than a whole utterance."""
 
     change_share: float = 0.6  # a segment below this cosine with its turn is not of it
-    return_share: float = 0.9  # a turn above this cosine with an earlier stranger is theirs
+    return_share: float = 0.9  # a turn above this cosine with an earlier stranger is theirs,
+    early_share: float = 0.9  # or above this one as long as it is young,
+    early_pieces: int = 4  # which it is with fewer segments than this
     pause_seconds: float = 1.0  # a silence this long ends a turn
 
 
@@ -142,7 +144,7 @@ class SpeakerTracker:
         turn = self._turn
         assert turn is not None
         turn.label, turn.score = self._match(turn.voice)
-        if turn.score < self._level(turn.label):
+        if turn.score < self._level(turn.label, turn.pieces):
             turn.label, turn.score = self._new_number(turn), likeness
         return Finding((since or piece).start_seconds, piece.end_seconds, turn.label, turn.score)
 
@@ -160,7 +162,7 @@ class SpeakerTracker:
         if self._turn:
             return Finding(piece.start_seconds, piece.end_seconds, self._turn.label, self._turn.score)
         label, cosine = self._match(piece.alone)
-        known = cosine >= self._level(label)
+        known = cosine >= self._level(label, pieces=1)
         return Finding(piece.start_seconds, piece.end_seconds, label if known else UNKNOWN, cosine)
 
     def _match(self, voice: Array) -> tuple[str, float]:
@@ -171,8 +173,11 @@ class SpeakerTracker:
         likeness = {name: float(unit(total) @ voice) for name, total in self._strangers.items()}
         return max(likeness.items(), key=lambda item: item[1], default=(UNKNOWN, -1.0))
 
-    def _level(self, label: str) -> float:
-        return self.threshold * (self.tracking.return_share if label in self._strangers else 1.0)
+    def _level(self, label: str, pieces: int) -> float:
+        if label not in self._strangers:
+            return self.threshold
+        young = pieces < self.tracking.early_pieces
+        return self.threshold * (self.tracking.early_share if young else self.tracking.return_share)
 
     def _new_number(self, turn: _Turn) -> str:
         if turn.number is None:

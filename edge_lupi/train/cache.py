@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_lupi.audio import from_pcm
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.front_end import cut, log_mel
@@ -75,7 +76,7 @@ def teacher_embeddings(
 def _compute(teacher: Teacher, examples: Sequence[Example], device: torch.device) -> TeacherEmbeddings:
     segments, utterances, starts = [], [], [0]
     for example in examples:
-        samples = torch.from_numpy(example.samples / np.float32(32768))[None].to(device)
+        samples = torch.from_numpy(from_pcm(example.samples))[None].to(device)
         video = example.video
         if video is not None:
             video = (video.float() / 255 if video.dtype == torch.uint8 else video)[None].to(device)

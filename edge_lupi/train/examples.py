@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_lupi.audio import read_audio
+from edge_lupi.audio import from_pcm, read_audio, to_pcm
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.data.video import read_frames
 from edge_lupi.errors import InputError
@@ -78,7 +78,7 @@ def _example(utterance: Utterance, samples: NDArray[np.float32], label: int, rec
     cut = recipe.segments
     crop = round(cut.crop_seconds * SAMPLE_RATE_HZ)
     padded = np.zeros(max(crop, len(samples)), np.int16)
-    padded[: len(samples)] = np.clip(np.rint(samples * 32768), -32768, 32767)
+    padded[: len(samples)] = to_pcm(samples)
     segments = cut.segmentation.count(len(padded) // HOP_SAMPLES)
     seen = None if video == "none" else video_of(utterance, segments, recipe, video)
     return Example(utterance.name, padded, label, utterance.speaker, segments, seen)
@@ -149,7 +149,7 @@ def _batch(
         start = first * cut.segmentation.hop_samples
         before = min(start, CONTEXT_SAMPLES)
         piece = examples[index].samples[start - before : start + length]
-        samples[row, CONTEXT_SAMPLES - before : CONTEXT_SAMPLES - before + len(piece)] = piece / np.float32(32768)
+        samples[row, CONTEXT_SAMPLES - before : CONTEXT_SAMPLES - before + len(piece)] = from_pcm(piece)
     labels = torch.tensor([examples[i].label for i in chosen])
     seen = [
         video[first : first + segments]

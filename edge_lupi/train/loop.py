@@ -78,7 +78,7 @@ def fit(
         optimiser, course.rate, total_steps=course.epochs * steps + 1, pct_start=0.1
     )
     first, history = _resume(module, optimiser, schedule, run)
-    module.to(memory_format=torch.channels_last)  # a fifth faster for 2-D convolutions, CPU and GPU
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
     wrapped, optimiser = fabric.setup(module, optimiser)
     began = time.monotonic()
     for epoch in range(first, course.epochs):

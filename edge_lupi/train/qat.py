@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,13 +119,14 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
         raise MissingExtra("train qat", "nvidia-modelopt", "train") from error
     activation = QuantizerAttributeConfig(num_bits=8, axis=None, calibrator="histogram")
     weight = QuantizerAttributeConfig(num_bits=8, axis=0)
-    quantisers: dict[str, nn.Module] = {}
+    quantisers: dict[str, Any] = {}
 
     def quantiser(name: str, config: object) -> nn.Module:
-        quantisers[name] = TensorQuantizer(config)
+        found: nn.Module = TensorQuantizer(config)
+        quantisers[name] = found
         quantisers[name].disable_quant()
         quantisers[name].enable_calib()
-        return quantisers[name]
+        return found
 
     round_with(encoder, lambda name: quantiser(name, activation), lambda name: quantiser(f"{name}.weight", weight))
     for frames in log_mels:

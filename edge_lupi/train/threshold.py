@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_lupi.audio import from_pcm
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics import eer
 from edge_lupi.models.answer import student_answerer
@@ -56,7 +57,7 @@ def _pieces(trained: TrainedStudent, examples: list[Example]) -> tuple[np.ndarra
     vectors, voices = [], []
     for example in examples:
         for start in range(0, len(example.samples) - length + 1, length):
-            vectors.append(answer(example.samples[start : start + length] / np.float32(32768), None).embedding)
+            vectors.append(answer(from_pcm(example.samples[start : start + length]), None).embedding)
             voices.append(example.label)
     return np.stack(vectors), np.array(voices)
 
