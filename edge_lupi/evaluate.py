@@ -139,7 +139,7 @@ def open_model(path: Path, task: str | None = None) -> Model:
         return _open_bundle(path, task)
     if find_spec("torch") is None:
         raise MissingExtra("evaluate of a .pt file", "PyTorch", "train")
-    from edge_lupi.models.answer import open_trained
+    from edge_lupi.train.answer import open_trained
 
     return open_trained(path, task)
 

@@ -29,7 +29,7 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
 
-__all__ = ["PRECISIONS", "TARGETS", "compile_student"]
+__all__ = ["PRECISIONS", "TARGETS", "compile_student", "encoders", "fingerprint"]
 
 TARGETS = ("auto", "cpu")
 PRECISIONS = ("auto", "fp32", "int8")
@@ -49,7 +49,7 @@ def compile_student(source: Path, out: Path, *, target: str = "auto", precision:
         )
     if len(trained.speech) < MIN_SPEECH_SAMPLES:
         raise BundleError(f"{source} carries no speech to judge by: train it anew with this edge-lupi")
-    graphs = _encoders(trained)
+    graphs = encoders(trained)
     samples = trained.speech.numpy()
     segments, wanted = _float_answers(trained.student, samples)
     choice = choose(
@@ -76,7 +76,7 @@ def fingerprint(student: Student) -> str:
     return digest.hexdigest()
 
 
-def _encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
+def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
     """The encoder per precision, written as the CPU wants it."""
     graphs = {"fp32": encoder_graph(trained.student)}
     if trained.ranges:

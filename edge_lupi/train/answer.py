@@ -19,6 +19,8 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
+from edge_lupi.train.examples import video_of
+from edge_lupi.train.recipe import recipe_from_plain
 
 __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
 
@@ -55,9 +57,6 @@ def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answer
 
 def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
     """The teacher, which looks at the utterance's video."""
-    from edge_lupi.train.examples import video_of  # the training install reads video
-    from edge_lupi.train.recipe import recipe_from_plain
-
     recipe = recipe_from_plain(provenance["recipe"])
     config = teacher.config
 
