@@ -15,9 +15,9 @@ import numpy as np
 from edge_lupi.audio import from_pcm
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics import eer
-from edge_lupi.train.answer import student_answerer
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.student import StudentConfig
+from edge_lupi.train.answer import student_answerer
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.examples import Example, load_examples
 from edge_lupi.train.recipe import Recipe
