@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -307,6 +308,8 @@ def _forget(checkpoint: Path, fresh: bool) -> None:
 
 
 def _say_trained(path: Path, prepared: Prepared) -> None:
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
+        return
     heard = f"{len(prepared.split.train)} utterances of {prepared.corpus.name}"
     note = ", speaker dependent" if prepared.split.speaker_dependent else ""
     print(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")

@@ -2,14 +2,22 @@
 
 - `voice(seed, seconds)`: float32 [T] at 16 kHz, vowels with a pitch; one seed is one voice.
 - `sound_file(name, samples)`, `video_file(name, seconds)`: the same as files under `tmp_path`.
+- `mood_chain`, `speaker_chain`: everything that the command line makes of a tiny generated corpus, trained once a session.
+- `cli(*words)`: `edge-lupi words...` in a process of its own.
+- `make_grid_student()`: an untrained nano student with int8 ranges.
 - `data_root`: the folder of real recordings ($EDGE_LUPI_DATA, or ../shared/data beside the checkout), or a skip.
   Whatever uses it is marked `real_speech`; with CI=true and the folder there, a skip of such a test is a failure.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,38 +78,210 @@ def sound_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def write_video(
+    path: Path, seconds: float, width: int, height: int, *, sound: bool, first_grey: int = 16
+) -> None:
+    """A clip at 25 fps whose frame i is all of grey 16 + 8 * i, with a voice as its sound."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg1video" if path.suffix == ".mpg" else "mpeg4", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt, pictures.bit_rate = width, height, "yuv420p", 2_000_000
+        codec = "mp2" if path.suffix == ".mpg" else "aac"
+        voices = container.add_stream(codec, rate=RATE_HZ, layout="mono") if sound else None
+        for index in range(round(seconds * 25)):
+            grey = np.full((height, width), min(first_grey + 8 * index, 235), np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+        if voices is not None:
+            pcm = (make_voice(0, seconds) * 32767).astype(np.int16)[None]
+            spoken = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+            spoken.sample_rate = RATE_HZ
+            container.mux(voices.encode(spoken))
+            container.mux(voices.encode(None))
+
+
 @pytest.fixture
 def video_file(tmp_path: Path) -> Callable[..., Path]:
     """Write a clip at 25 fps whose frame i is all of grey 16 + 8 * i, with a voice as its sound (unless `sound` is False)."""
-    av = pytest.importorskip("av")
+    pytest.importorskip("av")
 
     def write(name: str, seconds: float = 1.0, width: int = 96, height: int = 96, sound: bool = True) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w") as container:
-            pictures = container.add_stream("mpeg1video" if path.suffix == ".mpg" else "mpeg4", rate=25)
-            pictures.width, pictures.height, pictures.pix_fmt, pictures.bit_rate = width, height, "yuv420p", 2_000_000
-            voices = (
-                container.add_stream("mp2" if path.suffix == ".mpg" else "aac", rate=RATE_HZ, layout="mono")
-                if sound
-                else None
-            )
-            for index in range(round(seconds * 25)):
-                grey = np.full((height, width), min(16 + 8 * index, 235), np.uint8)
-                frame = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
-                frame.pts, frame.time_base = index, Fraction(1, 25)
-                container.mux(pictures.encode(frame))
-            container.mux(pictures.encode(None))
-            if voices is not None:
-                spoken = av.AudioFrame.from_ndarray(
-                    (make_voice(0, seconds) * 32767).astype(np.int16)[None], format="s16", layout="mono"
-                )
-                spoken.sample_rate = RATE_HZ
-                container.mux(voices.encode(spoken))
-                container.mux(voices.encode(None))
+        write_video(path, seconds, width, height, sound=sound)
         return path
 
     return write
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A folder with teacher.pt, student.pt ... student.lupi, and what the verbs said on their way: (stdout, stderr)."""
+
+    folder: Path
+    corpus: Path
+    recipe: Path
+    said: dict[str, tuple[str, str]]
+
+
+def run_here(*words: str | Path) -> tuple[str, str]:
+    """`edge-lupi words...` in this process, which spares the imports; stdout and stderr."""
+    from edge_lupi.cli import main
+
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["edge-lupi", *map(str, words)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as exit:
+        assert not exit.code, err.getvalue()
+    finally:
+        sys.argv = before
+    return out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `edge-lupi words...` as a user does; further arguments go to subprocess.run."""
+
+    def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edge_lupi.cli", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, **options)
+
+    return run
+
+
+TINY = """
+name = "tiny"
+seed = 3
+[data]
+root = "{root}"
+task = "{task}"
+test = {test}
+{more}
+[teacher]
+epochs = {epochs}
+batch = 8
+video = "{video}"
+frame_size = 24
+[student]
+epochs = {epochs}
+batch = 8
+[qat]
+epochs = 1
+batch = 8
+"""
+SEQUENTIAL = "[segments]\nseconds = 0.5\nhop_seconds = 0.25\ncrop_seconds = 1.0"
+WHOLE = 'validation_speakers = 0.4\n[segments]\nsetting = "non-sequential"\nseconds = 1.0\nhop_seconds = 1.0\ncrop_seconds = 1.0'
+
+
+@pytest.fixture(scope="session")
+def mood_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """moods.csv: six voices, plain or bright, two takes of 1.5 s each, with four video features per frame that tell."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("moods")
+    lines = ["audio,label,speaker,video,split"]
+    draw = np.random.default_rng(0)
+    for speaker in range(6):
+        for take, sound in enumerate(np.split(make_voice(speaker, 6.0), 4)):
+            bright = take % 2
+            name, samples = f"{speaker}_{take}", np.diff(sound, prepend=0) * 3 if bright else sound
+            soundfile.write(folder / f"{name}.wav", samples, RATE_HZ)
+            seen = draw.normal(3 * bright, 1, (38, 4)).astype(np.float32)
+            np.save(folder / f"{name}.npy", seen)
+            split = "train" if speaker < 4 else "test"
+            lines.append(f"{name}.wav,{('plain', 'bright')[bright]},voice{speaker},{name}.npy,{split}")
+    (folder / "moods.csv").write_text("\n".join(lines) + "\n")
+    return folder / "moods.csv"
+
+
+@pytest.fixture(scope="session")
+def mood_chain(mood_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Sequential, classes: teacher with features, student, int8 student, bundle."""
+    folder = tmp_path_factory.mktemp("mood_chain")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(
+        TINY.format(root=mood_corpus, task="mood", test='"test"', more=SEQUENTIAL, epochs=3, video="features")
+    )
+    said = {
+        "teacher": run_here("train", "teacher", recipe, "--out", folder),
+        "student": run_here("train", "student", recipe, "--out", folder),
+        "audio_only": run_here("train", "student", recipe, "--out", folder, "--audio-only"),
+        "qat": run_here("train", "qat", recipe, "--out", folder),
+        "compile": run_here("compile", folder / "student.int8.pt", "--out", folder / "student.lupi", "--json"),
+        "fp32": run_here("compile", folder / "student.pt", "--out", folder / "float.lupi", "--json"),
+        "int8": run_here(
+            "compile", folder / "student.int8.pt", "--out", folder / "int8.lupi", "--precision", "int8", "--json"
+        ),
+    }
+    return Chain(folder, mood_corpus, recipe, said)
+
+
+@pytest.fixture(scope="session")
+def speaker_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Non-sequential, verification, raw frames for the teacher: speakers.csv and trials.txt of eight voices, no int8."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("speaker_chain")
+    lines = ["audio,label,video"]
+    for speaker in range(8):
+        write_video(folder / f"{speaker}.mp4", 1.0, 32, 32, sound=False, first_grey=16 + 20 * speaker)
+        for take, sound in enumerate(np.split(make_voice(speaker, 7.0), 2)):
+            soundfile.write(folder / f"{speaker}_{take}.wav", sound, RATE_HZ)
+            lines.append(f"{speaker}_{take}.wav,voice{speaker},{speaker}.mp4")
+    corpus, recipe = folder / "speakers.csv", folder / "tiny.toml"
+    corpus.write_text("\n".join(lines) + "\n")
+    trials = [f"{int(a == b)} {a}_0.wav {b}_1.wav" for a in range(8) for b in range(8)]
+    (folder / "trials.txt").write_text("\n".join(trials) + "\n")
+    recipe.write_text(TINY.format(root=corpus, task="speaker", test="0.25", more=WHOLE, epochs=1, video="frames"))
+    said = {
+        "teacher": run_here("train", "teacher", recipe, "--out", folder),
+        "student": run_here("train", "student", recipe, "--out", folder),
+        "compile": run_here("compile", folder / "student.pt", "--json"),
+    }
+    return Chain(folder, corpus, recipe, said)
+
+
+@pytest.fixture(scope="session")
+def make_grid_student() -> Callable[[], Any]:
+    """Makes a TrainedStudent: nano, random weights, folded, with the ranges that its numbers reach on five voices."""
+    import torch
+
+    from edge_lupi.bundle import Task
+    from edge_lupi.frames import Segmentation
+    from edge_lupi.models.files import TrainedStudent
+    from edge_lupi.models.front_end import cut, log_mel
+    from edge_lupi.models.rounding import convolutions, points
+    from edge_lupi.models.student import Student, StudentConfig
+
+    sounds = np.stack([make_voice(seed, 2.0) for seed in range(5)])
+
+    def make() -> TrainedStudent:
+        torch.manual_seed(0)
+        segmentation = Segmentation(0.5, 0.25)
+        tasks = (Task("mood", "classification", ("plain", "bright")), Task("speaker", "verification"))
+        student = Student(StudentConfig("nano", "sequential", segmentation, tasks))
+        segments = cut(log_mel(torch.from_numpy(sounds)), segmentation).flatten(0, 1)
+        ranges: dict[str, torch.Tensor] = {}
+        with torch.no_grad():
+            student.encoder(segments)  # batch norms take the means and deviations of voices
+            student.encoder.fold()
+            for name, point in points(student.encoder):
+                point.register_forward_hook(lambda _, __, out, name=name: ranges.update({name: out.abs().max()}))
+            student.encoder(segments)
+        for _, point in points(student.encoder):
+            point._forward_hooks.clear()
+        for name, conv in convolutions(student.encoder):
+            ranges[f"{name}.weight"] = conv.weight.detach().abs().amax((1, 2, 3))
+        speech = torch.from_numpy((sounds.ravel() * 32767).astype(np.int16))
+        return TrainedStudent(student.eval(), ranges, speech, {"licence": "generated", "corpus": "voices"})
+
+    return make
 
 
 @pytest.fixture(scope="session")

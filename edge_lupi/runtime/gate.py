@@ -23,13 +23,13 @@ FULL_SCALE_POWER = FFT_POINTS / 2 * float((window() ** 2).sum())  # Parseval: on
 class GateSettings:
     """Levels in dB, 0 being an RMS of 1."""
 
-    margin_db: float = 9.0  # above the noise floor, to begin
+    margin_db: float = 7.0  # above the noise floor, to begin
     release_db: float = 4.0  # how much less is enough to go on
     minimum_db: float = -58.0  # below this nothing counts, however quiet the room
-    hangover_seconds: float = 0.15  # the gaps inside words and between them
+    hangover_seconds: float = 0.25  # the gaps inside words and between them
     first_floor_db: float = -60.0
     highest_floor_db: float = -35.0
-    rise_db_per_second: float = 3.0
+    rise_db_per_second: float = 1.5
     fall_share: float = 0.2  # of the way down, per frame
 
 

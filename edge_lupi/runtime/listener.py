@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_lupi.bundle import Bundle
+from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.gallery import Gallery
@@ -65,6 +66,8 @@ class Listener:
         self._gallery = gallery
         own = DEFAULT_THRESHOLD if self.task.threshold is None else self.task.threshold
         self._threshold = own if threshold is None else threshold
+        if not 0 < self._threshold <= 1:
+            raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {self._threshold}")
 
     def listen(self, source: Iterable[Block]) -> Iterator[Event]:
         """Events as they become ready, until the source ends. Each call begins anew and may run for ever."""

@@ -102,12 +102,12 @@ class StdinSource(Source):
             heard, data = True, odd + data
             whole = len(data) // 2 * 2
             odd = data[whole:]
-            yield from _blocks(self._resampler.push(_floats(data[:whole])))
+            yield from _blocks_of(self._resampler.push(_floats(data[:whole])))
         if not heard and not self._stopped:
             raise InputError(
                 "expected raw 16-bit mono samples on standard input, got nothing: pipe some in, as in arecord -t raw -f S16_LE -r 16000 | edge-lupi listen --input -"
             )
-        yield from _blocks(self._resampler.flush())
+        yield from _blocks_of(self._resampler.flush())
 
     def _chunks(self) -> Iterator[bytes]:
         descriptor = self._stream.fileno()
@@ -121,7 +121,10 @@ class StdinSource(Source):
 
 
 class Microphone(Source):
-    """A microphone through PortAudio, opened at 16 kHz mono, or at its own rate and resampled where it refuses that."""
+    """A microphone through PortAudio, opened at 16 kHz mono, or at its own rate and resampled where it refuses that.
+
+    Opened by `with`, or for the time of one iteration without it.
+    """
 
     live = True
 
@@ -156,8 +159,13 @@ class Microphone(Source):
             self._stream = None
 
     def __iter__(self) -> Iterator[Block]:
-        if self._stream is None:
-            raise DeviceError("the microphone is not open: use it in a with statement")
+        if self._stream is not None:
+            yield from self._blocks()
+            return
+        with self:
+            yield from self._blocks()
+
+    def _blocks(self) -> Iterator[Block]:
         to_16_khz = resampler(self.rate_hz, self.channels)
         last = time.perf_counter()
         while not self._stopped:
@@ -246,7 +254,7 @@ def _sounddevice() -> ModuleType:
     return cast(ModuleType, sounddevice)
 
 
-def _blocks(samples: NDArray[np.float32]) -> Iterator[Block]:
+def _blocks_of(samples: NDArray[np.float32]) -> Iterator[Block]:
     if len(samples):
         yield Block(samples, time.perf_counter())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import TextIO
 
 from edge_lupi.events import Event
@@ -54,6 +55,8 @@ class TurnJoiner:
 
 def show(events: Iterable[Event], segmentation: Segmentation, out: TextIO) -> None:
     """Print finished turns to `out` as they come, and the current one below them where that is a terminal."""
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets its lines
     joiner, live = TurnJoiner(segmentation), out.isatty()
     for event in events:
         turn = joiner.push(event)

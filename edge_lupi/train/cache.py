@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def teacher_embeddings(
                     *(torch.from_numpy(kept[name]) for name in ("segments", "starts", "utterances"))
                 )
     fresh = _compute(teacher.to(device).eval(), examples, device)
-    temporary = path.with_suffix(".tmp.npz")
+    temporary = path.with_suffix(f".{os.getpid()}.npz")  # under torchrun every process may write; the same bytes win
     try:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(

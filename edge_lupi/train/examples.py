@@ -18,7 +18,7 @@ from edge_lupi.audio import from_pcm, read_audio, to_pcm
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.data.video import read_frames
 from edge_lupi.errors import InputError
-from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = ["Batch", "Example", "batches", "load_examples", "video_of"]
@@ -71,6 +71,11 @@ def load_examples(
             raise InputError(
                 f"expected a corpus of at most {MAX_BYTES >> 30} GiB of samples in memory, got more: train on a part of it"
             )
+    widths = {example.video.shape[1:] for example in examples if example.video is not None}
+    if len(widths) > 1:
+        raise InputError(
+            f"expected as many features for every utterance, got {', '.join(str(tuple(w)) for w in sorted(widths))}: correct the corpus"
+        )
     return examples
 
 
@@ -97,9 +102,25 @@ def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> 
         )
     if kind == "frames":
         return _frames(utterance, video, segments, recipe)
-    if video.features is None:
+    if video.is_raw:
         raise InputError(f'expected video features for {utterance.name}, got a file: set teacher.video = "frames"')
+    if video.path is not None:
+        return _features(utterance, video, segments, recipe.segments.segmentation)
     return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)
+
+
+def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation) -> Tensor:
+    """A .npy with features float [N, V] per frame -> their mean in every segment [S, V]; a short file's last row stands still."""
+    try:
+        rows = np.asarray(np.load(str(video.path), allow_pickle=False), np.float32)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"expected features float [N, V] in {video.path}, got something else ({error})") from error
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+        raise InputError(f"expected finite features float [N, V] in {video.path}, got shape {rows.shape} or NaN")
+    fps = video.frames_per_second
+    starts = [round((utterance.start_seconds + s * cut.hop_seconds) * fps) for s in range(segments)]
+    length = max(1, round(cut.seconds * fps))
+    return torch.from_numpy(np.stack([rows[min(s, len(rows) - 1) : s + length].mean(0) for s in starts]))
 
 
 def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe) -> Tensor:

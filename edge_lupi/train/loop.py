@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -91,7 +92,7 @@ def fit(
             parts = losses(wrapped, batch.to(fabric.device), random)
             optimiser.zero_grad()
             fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
-            fabric.clip_gradients(wrapped, optimiser, max_norm=5.0)
+            fabric.clip_gradients(wrapped, optimiser, max_norm=5.0, error_if_nonfinite=False)
             optimiser.step()
             schedule.step()
             count += 1
@@ -99,9 +100,9 @@ def fit(
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
             _live(fabric, run, epoch, course.epochs, count, steps)
         history.append({name: value / max(count, 1) for name, value in sums.items()})
-        if not all(value == value for value in history[-1].values()):
+        if not all(math.isfinite(value) for value in history[-1].values()):
             raise InputError(
-                f"the loss of {run.checkpoint.stem} became NaN in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
+                f"the loss of {run.checkpoint.stem} became NaN or infinite in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
             )
         if fabric.is_global_zero:
             _save(module, optimiser, schedule, run, epoch + 1, history)
@@ -120,8 +121,12 @@ def _resume(
 ) -> tuple[int, list[dict[str, float]]]:
     if not run.checkpoint.exists():
         return 0, []
-    saved = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
-    if saved.get("fingerprint") != run.fingerprint:
+    try:
+        saved = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+        fingerprint = saved["fingerprint"]
+    except Exception as error:  # damaged or foreign: torch raises many kinds
+        raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to begin anew") from error
+    if fingerprint != run.fingerprint:
         raise InputError(
             f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to begin anew, or --out for another folder"
         )

@@ -8,6 +8,7 @@ the embeddings, and where it has labels to the probabilities, of its own float s
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) ->
         "stage": "qat",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "source": source.stat().st_size,
+        "source": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
     run = Run(folder / f"{name}.checkpoint", identity)
     fit(

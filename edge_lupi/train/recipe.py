@@ -6,6 +6,7 @@ import difflib
 import sys
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from edge_lupi.errors import InputError
@@ -37,12 +38,13 @@ T = TypeVar("T")
 class DataRecipe:
     """Where the corpus lies (`root`: absolute, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
 
-    `test` is a fold or split of the corpus; `validation_speakers` a share of the training speakers.
+    `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
+    training speakers.
     """
 
     root: str
     task: str
-    test: str
+    test: str | float | tuple[str, ...]
     validation_speakers: float = 0.0
     speaker_dependent: bool = False
 
@@ -222,14 +224,22 @@ def _make(kind: type[T], content: Any, where: str, prefix: str) -> T:
 def _value(kind: Any, value: Any, where: str, key: str) -> Any:
     if is_dataclass(kind):
         return _make(kind, value, where, f"{key}.")  # type: ignore[arg-type]
+    if isinstance(kind, UnionType):
+        return _value(_fitting(kind, value), value, where, key)
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_value(get_args(kind)[0], item, where, key) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if get_origin(kind) is tuple or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        name = "list of numbers" if get_origin(kind) is tuple else kind.__name__
+        name = f"list of {get_args(kind)[0].__name__}" if get_origin(kind) is tuple else kind.__name__
         raise InputError(f"expected {key} in {where} to be of type {name}, got {value!r}")
     return value
+
+
+def _fitting(kind: UnionType, value: Any) -> Any:
+    """Of several types the one that the TOML value looks like; the first, where none does."""
+    looks = {list: tuple, int: float}.get(type(value), type(value))
+    return next((choice for choice in get_args(kind) if (get_origin(choice) or choice) is looks), get_args(kind)[0])
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
 from edge_lupi.models.front_end import cut, log_mel
@@ -103,7 +105,7 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
         "stage": "student",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "teacher": teacher is not None,
+        "teacher": hashlib.sha256(teacher.read_bytes()).hexdigest() if teacher else None,
     }
     steps = sum(1 for _ in epoch_batches(0))
     run = Run(folder / f"{name}.checkpoint", identity)
@@ -135,6 +137,10 @@ def _with_teacher(
     if teacher is None:
         return load_examples(prepared.split.train, prepared.classes, recipe), None
     loaded, _ = load_teacher(teacher)
+    if loaded.config.segmentation != recipe.segments.segmentation:
+        raise InputError(
+            f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {teacher} with {loaded.config.segmentation}: train it anew"
+        )
     examples = load_examples(prepared.split.train, prepared.classes, recipe, video=loaded.config.video)
     return examples, teacher_embeddings(loaded, teacher.read_bytes(), examples, folder, device)
 

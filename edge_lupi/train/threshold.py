@@ -8,6 +8,7 @@ threshold is on the strict side for a voice that comes back on another day.
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +36,14 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     plain = replace(recipe, augment=replace(recipe.augment, speeds=(1.0,)))
     vectors, voices = _pieces(trained, load_examples(prepared.split.validation, classes, plain))
     first, second = np.triu_indices(len(voices), 1)
-    found = eer((vectors @ vectors.T)[first, second], voices[first] == voices[second])
+    same = voices[first] == voices[second]
+    if not same.any() or same.all():
+        print(
+            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices",
+            file=sys.stderr,
+        )
+        return trained
+    found = eer((vectors @ vectors.T)[first, second], same)
     config = trained.student.config
     tasks = tuple(
         replace(task, threshold=found.threshold) if task.name == prepared.task.name else task for task in config.tasks
@@ -59,7 +67,7 @@ def _pieces(trained: TrainedStudent, examples: list[Example]) -> tuple[np.ndarra
         for start in range(0, len(example.samples) - length + 1, length):
             vectors.append(answer(from_pcm(example.samples[start : start + length]), None).embedding)
             voices.append(example.label)
-    return np.stack(vectors), np.array(voices)
+    return np.array(vectors), np.array(voices)
 
 
 def _copy(trained: TrainedStudent) -> TrainedStudent:

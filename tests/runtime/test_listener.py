@@ -142,6 +142,13 @@ def test_a_store_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -
     assert len(refused.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("threshold", ["nan", "0", "1.5"])
+def test_a_threshold_that_is_no_cosine_is_one_sentence(bundle: Bundle, tmp_path: Path, threshold: str) -> None:
+    refused = _edge_lupi("listen", "--threshold", threshold, "--input", str(TWO_VOICES), home=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"expected a threshold" in refused.stderr
+
+
 @pytest.mark.parametrize("content", [None, b"", b"this is no sound", np.zeros(10, "<i2").tobytes()])
 def test_what_is_no_sound_is_one_sentence(bundle: Bundle, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "input.wav"

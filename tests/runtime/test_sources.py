@@ -164,6 +164,17 @@ def test_a_microphone_gives_what_it_hears(portaudio: Callable[..., FakePortAudio
     assert not any(block.gap for block in heard)
 
 
+def test_a_microphone_opens_itself_for_one_iteration(portaudio: Callable[..., FakePortAudio]) -> None:
+    fake = portaudio()
+    microphone = Microphone()
+    stream = iter(microphone)
+    threading.Timer(0.05, lambda: fake.speak(_tone(0.02))).start()
+    assert len(next(stream).samples) == 320
+    microphone.stop()
+    assert list(stream) == []
+    assert microphone._stream is None
+
+
 def test_a_microphone_that_refuses_16_khz_is_resampled(portaudio: Callable[..., FakePortAudio]) -> None:
     fake = portaudio(rates_hz=(48_000,))
     with Microphone() as microphone:

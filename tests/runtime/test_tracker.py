@@ -110,7 +110,17 @@ def test_the_threshold_decides_who_is_known(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "s.json", "s")
     gallery.add("alice", unit(A + B)[None])
     assert _labels(_track([A, A], SpeakerTracker(MeanOfSegments(), 0.6, gallery))) == ["alice"] * 2
-    assert _labels(_track([A, A], SpeakerTracker(MeanOfSegments(), 0.8, gallery))) == ["speaker 1"]
+    assert _labels(_track([A, A], SpeakerTracker(MeanOfSegments(), 0.8, gallery))) == ["unknown"]
+
+
+def test_a_voice_nearly_known_is_nobody_until_it_is_clear(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "s.json", "s")
+    gallery.add("alice", A[None])
+    nearly, clear = unit(A + 1.4 * B), unit(A + 0.2 * B)
+    findings = _track([nearly, nearly, clear, clear, clear], SpeakerTracker(MeanOfSegments(), 0.8, gallery))
+    assert _labels(findings)[0] == "unknown"
+    assert _labels(findings)[-1] == "alice"
+    assert "speaker 1" in _labels(_track([nearly] * 6, SpeakerTracker(MeanOfSegments(), 0.8, gallery)))
 
 
 def test_remembers_a_bounded_number_of_strangers(monkeypatch: pytest.MonkeyPatch) -> None:

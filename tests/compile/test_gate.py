@@ -1,0 +1,66 @@
+"""int8 has to earn its place, and the gate says why."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_lupi.compile.gate import Measured, choose, measure
+from edge_lupi.compile.graphs import encoder_graph
+from edge_lupi.runtime.engine import OnnxEngine
+
+
+def measured(p50_ms: float, mean: float = 1.0, worst: float = 1.0) -> Measured:
+    return Measured(p50_ms, p50_ms * 1.2, 1000, mean, worst)
+
+
+FP32 = measured(3.0)
+
+
+def test_int8_that_is_faster_and_close_is_taken() -> None:
+    choice = choose({"fp32": FP32, "int8": measured(1.5, 0.999, 0.99)}, "auto")
+    assert choice.chosen == "int8"
+    assert choice.why == (
+        "int8 is 2.00 times as fast as fp32 here and keeps a cosine of 0.9990 (worst 0.9900) to the float student"
+    )
+
+
+@pytest.mark.parametrize(
+    ("int8", "why"),
+    [
+        (measured(3.1), r"int8 is not faster on this device \(3.10 ms a segment against 3.00 ms\)"),
+        (measured(3.0), "int8 is not faster"),
+        (measured(1.0, mean=0.98), r"int8 strays from the float student \(cosine mean 0.9800, worst 1.0000; allowed"),
+        (measured(1.0, worst=0.9), r"int8 strays .*worst 0.9000; allowed 0.99, 0.95\)"),
+        (measured(1.0, mean=float("nan"), worst=float("nan")), "int8 strays"),
+        (None, "the student has no quantisation ranges: fine-tune it with edge-lupi train qat for int8"),
+    ],
+)
+def test_otherwise_fp32_with_a_reason(int8: Measured | None, why: str) -> None:
+    found = {"fp32": FP32} if int8 is None else {"fp32": FP32, "int8": int8}
+    choice = choose(found, "auto")
+    assert choice.chosen == "fp32"
+    assert re.match(why, choice.why)
+    assert choice.precisions == found
+
+
+@pytest.mark.parametrize("asked", ["fp32", "int8"])
+def test_what_is_asked_for_is_taken(asked: str) -> None:
+    choice = choose({"fp32": FP32, "int8": measured(9.0, 0.5, 0.1)}, asked)
+    assert (choice.chosen, choice.why) == (asked, f"{asked} was asked for")
+
+
+def test_measuring_a_graph_against_what_it_should_give(make_grid_student: Callable[[], Any]) -> None:
+    graph = encoder_graph(make_grid_student().student).SerializeToString()
+    segments = np.random.default_rng(0).normal(-5, 2, (3, 80, 1, 50)).astype(np.float32)
+    wanted = OnnxEngine(graph).run({"log_mel": segments})["embedding"]
+    found = measure({"fp32": graph}, segments, wanted)["fp32"]
+    assert 0 < found.p50_ms <= found.p99_ms
+    assert found.bytes == len(graph)
+    assert found.cosine_worst == pytest.approx(1, abs=1e-5)
+    wanted[1] *= -1
+    other = measure({"fp32": graph}, segments, wanted)["fp32"]
+    assert other.cosine_worst == pytest.approx(-1, abs=1e-5)
+    assert other.cosine_mean == pytest.approx(1 / 3, abs=1e-5)

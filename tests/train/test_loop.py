@@ -1,0 +1,102 @@
+"""A training that was cut off and taken up again is the training that was not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edge_lupi.errors import InputError
+from edge_lupi.train.examples import Batch
+from edge_lupi.train.loop import Run, fit, make_fabric
+from edge_lupi.train.recipe import Course
+
+COURSE = Course(epochs=4, batch=4, rate=0.05)
+
+
+class PowerCut(Exception):
+    """The end of the world, for this process."""
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(32, 1))
+
+
+def train(run: Run, *, cut_off_in: int | None = None, course: Course = COURSE) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Four epochs of three batches; the power fails in the middle of epoch `cut_off_in`."""
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        draw = torch.Generator().manual_seed(epoch)
+        for step in range(3):
+            if (epoch, step) == (cut_off_in, 1):
+                raise PowerCut
+            yield Batch(torch.randn(4, 24, generator=draw), torch.zeros(4), (), (), None)
+
+    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
+        pictures = batch.samples.reshape(4, 1, 4, 6)
+        disturbed = pictures + 0.1 * torch.randn(pictures.shape, generator=random)
+        return {"square": (module(disturbed)[:, 0] - pictures.sum((1, 2, 3))).square().mean()}
+
+    module = network()
+    return module, fit(make_fabric(), module, course, run, batches, losses, seed=1, steps=3)
+
+
+def run_in(folder: Path, **identity: object) -> Run:
+    return Run(folder / "x.checkpoint", {"recipe": "x", **identity})
+
+
+def test_taken_up_again_equals_unbroken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unbroken, whole = train(run_in(tmp_path / "a"))
+    for epoch in (1, 3):
+        with pytest.raises(PowerCut):
+            train(run_in(tmp_path / "b"), cut_off_in=epoch)
+    resumed, history = train(run_in(tmp_path / "b"))
+    assert "x  taken up again after epoch 3" in capsys.readouterr().err
+    assert len(history) == len(whole) == 4
+    for epoch, (a, b) in enumerate(zip(history, whole, strict=True)):
+        assert a["square"] == pytest.approx(b["square"], rel=1e-4), epoch
+    wanted = unbroken.state_dict()
+    for name, value in resumed.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    _, history = train(run_in(tmp_path), course=Course(epochs=30, batch=4, rate=0.05))
+    assert history[-1]["square"] < history[0]["square"]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    first, history = train(run_in(tmp_path))
+    second, again = train(run_in(tmp_path), cut_off_in=0)
+    assert again == history
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_another_recipe_is_refused(tmp_path: Path) -> None:
+    train(run_in(tmp_path))
+    with pytest.raises(InputError, match="belongs to another recipe, seed or corpus: pass --fresh"):
+        train(run_in(tmp_path, seed=2))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    run = run_in(tmp_path)
+    train(run)
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:2000] if content is None else content)
+    with pytest.raises(InputError, match=r"x.checkpoint .*pass --fresh") as caught:
+        train(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
+    def batches(epoch: int) -> Iterator[Batch]:
+        yield Batch(torch.full((4, 24), float("nan")), torch.zeros(4), (), (), None)
+
+    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
+        return {"square": module(batch.samples.reshape(4, 1, 4, 6)).square().mean()}
+
+    with pytest.raises(InputError, match=r"became NaN in epoch 1: lower the rate"):
+        fit(make_fabric(), network(), COURSE, run_in(tmp_path), batches, losses, seed=1, steps=1)
+    assert not list(tmp_path.iterdir())

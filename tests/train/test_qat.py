@@ -1,0 +1,84 @@
+"""Ranges by nvidia-modelopt, and a fine-tuned student that lives on their grid."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edge_lupi.errors import InputError
+from edge_lupi.frames import Segmentation
+from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.files import load_student
+from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.rounding import convolutions, fix_ranges, points
+from edge_lupi.train.corpus import prepare
+from edge_lupi.train.qat import find_ranges, train_qat
+from edge_lupi.train.recipe import load_recipe
+
+
+@pytest.fixture(scope="module")
+def heard(voice: Callable[..., Any]) -> torch.Tensor:
+    sounds = torch.from_numpy(np.stack([voice(seed, 2.0) for seed in range(4)]))
+    return cut(log_mel(sounds), Segmentation(0.5, 0.25)).flatten(0, 1)
+
+
+def test_every_point_and_weight_gets_its_range(heard: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder("nano")
+    with torch.no_grad():
+        encoder(heard)
+    encoder.fold()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with torch.no_grad():
+        wanted = encoder(heard)
+    ranges = find_ranges(encoder, iter(heard.split(7)))
+    assert ranges.keys() == {n for n, _ in points(encoder)} | {f"{n}.weight" for n, _ in convolutions(encoder)}
+    for name, conv in convolutions(encoder):
+        torch.testing.assert_close(ranges[f"{name}.weight"], conv.weight.detach().abs().amax((1, 2, 3)))
+    for name, _ in points(encoder):
+        assert ranges[name].shape == ()
+        assert ranges[name] > 0
+    assert 0.8 * wanted.abs().max() < ranges["out"] <= 1.01 * wanted.abs().max()
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())  # and no trace of it
+    with torch.no_grad():
+        assert torch.equal(encoder(heard), wanted)
+        fix_ranges(encoder, ranges)
+        assert torch.nn.functional.cosine_similarity(encoder(heard), wanted).mean() > 0.98
+
+
+def test_the_fine_tuned_student_keeps_the_float_ones_embeddings(mood_chain: Any, heard: torch.Tensor) -> None:
+    before = load_student(mood_chain.folder / "student.pt").student
+    fine = load_student(mood_chain.folder / "student.int8.pt")
+    fix_ranges(fine.student.encoder, fine.ranges)
+    with torch.no_grad():
+        near = torch.nn.functional.cosine_similarity(fine.student.encoder(heard), before.encoder.fold()(heard))
+    assert near.min() > 0.98
+    for name, value in before.branches.state_dict().items():
+        assert torch.equal(value, fine.student.branches.state_dict()[name])  # aggregator and header stay
+
+
+def refused(chain: Any, source: str, folder: Path, *changes: str) -> str:
+    recipe = load_recipe(chain.recipe, list(changes))
+    with pytest.raises(InputError) as caught:
+        train_qat(recipe, prepare(recipe), chain.folder / source, folder)
+    assert not list(folder.iterdir())
+    return str(caught.value)
+
+
+def test_what_cannot_be_fine_tuned(mood_chain: Any, tmp_path: Path) -> None:
+    assert "already on the int8 grid" in refused(mood_chain, "student.int8.pt", tmp_path)
+    assert "expected a student for task tone" in refused(mood_chain, "student.pt", tmp_path, "data.task=tone")
+
+
+def test_another_student_does_not_take_up_the_checkpoint(mood_chain: Any, tmp_path: Path) -> None:
+    """student.pt and audio_only.pt are alike in all but their weights."""
+    recipe = load_recipe(mood_chain.recipe)
+    for name in ("student", "audio_only"):
+        (tmp_path / "student.pt").write_bytes((mood_chain.folder / f"{name}.pt").read_bytes())
+        if name == "student":
+            train_qat(recipe, prepare(recipe), tmp_path / "student.pt", tmp_path)
+    with pytest.raises(InputError, match="pass --fresh"):
+        train_qat(recipe, prepare(recipe), tmp_path / "student.pt", tmp_path)
