@@ -111,7 +111,7 @@ class Bundle:
         try:
             with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError) as error:
+        except Exception as error:  # numpy, zip and zlib raise many kinds
             raise BundleError(
                 f"golden.npz in {self.path} cannot be read ({error}): compile the student anew"
             ) from error
@@ -204,6 +204,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for key, kind in (("files", dict), ("tasks", dict), ("fingerprint", str)):
         if not isinstance(manifest.get(key), kind) or not manifest[key]:
             raise BundleError(f"{file} lacks {key!r}: compile the student anew")
+    for key in ("student", "precision", "training"):
+        if not isinstance(manifest.get(key, {}), dict):
+            raise BundleError(f"expected {key!r} in {file} to be an object: compile the student anew")
     return manifest
 
 

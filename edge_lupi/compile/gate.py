@@ -85,7 +85,7 @@ def choose(found: Mapping[str, Measured], asked: str) -> Choice:
             precisions, "fp32", "the student has no quantisation ranges: fine-tune it with edge-lupi train qat for int8"
         )
     int8, fp32 = found["int8"], found["fp32"]
-    if int8.cosine_mean < MIN_COSINE_MEAN or int8.cosine_worst < MIN_COSINE_WORST:
+    if not (int8.cosine_mean >= MIN_COSINE_MEAN and int8.cosine_worst >= MIN_COSINE_WORST):  # NaN strays, too
         why = f"int8 strays from the float student (cosine mean {int8.cosine_mean:.4f}, worst {int8.cosine_worst:.4f}; allowed {MIN_COSINE_MEAN}, {MIN_COSINE_WORST})"
         return Choice(precisions, "fp32", why)
     if int8.p50_ms >= fp32.p50_ms:

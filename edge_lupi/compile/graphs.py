@@ -74,5 +74,17 @@ def _export(
             dynamo=False,  # the tracer names nodes after modules and needs no further package
         )
     model = onnx.load_from_string(buffer.getvalue())
+    shapes = _shapes(module, inputs, outputs)
+    for value in model.graph.output:  # the tracer loses some widths; all but the batch are fixed
+        for axis, length in enumerate(shapes[value.name][1:], 1):
+            value.type.tensor_type.shape.dim[axis].dim_value = length
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+@torch.no_grad()
+def _shapes(module: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Shape by name of every output for inputs of these shapes."""
+    found = module(*inputs)
+    tensors = found if isinstance(found, tuple) else (found,)
+    return {name: tuple(tensor.shape) for name, tensor in zip(outputs, tensors, strict=True)}

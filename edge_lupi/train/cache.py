@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,12 +48,9 @@ def teacher_embeddings(
     """From the cache where teacher, corpus and segmentation are the same, else computed now and kept."""
     key = _fingerprint(weights, examples, teacher.config.segmentation)
     path = folder / "teacher_embeddings.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            if str(kept["fingerprint"]) == key:
-                return TeacherEmbeddings(
-                    *(torch.from_numpy(kept[name]) for name in ("segments", "starts", "utterances"))
-                )
+    kept = _kept(path, key)
+    if kept is not None:
+        return kept
     fresh = _compute(teacher.to(device).eval(), examples, device)
     temporary = path.with_suffix(f".{os.getpid()}.npz")  # under torchrun every process may write; the same bytes win
     try:
@@ -71,6 +69,17 @@ def teacher_embeddings(
             f"could not write {path} ({error.strerror}): free some space or choose another --out"
         ) from error
     return fresh
+
+
+def _kept(path: Path, key: str) -> TeacherEmbeddings | None:
+    """What lies in the cache, where it is whole and of this fingerprint."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            if str(kept["fingerprint"]) == key:
+                return TeacherEmbeddings(*(torch.from_numpy(kept[n]) for n in ("segments", "starts", "utterances")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+        pass  # absent or damaged: computed anew
+    return None
 
 
 @torch.no_grad()

@@ -112,7 +112,7 @@ def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> 
 def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation) -> Tensor:
     """A .npy with features float [N, V] per frame -> their mean in every segment [S, V]; a short file's last row stands still."""
     try:
-        rows = np.asarray(np.load(str(video.path), allow_pickle=False), np.float32)
+        rows = np.lib.format.open_memmap(str(video.path), mode="r").astype(np.float32)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise InputError(f"expected features float [N, V] in {video.path}, got something else ({error})") from error
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():

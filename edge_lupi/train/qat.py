@@ -8,6 +8,7 @@ the embeddings, and where it has labels to the probabilities, of its own float s
 from __future__ import annotations
 
 import copy
+import logging
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -113,6 +114,7 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
 
     nvidia-modelopt's calibrators: the largest magnitude for weights, by channel; a high percentile for activations.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # modelopt looks for a compiler it does not need
     try:
         from modelopt.torch.quantization.config import QuantizerAttributeConfig
         from modelopt.torch.quantization.nn import TensorQuantizer

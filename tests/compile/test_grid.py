@@ -66,7 +66,16 @@ def cosines(a: Array, b: Array) -> Array:
 def test_the_graph_gives_what_torch_gives(
     request: pytest.FixtureRequest, form: str, heard: Array, in_torch: Array
 ) -> None:
-    found = OnnxEngine(request.getfixturevalue(form).SerializeToString()).run({"log_mel": heard})["embedding"]
+    """By its definition, operator by operator: what a target makes of it is the target's."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    graph = request.getfixturevalue(form).SerializeToString()
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    assert cosines(session.run(None, {"log_mel": heard})[0], in_torch).min() > 0.999
+
+
+def test_the_cpus_graph_gives_it_as_it_runs(unsigned: ModelProto, heard: Array, in_torch: Array) -> None:
+    found = OnnxEngine(unsigned.SerializeToString()).run({"log_mel": heard})["embedding"]
     assert cosines(found, in_torch).min() > 0.999
 
 
@@ -139,6 +148,19 @@ def without_weight_rounding(model: ModelProto, which: int) -> tuple[ModelProto, 
     return broken, conv.name
 
 
+def without_activation_rounding(model: ModelProto, tensor: str) -> ModelProto:
+    """A copy where what reads `tensor`, which a Q/DQ pair makes, reads what went into the pair."""
+    broken = ModelProto()
+    broken.CopyFrom(model)
+    made_by = {n.output[0]: n for n in broken.graph.node}
+    before = made_by[made_by[tensor].input[0]].input[0]
+    for node in broken.graph.node:
+        for place, name in enumerate(node.input):
+            if name == tensor:
+                node.input[place] = before
+    return broken
+
+
 def integer_layers(model: ModelProto, folder: Path) -> int:
     """Convolutions that ONNX Runtime's optimised graph computes in 8 bits."""
     options = ort.SessionOptions()
@@ -153,7 +175,10 @@ def integer_layers(model: ModelProto, folder: Path) -> int:
 def test_a_broken_graph_is_noticed(unsigned: ModelProto, tmp_path: Path, which: int) -> None:
     broken, name = without_weight_rounding(unsigned, which)
     assert float_layers(broken) == [name]
-    assert integer_layers(broken, tmp_path) == len(nodes(unsigned, "Conv")) - 1
+    conv = nodes(unsigned, "Conv")[which]
+    unrounded = without_activation_rounding(unsigned, conv.input[0])
+    readers = [node for node in nodes(unsigned, "Conv") if node.input[0] == conv.input[0]]
+    assert integer_layers(unrounded, tmp_path) <= len(nodes(unsigned, "Conv")) - len(readers)
 
 
 def test_onnx_runtime_computes_every_convolution_in_8_bits(unsigned: ModelProto, tmp_path: Path) -> None:

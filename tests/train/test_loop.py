@@ -24,7 +24,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(32, 1))
 
 
-def train(run: Run, *, cut_off_in: int | None = None, course: Course = COURSE) -> tuple[nn.Module, list[dict[str, float]]]:
+def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:
     """Four epochs of three batches; the power fails in the middle of epoch `cut_off_in`."""
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -40,7 +40,7 @@ def train(run: Run, *, cut_off_in: int | None = None, course: Course = COURSE) -
         return {"square": (module(disturbed)[:, 0] - pictures.sum((1, 2, 3))).square().mean()}
 
     module = network()
-    return module, fit(make_fabric(), module, course, run, batches, losses, seed=1, steps=3)
+    return module, fit(make_fabric(), module, COURSE, run, batches, losses, seed=1, steps=3)
 
 
 def run_in(folder: Path, **identity: object) -> Run:
@@ -60,11 +60,6 @@ def test_taken_up_again_equals_unbroken(tmp_path: Path, capsys: pytest.CaptureFi
     wanted = unbroken.state_dict()
     for name, value in resumed.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_it_learns(tmp_path: Path) -> None:
-    _, history = train(run_in(tmp_path), course=Course(epochs=30, batch=4, rate=0.05))
-    assert history[-1]["square"] < history[0]["square"]
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
@@ -97,6 +92,6 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
     def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
         return {"square": module(batch.samples.reshape(4, 1, 4, 6)).square().mean()}
 
-    with pytest.raises(InputError, match=r"became NaN in epoch 1: lower the rate"):
+    with pytest.raises(InputError, match=r"became NaN or infinite in epoch 1: lower the rate"):
         fit(make_fabric(), network(), COURSE, run_in(tmp_path), batches, losses, seed=1, steps=1)
     assert not list(tmp_path.iterdir())

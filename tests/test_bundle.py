@@ -1,0 +1,222 @@
+"""A bundle is read only where every byte is what the manifest says, and written at once or not at all."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_lupi.bundle import MAX_MANIFEST_BYTES, Bundle, Task, shipped_bundle, write_bundle
+from edge_lupi.errors import BundleError, InputError
+
+TASKS = {
+    "speaker": Task("speaker", "verification", threshold=0.4),
+    "mood": Task("mood", "classification", ("plain", "bright"), temperature=1.5),
+}
+MANIFEST = {"fingerprint": "abc", "segment_seconds": 1.0, "hop_seconds": 0.5, "licence": "none"}
+
+
+def golden() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, samples=np.arange(5, dtype=np.int16))
+    return buffer.getvalue()
+
+
+FILES = {
+    "front_end.onnx": b"front end",
+    "encoder.onnx": b"encoder",
+    "aggregator.speaker.onnx": b"speaker",
+    "aggregator.mood.onnx": b"mood",
+    "golden.npz": golden(),
+}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "x.lupi", MANIFEST, FILES, TASKS)
+
+
+def test_back_as_it_was(bundle: Path) -> None:
+    found = Bundle.load(bundle)
+    assert found.files == FILES
+    assert found.tasks == TASKS
+    assert (found.segmentation.seconds, found.segmentation.hop_seconds, found.fingerprint) == (1.0, 0.5, "abc")
+    assert found.size_bytes == sum(map(len, FILES.values()))
+    assert found.task() == TASKS["speaker"]
+    assert found.golden()["samples"].tolist() == [0, 1, 2, 3, 4]
+    assert [path.name for path in bundle.parent.iterdir()] == ["x.lupi"]
+
+
+def test_what_it_does_not_know(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="expected a bundle for task digit, got x.lupi, which knows speaker, mood"):
+        Bundle.load(bundle).task("digit")
+    with pytest.raises(BundleError, match="expected engine.plan"):
+        Bundle.load(bundle).file("engine.plan")
+    with pytest.raises(InputError, match="no bundle for task digit comes with edge-lupi"):
+        shipped_bundle("digit")
+
+
+def test_an_older_bundle_is_replaced(bundle: Path) -> None:
+    write_bundle(bundle, {**MANIFEST, "fingerprint": "def"}, {**FILES, "encoder.onnx": b"new"}, TASKS)
+    found = Bundle.load(bundle)
+    assert (found.fingerprint, found.file("encoder.onnx")) == ("def", b"new")
+    assert [path.name for path in bundle.parent.iterdir()] == ["x.lupi"]
+
+
+def test_anything_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").write_bytes(b"sun")
+    with pytest.raises(InputError, match="exists and is not a bundle"):
+        write_bundle(tmp_path / "holiday", MANIFEST, FILES, TASKS)
+    assert (tmp_path / "holiday" / "photo.jpg").read_bytes() == b"sun"
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("which", ["write_bytes", "write_text", "rename"])
+def test_a_write_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, there: bool
+) -> None:
+    target = tmp_path / "x.lupi"
+    if there:
+        write_bundle(target, MANIFEST, FILES, TASKS)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    rename = os.rename
+
+    def rename_not_into_place(source: Any, wanted: Any) -> None:
+        full() if Path(wanted) == target and "old" not in str(source) else rename(source, wanted)
+
+    owner, stub = (os, rename_not_into_place) if which == "rename" else (Path, full)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, which, stub)
+        with pytest.raises(InputError, match="No space left on device.*nothing was changed"):
+            write_bundle(target, {**MANIFEST, "fingerprint": "def"}, FILES, TASKS)
+    assert [path.name for path in tmp_path.iterdir()] == (["x.lupi"] if there else [])
+    assert not there or Bundle.load(target).fingerprint == "abc"
+
+
+def change(bundle: Path, **values: Any) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, **values}))
+
+
+def list_file(bundle: Path, name: str, data: bytes) -> None:
+    """Enter a file with its right hash, as an attacker would."""
+    listed = json.loads((bundle / "manifest.json").read_text())["files"]
+    change(bundle, files={**listed, name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}})
+
+
+def escape(bundle: Path, name: str) -> None:
+    (bundle.parent / "secret").write_bytes(b"secret")
+    list_file(bundle, name.format(bundle.parent), b"secret")
+
+
+def link(bundle: Path) -> None:
+    (bundle / "encoder.onnx").rename(bundle.parent / "elsewhere")
+    (bundle / "encoder.onnx").symlink_to(bundle.parent / "elsewhere")
+
+
+HOSTILE: dict[str, Callable[[Path], Any]] = {
+    "a name with dots": lambda b: escape(b, "../secret"),
+    "an absolute name": lambda b: escape(b, "{}/secret"),
+    "a hidden name": lambda b: list_file(b, ".secret", b""),
+    "an empty name": lambda b: list_file(b, "", b""),
+    "a folder": lambda b: ((b / "encoder.onnx").unlink(), (b / "encoder.onnx").mkdir()),
+    "a link": link,
+    "another content": lambda b: (b / "encoder.onnx").write_bytes(b"ENCODER"),
+    "a truncated file": lambda b: (b / "encoder.onnx").write_bytes(b"enc"),
+    "a longer file": lambda b: (b / "encoder.onnx").write_bytes(b"encoder" * 2),
+    "a missing file": lambda b: (b / "encoder.onnx").unlink(),
+    "no entry for a graph": lambda b: change(b, files={"golden.npz": json.loads((b / "manifest.json").read_text())["files"]["golden.npz"]}),
+    "entries that are no entries": lambda b: change(b, files={"encoder.onnx": 3}),
+    "no manifest": lambda b: (b / "manifest.json").unlink(),
+    "a manifest that is no JSON": lambda b: (b / "manifest.json").write_text("{"),
+    "a manifest that is no text": lambda b: (b / "manifest.json").write_bytes(b"\xff\x00"),
+    "a manifest that is a list": lambda b: (b / "manifest.json").write_text("[]"),
+    "a huge manifest": lambda b: change(b, licence="x" * MAX_MANIFEST_BYTES),
+    "a deep manifest": lambda b: (b / "manifest.json").write_text("[" * 100_000),
+    "another format": lambda b: change(b, format="zip"),
+    "another version": lambda b: change(b, version=2),
+    "no fingerprint": lambda b: change(b, fingerprint=None),
+    "a number as fingerprint": lambda b: change(b, fingerprint=7),
+    "no tasks": lambda b: change(b, tasks={}),
+    "a task of another kind": lambda b: change(b, tasks={"speaker": {"kind": "oracle"}}),
+    "a task that is a word": lambda b: change(b, tasks={"speaker": "verification"}),
+    "a task that is a path": lambda b: change(b, tasks={"../x": {"kind": "verification"}}),
+    "a threshold that is a word": lambda b: change(b, tasks={"speaker": {"kind": "verification", "threshold": "high"}}),
+    "an endless segment": lambda b: change(b, segment_seconds=float("inf")),
+    "a segment that is a word": lambda b: change(b, segment_seconds="long"),
+    "no hop": lambda b: change(b, hop_seconds=None),
+    "a student that is a number": lambda b: change(b, student=3),
+    "a precision that is a list": lambda b: change(b, precision=[]),
+    "training that is a word": lambda b: change(b, training="hard"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bundle_that_cannot_be_trusted(bundle: Path, kind: str) -> None:
+    HOSTILE[kind](bundle)
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(bundle)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_file_or_nothing_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.lupi").write_text("hello")
+    with pytest.raises(BundleError, match="is not a readable bundle"):
+        Bundle.load(tmp_path / "x.lupi")
+    with pytest.raises(BundleError, match="does not exist"):
+        Bundle.load(tmp_path / "none.lupi")
+
+
+def pickled() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, samples=np.array([{"a": 1}], dtype=object))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [pickled(), b"", b"text", golden()[:100], b"PK\x03\x04" + bytes(50), b"\x93NUMPY\x01\x00"],
+    ids=["pickled", "empty", "text", "truncated", "zip", "npy"],
+)  # fmt: skip
+def test_golden_vectors_that_cannot_be_trusted(bundle: Path, content: bytes) -> None:
+    (bundle / "golden.npz").write_bytes(content)
+    list_file(bundle, "golden.npz", content)
+    with pytest.raises(BundleError, match="golden.npz in .* cannot be read") as caught:
+        Bundle.load(bundle).golden()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "labels"),
+    [("Speaker", "verification", ()), ("", "verification", ()), ("a/b", "verification", ()), ("x", "classification", ("a",)), ("x", "guess", ())],
+)  # fmt: skip
+def test_what_a_task_cannot_be(name: str, kind: str, labels: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        Task(name, kind, labels)
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "edge_lupi" / "bundles"
+
+
+@pytest.mark.real_speech
+@pytest.mark.parametrize("task", ["speaker", "emotion"])
+def test_the_bundles_that_come_along(task: str, data_root: Path) -> None:
+    found = Bundle.load(shipped_bundle(task))
+    assert found.path == SHIPPED / f"{task}.lupi"
+    assert found.size_bytes <= 2_000_000
+    assert found.manifest["precision"]["chosen"] == "int8"
+    assert found.manifest["precision"]["float_layers"] == []
+    licence = {"speaker": "CC BY 4.0", "emotion": "CC BY-NC-SA 4.0"}[task]
+    assert licence in found.manifest["licence"]
+    assert licence in found.file("CARD.md").decode()
+    assert found.task().name == task
+    assert task == "emotion" or 0 < (found.task().threshold or 0) < 1
