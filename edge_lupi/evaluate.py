@@ -232,6 +232,10 @@ def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> Tri
     scores = (vectors[enrol] * vectors[[place[trial.test] for trial in trials]]).sum(1)
     targets = np.array([trial.target for trial in trials])
     interval = bootstrap(lambda chosen: eer(scores[chosen], targets[chosen]).value, groups=enrol)
+    if (
+        interval.value == 0
+    ):  # resampling a list without an error shows none: the rule of three (Hanley and Lippman-Hand 1983)
+        interval = Interval(0.0, 0.0, max(interval.high, min(1.0, 3 / int(targets.sum()))))
     return TrialReport(task, interval, min_dcf(scores, targets), len(trials), int(targets.sum()))
 
 

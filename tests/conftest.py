@@ -78,9 +78,7 @@ def sound_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def write_video(
-    path: Path, seconds: float, width: int, height: int, *, sound: bool, first_grey: int = 16
-) -> None:
+def write_video(path: Path, seconds: float, width: int, height: int, *, sound: bool, first_grey: int = 16) -> None:
     """A clip at 25 fps whose frame i is all of grey 16 + 8 * i, with a voice as its sound."""
     import av
 

@@ -114,7 +114,9 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
 
     nvidia-modelopt's calibrators: the largest magnitude for weights, by channel; a high percentile for activations.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # modelopt looks for a compiler it does not need
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # modelopt looks for a compiler it does not need
     try:
         from modelopt.torch.quantization.config import QuantizerAttributeConfig
         from modelopt.torch.quantization.nn import TensorQuantizer

@@ -21,7 +21,9 @@ class PowerCut(Exception):
 
 def network() -> nn.Module:
     torch.manual_seed(1)
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(32, 1))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(32, 1)
+    )
 
 
 def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:
