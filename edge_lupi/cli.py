@@ -281,7 +281,9 @@ def train_qat_verb(
 
     source = student or folder / "student.pt"
     _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
-    _say_trained(train_qat(settings, prepared, source, folder), prepared)
+    teacher = folder / "teacher.pt"
+    path = train_qat(settings, prepared, source, folder, teacher=teacher if teacher.is_file() else None)
+    _say_trained(path, prepared)
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:

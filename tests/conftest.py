@@ -26,6 +26,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # threads that wait for each other on a busy machine cost ten times the work
+
 Samples = NDArray[np.float32]
 
 RATE_HZ = 16_000
@@ -129,15 +133,16 @@ def run_here(*words: str | Path) -> tuple[str, str]:
     """`edge-lupi words...` in this process, which spares the imports; stdout and stderr."""
     from edge_lupi.cli import main
 
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    out, err, before, code = io.StringIO(), io.StringIO(), sys.argv, None
     sys.argv = ["edge-lupi", *map(str, words)]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
     except SystemExit as exit:
-        assert not exit.code, err.getvalue()
+        code = exit.code
     finally:
         sys.argv = before
+    assert not code, err.getvalue()
     return out.getvalue(), err.getvalue()
 
 

@@ -53,9 +53,9 @@ def test_back_as_it_was(bundle: Path) -> None:
 
 
 def test_what_it_does_not_know(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="expected a bundle for task digit, got x.lupi, which knows speaker, mood"):
+    with pytest.raises(BundleError, match=r"expected a bundle for task digit, got x.lupi, which knows speaker, mood"):
         Bundle.load(bundle).task("digit")
-    with pytest.raises(BundleError, match="expected engine.plan"):
+    with pytest.raises(BundleError, match=r"expected engine.plan"):
         Bundle.load(bundle).file("engine.plan")
     with pytest.raises(InputError, match="no bundle for task digit comes with edge-lupi"):
         shipped_bundle("digit")
@@ -96,7 +96,7 @@ def test_a_write_that_fails_changes_nothing(
     owner, stub = (os, rename_not_into_place) if which == "rename" else (Path, full)
     with monkeypatch.context() as patched:
         patched.setattr(owner, which, stub)
-        with pytest.raises(InputError, match="No space left on device.*nothing was changed"):
+        with pytest.raises(InputError, match=r"No space left on device.*nothing was changed"):
             write_bundle(target, {**MANIFEST, "fingerprint": "def"}, FILES, TASKS)
     assert [path.name for path in tmp_path.iterdir()] == (["x.lupi"] if there else [])
     assert not there or Bundle.load(target).fingerprint == "abc"
@@ -190,7 +190,7 @@ def pickled() -> bytes:
 def test_golden_vectors_that_cannot_be_trusted(bundle: Path, content: bytes) -> None:
     (bundle / "golden.npz").write_bytes(content)
     list_file(bundle, "golden.npz", content)
-    with pytest.raises(BundleError, match="golden.npz in .* cannot be read") as caught:
+    with pytest.raises(BundleError, match=r"golden.npz in .* cannot be read") as caught:
         Bundle.load(bundle).golden()
     assert "\n" not in str(caught.value)
 

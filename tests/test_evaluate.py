@@ -119,7 +119,7 @@ def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[s
     assert isinstance(everyone, ClassReport)
     assert everyone.confusion.sum() == 24
     heard_all = replace(model, heard=corpus.speakers)
-    with pytest.raises(InputError, match="that training has not heard in .*pass --all"):
+    with pytest.raises(InputError, match=r"that training has not heard in .*pass --all"):
         report(heard_all, mood_corpus, None)
     with pytest.raises(InputError, match="or another --split"):
         report(model, mood_corpus, None, split="fold9")
@@ -156,7 +156,7 @@ def test_a_seeing_teacher_on_trials_is_one_sentence(speaker_chain: Any) -> None:
 
 
 def test_a_task_that_the_model_does_not_have(mood_chain: Any) -> None:
-    with pytest.raises(InputError, match="expected a task of .*mood.*got 'digit'"):
+    with pytest.raises(InputError, match=r"expected a task of .*mood.*got 'digit'"):
         open_model(mood_chain.folder / "student.pt", "digit")
 
 

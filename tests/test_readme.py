@@ -7,17 +7,17 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_file_map_names_every_module_and_nothing_else():
+def test_file_map_names_every_module_and_nothing_else() -> None:
     listed = set(re.findall(r"^(edge_lupi/\S+\.py) ", README, re.MULTILINE))
     there = {str(p.relative_to(ROOT)) for p in (ROOT / "edge_lupi").rglob("*.py") if p.name != "__init__.py"}
     assert listed == there
 
 
-def test_links_lead_somewhere():
+def test_links_lead_somewhere() -> None:
     assert all((ROOT / target).exists() for target in re.findall(r"\]\(([^)#]+)\)", README))
 
 
-def test_commands_in_the_readmes_exist():
+def test_commands_in_the_readmes_exist() -> None:
     from typer.main import get_command
 
     from edge_lupi.cli import app
@@ -30,7 +30,7 @@ def test_commands_in_the_readmes_exist():
     assert set(command.commands["train"].commands) == {"teacher", "student", "qat"}  # type: ignore[attr-defined]
 
 
-def test_recipes_load():
+def test_recipes_load() -> None:
     from edge_lupi.train.recipe import load_recipe
 
     recipes = sorted((ROOT / "train").glob("*.toml"))

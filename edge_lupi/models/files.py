@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -162,7 +163,9 @@ def _read(path: str | Path, *formats: str) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise BundleError(f"expected a {kind} of at most {MAX_BYTES} bytes, got {path.stat().st_size} in {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on old pickles; the sentence below says enough
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # hostile or damaged: torch raises many kinds
         raise BundleError(
             f"{path} is not a {kind} of edge-lupi (it does not hold plain tensors, or is damaged): it was not opened further"

@@ -17,6 +17,7 @@ class OnnxEngine:
     """ONNX Runtime on the CPU. One thread by default: a segment is too small to share, and the rest of the device is not ours."""
 
     def __init__(self, graph: bytes, *, threads: int = 1, name: str = "graph") -> None:
+        self._name = name
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -33,4 +34,11 @@ class OnnxEngine:
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once. Shapes are those of the graph; dtypes float32."""
-        return dict(zip(self.output_names, self._session.run(None, dict(inputs)), strict=True))
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:  # as above; a graph of other names or shapes than the bundle says
+            reason = str(error).splitlines()[0][:160]
+            raise BundleError(
+                f"{self._name} does not take what it is given ({reason}): compile the student anew"
+            ) from error
+        return dict(zip(self.output_names, values, strict=True))

@@ -65,7 +65,10 @@ def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
         segments = _segments(samples, config.segmentation)
         video: Tensor | None = None
         if config.video != "none":
-            assert utterance is not None
+            if utterance is None:
+                raise InputError(
+                    "expected video beside every recording, got trials, which name none: measure a student"
+                )
             video = video_of(utterance, segments.shape[1], recipe, config.video)[None]
             video = video.float() / 255 if video.dtype == torch.uint8 else video
         return _answer(teacher(segments, video))

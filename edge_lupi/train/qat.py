@@ -2,14 +2,14 @@
 
 Batch norms are folded first, so what is rounded here is what runs later. nvidia-modelopt's calibrators find the ranges;
 torch rounds to them with a straight-through gradient, by the operator that is exported as Q/DQ. The student is held to
-the embeddings, and where it has labels to the probabilities, of its own float self.
+its teacher's embeddings, if it had a teacher, and to the embeddings and probabilities of its own float self.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +27,10 @@ from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
 from edge_lupi.models.student import Heard
 from edge_lupi.train.augment import disturb
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Example, batches, load_examples
+from edge_lupi.train.examples import Batch, Example, batches
 from edge_lupi.train.loop import Run, epoch_seed, fit, make_fabric
 from edge_lupi.train.recipe import Recipe
+from edge_lupi.train.student import distil, with_teacher
 from edge_lupi.train.threshold import with_threshold
 
 __all__ = ["find_ranges", "train_qat"]
@@ -38,8 +39,8 @@ CALIBRATION_BATCHES = 12
 PERCENTILE = 99.995  # of activations inside the range; the rare peaks beyond it clip
 
 
-def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) -> Path:
-    """Fine-tune `source` on the int8 grid; writes <source's name>.int8.pt."""
+def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *, teacher: Path | None = None) -> Path:
+    """Fine-tune `source` on the int8 grid, under the teacher it was distilled from if any; writes <source's name>.int8.pt."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     trained = load_student(source)
@@ -52,7 +53,10 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) ->
         )
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
-    examples = load_examples(prepared.split.train, prepared.classes, recipe)
+    distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
+    examples, known = with_teacher(recipe, prepared, folder, teacher if distilled else None, fabric.device)
+    if known and known.utterances.shape[1] != student.encoder.embedding_size:
+        known = None
     ranges = find_ranges(student.encoder, _log_mels(examples, recipe))
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
@@ -63,11 +67,15 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) ->
         wanted: Heard = before(segments)
         heard: Heard = module(segments)
         parts = {
-            "encoder": recipe.qat.hold * _relative(heard.segments, wanted.segments),
-            "aggregator": recipe.qat.hold * _relative(heard.utterance, wanted.utterance),
+            "float encoder": recipe.qat.hold * _relative(heard.segments, wanted.segments),
+            "float aggregator": recipe.qat.hold * _relative(heard.utterance, wanted.utterance),
         }
+        if known:
+            parts |= distil(recipe.distil, known, batch, heard.segments, heard.utterance)
         if heard.scores is not None and wanted.scores is not None:
-            parts["scores"] = F.kl_div(heard.scores.log_softmax(-1), wanted.scores.softmax(-1), reduction="batchmean")
+            parts["float scores"] = F.kl_div(
+                heard.scores.log_softmax(-1), wanted.scores.softmax(-1), reduction="batchmean"
+            )
         return parts
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
@@ -81,6 +89,7 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path) ->
         "stage": "qat",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
+        "teacher": hashlib.sha256(teacher.read_bytes()).hexdigest() if known and teacher else None,
         "source": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
     run = Run(folder / f"{name}.checkpoint", identity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_lupi.errors import InputError
-from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.header import MarginHeader
@@ -26,19 +25,9 @@ from edge_lupi.train.losses import Projection, distance
 from edge_lupi.train.recipe import DistilRecipe, Recipe
 from edge_lupi.train.threshold import with_threshold
 
-__all__ = ["Learning", "Losses", "crop_segments", "margin_header", "train_student"]
+__all__ = ["Learning", "distil", "margin_header", "train_student", "with_teacher"]
 
 SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile stage to judge by
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What a step yields: the student's answer and the parts of its loss."""
-
-    heard: Heard
-    label: Tensor
-    encoder: Tensor
-    aggregator: Tensor
 
 
 class Learning(nn.Module):
@@ -71,18 +60,13 @@ def margin_header(recipe: Recipe, prepared: Prepared, size: int) -> MarginHeader
     return MarginHeader(size, len(prepared.classes) * len(recipe.augment.speeds), margin=recipe.student.margin)
 
 
-def crop_segments(recipe: Recipe) -> int:
-    """Segments in a training crop."""
-    return recipe.segments.segmentation.count(round(recipe.segments.crop_seconds * SAMPLE_RATE_HZ) // HOP_SAMPLES)
-
-
 def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: Path | None, name: str) -> Path:
     """Train by the recipe, with the teacher's embeddings if there is a teacher, from labels alone if not."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
-    examples, known = _with_teacher(recipe, prepared, folder, teacher, fabric.device)
+    examples, known = with_teacher(recipe, prepared, folder, teacher, fabric.device)
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
     module = Learning(student, header, known.utterances.shape[1] if known else None)
 
@@ -91,7 +75,7 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
             log_mel(disturb(batch.samples, recipe.augment, random), with_context=True), recipe.augment, random
         )
         label, encoded, aggregated = module(cut(frames, config.segmentation), batch.labels)
-        return {"label": label, **(_distil(recipe.distil, known, batch, encoded, aggregated) if known else {})}
+        return {"label": label, **(distil(recipe.distil, known, batch, encoded, aggregated) if known else {})}
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
@@ -118,7 +102,7 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
     return path
 
 
-def _distil(
+def distil(
     weights: DistilRecipe, known: TeacherEmbeddings, batch: Batch, encoded: Tensor, aggregated: Tensor
 ) -> dict[str, Tensor]:
     """w_e D(E_teacher, E_student) and w_a D(A_teacher, A_student) for a batch of crops."""
@@ -131,9 +115,10 @@ def _distil(
     return {key: value for key, value in parts.items() if getattr(weights, key)}
 
 
-def _with_teacher(
+def with_teacher(
     recipe: Recipe, prepared: Prepared, folder: Path, teacher: Path | None, device: torch.device
 ) -> tuple[list[Example], TeacherEmbeddings | None]:
+    """The training examples and, where there is a teacher, its embeddings of them."""
     if teacher is None:
         return load_examples(prepared.split.train, prepared.classes, recipe), None
     loaded, _ = load_teacher(teacher)

@@ -14,10 +14,10 @@ import torch
 from edge_lupi.bundle import Bundle
 from edge_lupi.compile.student import compile_student, fingerprint
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.train.answer import student_answerer
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.train.answer import student_answerer
 
 MakeStudent = Callable[[], TrainedStudent]
 

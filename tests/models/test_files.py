@@ -48,7 +48,7 @@ def test_back_as_it_was_before_fine_tuning(mood_chain: Any, tmp_path: Path) -> N
 def test_student_and_teacher_are_told_apart(mood_chain: Any) -> None:
     student, teacher = mood_chain.folder / "student.pt", mood_chain.folder / "teacher.pt"
     assert (describe(student), describe(teacher)) == (STUDENT, TEACHER)
-    with pytest.raises(BundleError, match="expected a student of edge-lupi .* got 'edge-lupi teacher'"):
+    with pytest.raises(BundleError, match=r"expected a student of edge-lupi .* got 'edge-lupi teacher'"):
         load_student(teacher)
     with pytest.raises(BundleError, match="expected a teacher"):
         load_teacher(student)

@@ -87,7 +87,7 @@ def test_a_file_that_is_no_recipe(recipe: Path, content: bytes, words: str) -> N
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a recipe at .*none.toml, got No such file"):
+    with pytest.raises(InputError, match=r"expected a recipe at .*none.toml, got No such file"):
         load_recipe(tmp_path / "none.toml")
 
 

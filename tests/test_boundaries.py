@@ -1,0 +1,136 @@
+"""Who may import whom, what is exported, and what the wheel holds."""
+
+import ast
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "edge_lupi"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES]
+ON_THE_DEVICE = [
+    name
+    for name in MODULES
+    if name.split(".")[1:2] in ([], ["runtime"], ["bench"], ["data"])
+    or name.split(".")[1:] in (["audio"], ["bundle"], ["events"], ["cli"], ["errors"], ["frames"], ["metrics"], ["evaluate"])
+]  # fmt: skip
+TRAINING_ONLY = ("torch", "torchaudio", "modelopt", "lightning_fabric", "onnx", "av")
+
+
+def in_a_fresh_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports anywhere, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the arrows"
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def reach(folder: str, wanted: str) -> list[str]:
+    """Files of a folder that import `wanted` or something in it."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
+        if any(name == wanted or name.startswith(f"{wanted}.") for name in imports(path))
+    ]
+
+
+def test_the_device_loads_no_torch() -> None:
+    loaded = in_a_fresh_python(
+        f"import sys, importlib\nfor name in {ON_THE_DEVICE!r}: importlib.import_module(name)\nprint(*sys.modules)"
+    ).split()
+    assert "edge_lupi.runtime.student" in loaded
+    assert not set(loaded).intersection(TRAINING_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("folder", "wanted"),
+    [
+        ("models", "edge_lupi.train"),
+        ("models", "edge_lupi.compile"),
+        ("compile", "edge_lupi.train"),
+        ("runtime", "edge_lupi.train"),
+        ("runtime", "edge_lupi.models"),
+        ("runtime", "edge_lupi.compile"),
+        ("runtime", "torch"),
+        ("data", "torch"),
+        ("data", "edge_lupi.train"),
+        (".", "edge_lupi.cli"),
+    ],
+)
+def test_arrows_that_must_not_be(folder: str, wanted: str) -> None:
+    assert reach(folder, wanted) == []
+
+
+def test_the_arrows_are_seen_at_all() -> None:
+    assert "edge_lupi/compile/student.py" in reach("compile", "edge_lupi.models")
+    assert "edge_lupi/train/loop.py" in reach("train", "torch")
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "." in name])
+def test_what_is_exported_is_there(name: str) -> None:
+    module = importlib.import_module(name)
+    exported = getattr(module, "__all__", [])
+    assert sorted(exported) == sorted(set(exported))
+    assert [word for word in exported if not hasattr(module, word)] == []
+
+
+def test_the_packages_own_names() -> None:
+    import edge_lupi
+
+    assert {name: getattr(edge_lupi, name) for name in edge_lupi.__all__}.keys() == set(edge_lupi.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = edge_lupi.nothing
+
+
+def installed(*names: str) -> bool:
+    """By their metadata: looking for pip's spec makes setuptools give the old distutils back."""
+    found = {distribution.name for distribution in distributions()}
+    return found.issuperset(names)
+
+
+@pytest.mark.skipif(not installed("pip", "setuptools"), reason="no tools to build a wheel")
+def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copytree(PACKAGE, source / "edge_lupi", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("train", "compile", "runtime", "tests", "benchmarks"):  # what must stay out
+        (source / folder).mkdir()
+        (source / folder / "__init__.py").touch()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(tmp_path), "."]
+    done = subprocess.run(
+        [sys.executable, *build],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PIP_NO_CACHE_DIR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name.split("/")[0]} == {"edge_lupi"}
+    held = {
+        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in (".py", ".typed", ".onnx", ".npz")
+    }
+    assert held <= set(names)
+    needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert len(needed) <= 9
+    assert "torch" not in "".join(needed)
