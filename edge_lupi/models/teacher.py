@@ -97,16 +97,18 @@ class Teacher(nn.Module):
             self.eye = FeatureEye(config.features, size)
         elif config.video == "frames":
             self.eye = FrameEye(config.frames, config.frame_size, size)
-        self.fuse = nn.Sequential(nn.ReLU(), nn.Dropout(0.2), nn.Linear(2 * size if self.eye else size, size))
+        self.scale = nn.ModuleList(nn.LayerNorm(size) for _ in range(2 if self.eye else 1))  # neither sense drowns the other
+        self.fuse = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * size if self.eye else size, size))
         self.branch = TaskBranch(config.task, config.setting, size)
         self.embedding_size = size
 
     def forward(self, segments: Tensor, video: Tensor | None) -> Heard:
         """[B, S, 80, 1, F] and video per segment -> Heard."""
         batch, count = segments.shape[:2]
-        sensed = self.ear(segments.flatten(0, 1))
+        senses = [self.ear(segments.flatten(0, 1))]
         if self.eye is not None:
             assert video is not None, "a teacher with an eye needs video"
-            sensed = torch.cat([sensed, self.eye(video.flatten(0, 1))], 1)
+            senses.append(self.eye(video.flatten(0, 1)))
+        sensed = torch.cat([scale(sense) for scale, sense in zip(self.scale, senses, strict=True)], 1)
         embeddings = self.fuse(sensed).unflatten(0, (batch, count))
         return Heard(embeddings, *self.branch.answer(self.branch.aggregator(embeddings)))

@@ -1,0 +1,56 @@
+"""The teacher uses both senses: what it says depends on the sound and on the picture, and both learn from a step."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from edge_lupi.bundle import Task
+from edge_lupi.errors import InputError
+from edge_lupi.frames import Segmentation
+from edge_lupi.models.teacher import Teacher, TeacherConfig
+
+TASK = Task("emotion", "classification", ("calm", "angry"))
+SHAPES = {"features": (4, 3, 5), "frames": (4, 3, 10, 32, 32)}
+
+
+def make_teacher(video: str) -> Teacher:
+    torch.manual_seed(0)
+    sizes = {"features": {"features": 5}, "frames": {"frames": 10, "frame_size": 32}, "none": {}}[video]
+    return Teacher(TeacherConfig("nano", "sequential", Segmentation(), TASK, video, **sizes))
+
+
+@pytest.mark.parametrize("video", ["features", "frames"])
+def test_both_senses_count(video: str) -> None:
+    teacher = make_teacher(video).eval()
+    heard, seen = torch.randn(4, 3, 80, 1, 100) - 6, torch.rand(SHAPES[video])
+    both = teacher(heard, seen)
+    assert both.segments.shape == (4, 3, teacher.embedding_size)
+    assert both.scores is not None
+    assert both.scores.shape == (4, 2)
+    for other in (teacher(heard.flip(0), seen), teacher(heard, seen.flip(0))):
+        assert (other.segments - both.segments).norm() > 0.01 * both.segments.norm()
+
+
+@pytest.mark.parametrize("video", ["features", "frames"])
+def test_both_senses_go_on_learning(video: str) -> None:
+    """An ear that falls silent early (say, all negative before a ReLU) would never come back: its gradient would be zero."""
+    teacher = make_teacher(video)
+    labels = torch.tensor([0, 1, 0, 1])
+    optimiser = torch.optim.SGD(teacher.parameters(), lr=0.5)
+    heard, seen = torch.randn(4, 3, 80, 1, 100) - 6, torch.rand(SHAPES[video])
+    for _ in range(5):
+        optimiser.zero_grad()
+        F.cross_entropy(teacher(heard, seen).scores, labels).backward()
+        for sense in (teacher.ear, teacher.eye):
+            assert sense is not None
+            assert sum(p.grad.abs().sum() for p in sense.parameters() if p.grad is not None) > 0
+        optimiser.step()
+
+
+def test_a_teacher_without_an_eye_only_hears() -> None:
+    assert make_teacher("none")(torch.randn(4, 3, 80, 1, 100), None).scores is not None
+
+
+def test_an_unknown_kind_of_video_is_refused() -> None:
+    with pytest.raises(InputError, match="none, features or frames"):
+        TeacherConfig("nano", "sequential", Segmentation(), TASK, "smell")
