@@ -184,7 +184,7 @@ class SpeakerTracker:
         if known and known[1] >= self.threshold:
             return known
         likeness = {name: float(unit(total) @ voice) for name, total in self._strangers.items()}
-        return max(likeness.items(), key=lambda item: item[1], default=(UNKNOWN, -1.0))
+        return max(likeness.items(), key=lambda item: item[1], default=(UNKNOWN, known[1] if known else 0.0))
 
     def _level(self, label: str, pieces: int) -> float:
         if label not in self._strangers:
