@@ -97,7 +97,9 @@ class Teacher(nn.Module):
             self.eye = FeatureEye(config.features, size)
         elif config.video == "frames":
             self.eye = FrameEye(config.frames, config.frame_size, size)
-        self.scale = nn.ModuleList(nn.LayerNorm(size) for _ in range(2 if self.eye else 1))  # neither sense drowns the other
+        self.scale = nn.ModuleList(
+            nn.LayerNorm(size) for _ in range(2 if self.eye else 1)
+        )  # neither sense drowns the other
         self.fuse = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * size if self.eye else size, size))
         self.branch = TaskBranch(config.task, config.setting, size)
         self.embedding_size = size

@@ -12,9 +12,16 @@ import torch
 from torch import Tensor
 
 from edge_lupi.frames import LOG_FLOOR
-from edge_lupi.train.recipe import AugmentRecipe
+from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.train.recipe import AugmentRecipe, Recipe
 
-__all__ = ["add_noise", "disturb", "mask"]
+__all__ = ["add_noise", "disturb", "disturbed_segments", "mask"]
+
+
+def disturbed_segments(samples: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
+    """Crops float32 [B, 240 + T], context first -> log-mel segments [B, S, 80, 1, F] as a training step hears them."""
+    frames = log_mel(disturb(samples, recipe.augment, random), with_context=True)
+    return cut(mask(frames, recipe.augment, random), recipe.segments.segmentation)
 
 
 def disturb(samples: Tensor, recipe: AugmentRecipe, random: torch.Generator) -> Tensor:

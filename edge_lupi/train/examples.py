@@ -21,7 +21,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
-__all__ = ["Batch", "Example", "batches", "load_examples", "video_of"]
+__all__ = ["Batch", "Epochs", "Example", "batches", "epoch_seed", "load_examples", "video_of"]
 
 MAX_BYTES = 8 << 30  # of samples held in memory
 
@@ -139,6 +139,33 @@ def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe) -
         region="mouth",
     )
     return torch.from_numpy(np.stack([frames[start : start + per_segment] for start in starts]))
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Epoch after epoch of the same examples, each in an order and with crops of its own."""
+
+    examples: Sequence[Example]
+    cut: SegmentRecipe
+    size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch; what does not fill a batch waits for another epoch, unless there is no other batch."""
+        return max(1, len(self.examples) // self.size)
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, or this process's share of each."""
+        seed = epoch_seed(self.seed, epoch)
+        return batches(self.examples, self.cut, self.size, seed=seed, rank=self.rank, world=self.world)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """One number per seed and epoch."""
+    return seed * 100_003 + epoch
 
 
 def batches(

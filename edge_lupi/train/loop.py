@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import write_atomically
-from edge_lupi.train.examples import Batch
+from edge_lupi.train.examples import Batch, epoch_seed
 from edge_lupi.train.recipe import Course
 
-__all__ = ["Run", "epoch_seed", "fit", "make_fabric"]
+__all__ = ["Run", "fit", "make_fabric"]
 
 Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
 
@@ -53,11 +53,6 @@ def make_fabric() -> Fabric:
     return fabric
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """One number per seed and epoch."""
-    return seed * 100_003 + epoch
-
-
 def fit(
     fabric: Fabric,
     module: nn.Module,
@@ -68,16 +63,9 @@ def fit(
     *,
     seed: int,
     steps: int,
-    report: Callable[[], str] | None = None,
 ) -> list[dict[str, float]]:
-    """Train `module` in place. Returns the mean losses of every epoch; `report` may add words to an epoch's line."""
-    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=course.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, course.rate, total_steps=course.epochs * steps + 1, pct_start=0.1
-    )
+    """Train `module` in place. Returns the mean losses of every epoch."""
+    optimiser, schedule = _optimiser(module, course, steps)
     first, history = _resume(module, optimiser, schedule, run)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
     wrapped, optimiser = fabric.setup(module, optimiser)
@@ -109,11 +97,21 @@ def fit(
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
             words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
             print(
-                f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {report() + '  ' if report else ''}{_minutes(left)} left",
+                f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left",
                 file=sys.stderr,
             )
     fabric.barrier()
     return history
+
+
+def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    """AdamW without decay on biases and norms, and its schedule."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=course.rate)
+    total = course.epochs * steps + 1
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=total, pct_start=0.1)
 
 
 def _resume(

@@ -21,14 +21,14 @@ from torch.nn import functional as F
 
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.models.encoder import Encoder
-from edge_lupi.models.files import load_student, save_student
+from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
 from edge_lupi.models.student import Heard
 from edge_lupi.train.augment import disturb
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Example, batches
-from edge_lupi.train.loop import Run, epoch_seed, fit, make_fabric
+from edge_lupi.train.examples import Batch, Epochs, Example, batches
+from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.student import distil, with_teacher
 from edge_lupi.train.threshold import with_threshold
@@ -43,14 +43,8 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
     """Fine-tune `source` on the int8 grid, under the teacher it was distilled from if any; writes <source's name>.int8.pt."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
-    trained = load_student(source)
-    if trained.ranges:
-        raise InputError(f"{source} is already on the int8 grid: give the float student it was made from")
+    trained = _float_student(source, prepared)
     student = trained.student
-    if student.config.tasks[0].name != prepared.task.name:
-        raise InputError(
-            f"expected a student for task {prepared.task.name}, got {source} for {student.config.tasks[0].name}"
-        )
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
@@ -78,12 +72,6 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
             )
         return parts
 
-    def epoch_batches(epoch: int) -> Iterator[Batch]:
-        seed = epoch_seed(recipe.seed + 1, epoch)
-        return batches(
-            examples, recipe.segments, recipe.qat.batch, seed=seed, rank=fabric.global_rank, world=fabric.world_size
-        )
-
     name = f"{source.stem}.int8"
     identity = {
         "stage": "qat",
@@ -93,16 +81,8 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
         "source": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
     run = Run(folder / f"{name}.checkpoint", identity)
-    fit(
-        fabric,
-        student,
-        recipe.qat,
-        run,
-        epoch_batches,
-        losses,
-        seed=recipe.seed,
-        steps=sum(1 for _ in epoch_batches(0)),
-    )
+    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, fabric.global_rank, fabric.world_size)
+    fit(fabric, student, recipe.qat, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         stop_rounding(student.cpu().encoder)
@@ -110,6 +90,16 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
         rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=ranges, provenance=provenance)
         save_student(path, with_threshold(rounded, recipe, prepared))
     return path
+
+
+def _float_student(source: Path, prepared: Prepared) -> TrainedStudent:
+    trained = load_student(source)
+    if trained.ranges:
+        raise InputError(f"{source} is already on the int8 grid: give the float student it was made from")
+    task = trained.student.config.tasks[0].name
+    if task != prepared.task.name:
+        raise InputError(f"expected a student for task {prepared.task.name}, got {source} for {task}")
+    return trained
 
 
 def _relative(student: Tensor, wanted: Tensor) -> Tensor:

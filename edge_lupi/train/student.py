@@ -13,14 +13,13 @@ from torch.nn import functional as F
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
-from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
-from edge_lupi.train.augment import disturb, mask
+from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Example, batches, load_examples
-from edge_lupi.train.loop import Run, epoch_seed, fit, make_fabric
+from edge_lupi.train.examples import Batch, Epochs, Example, load_examples
+from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Projection, distance
 from edge_lupi.train.recipe import DistilRecipe, Recipe
 from edge_lupi.train.threshold import with_threshold
@@ -71,19 +70,15 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
     module = Learning(student, header, known.utterances.shape[1] if known else None)
 
     def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        frames = mask(
-            log_mel(disturb(batch.samples, recipe.augment, random), with_context=True), recipe.augment, random
-        )
-        label, encoded, aggregated = module(cut(frames, config.segmentation), batch.labels)
+        label, encoded, aggregated = module(disturbed_segments(batch.samples, recipe, random), batch.labels)
         return {"label": label, **(distil(recipe.distil, known, batch, encoded, aggregated) if known else {})}
+
+    epochs = Epochs(examples, recipe.segments, recipe.student.batch, recipe.seed, fabric.global_rank, fabric.world_size)
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
             header.margin = recipe.student.margin * min(1.0, 3 * epoch / recipe.student.epochs)
-        seed = epoch_seed(recipe.seed, epoch)
-        return batches(
-            examples, recipe.segments, recipe.student.batch, seed=seed, rank=fabric.global_rank, world=fabric.world_size
-        )
+        return epochs(epoch)
 
     identity = {
         "stage": "student",
@@ -91,9 +86,8 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
         "names": [e.name for e in examples],
         "teacher": hashlib.sha256(teacher.read_bytes()).hexdigest() if teacher else None,
     }
-    steps = sum(1 for _ in epoch_batches(0))
     run = Run(folder / f"{name}.checkpoint", identity)
-    fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=steps)
+    fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         provenance = {**prepared.provenance(recipe), "distilled": known is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -10,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_lupi.models.files import save_teacher
-from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import FeatureEye, Teacher, TeacherConfig
-from edge_lupi.train.augment import disturb, mask
+from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Example, batches, load_examples
-from edge_lupi.train.loop import Run, epoch_seed, fit, make_fabric
+from edge_lupi.train.examples import Batch, Epochs, Example, load_examples
+from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.student import margin_header
 
@@ -46,26 +44,17 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     if isinstance(teacher.eye, FeatureEye):
         teacher.eye.standardise(torch.stack([e.video[0] for e in examples if e.video is not None]))
     module = _Learning(teacher, margin_header(recipe, prepared, teacher.embedding_size))
-    segmentation = recipe.segments.segmentation
 
     def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        frames = mask(
-            log_mel(disturb(batch.samples, recipe.augment, random), with_context=True), recipe.augment, random
-        )
-        return {"label": module(cut(frames, segmentation), batch.video, batch.labels)}
-
-    def epoch_batches(epoch: int) -> Iterator[Batch]:
-        seed = epoch_seed(recipe.seed, epoch)
-        return batches(
-            examples, recipe.segments, recipe.teacher.batch, seed=seed, rank=fabric.global_rank, world=fabric.world_size
-        )
+        segments = disturbed_segments(batch.samples, recipe, random)
+        return {"label": module(segments, batch.video, batch.labels)}
 
     run = Run(
         folder / "teacher.checkpoint",
         {"stage": "teacher", "recipe": recipe.plain(), "names": [e.name for e in examples]},
     )
-    steps = sum(1 for _ in epoch_batches(0))
-    fit(fabric, module, recipe.teacher, run, epoch_batches, losses, seed=recipe.seed, steps=steps)
+    epochs = Epochs(examples, recipe.segments, recipe.teacher.batch, recipe.seed, fabric.global_rank, fabric.world_size)
+    fit(fabric, module, recipe.teacher, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / "teacher.pt"
     if fabric.is_global_zero:
         save_teacher(path, teacher.eval(), prepared.provenance(recipe))
