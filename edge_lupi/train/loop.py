@@ -71,23 +71,16 @@ def fit(
     wrapped, optimiser = fabric.setup(module, optimiser)
     began = time.monotonic()
     for epoch in range(first, course.epochs):
-        torch.manual_seed(epoch_seed(seed, epoch) + fabric.global_rank)
-        random = torch.Generator().manual_seed(epoch_seed(seed, epoch) + fabric.global_rank)
-        wrapped.train()
-        sums: dict[str, float] = {}
-        count = 0
-        for batch in epoch_batches(epoch):
-            parts = losses(wrapped, batch.to(fabric.device), random)
-            optimiser.zero_grad()
-            fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
-            fabric.clip_gradients(wrapped, optimiser, max_norm=5.0, error_if_nonfinite=False)
-            optimiser.step()
-            schedule.step()
-            count += 1
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
-            _live(fabric, run, epoch, course.epochs, count, steps)
-        history.append({name: value / max(count, 1) for name, value in sums.items()})
+        try:
+            history.append(
+                _epoch(fabric, wrapped, optimiser, schedule, epoch_batches(epoch), losses, epoch_seed(seed, epoch))
+            )
+        except KeyboardInterrupt:
+            print(
+                f"\n{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there",
+                file=sys.stderr,
+            )
+            raise
         if not all(math.isfinite(value) for value in history[-1].values()):
             raise InputError(
                 f"the loss of {run.checkpoint.stem} became NaN or infinite in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
@@ -102,6 +95,35 @@ def fit(
             )
     fabric.barrier()
     return history
+
+
+def _epoch(
+    fabric: Fabric,
+    module: nn.Module,
+    optimiser: Any,
+    schedule: Any,
+    epoch_batches: Iterator[Batch],
+    losses: Callable[[nn.Module, Batch, torch.Generator], Losses],
+    seed: int,
+) -> dict[str, float]:
+    """One pass over the batches; gives the mean of every part of the loss."""
+    torch.manual_seed(seed + fabric.global_rank)
+    random = torch.Generator().manual_seed(seed + fabric.global_rank)
+    module.train()
+    sums: dict[str, float] = {}
+    count = 0
+    for count, batch in enumerate(epoch_batches, 1):
+        parts = losses(module, batch.to(fabric.device), random)
+        optimiser.zero_grad()
+        fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
+        fabric.clip_gradients(module, optimiser, max_norm=5.0, error_if_nonfinite=False)
+        optimiser.step()
+        schedule.step()
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if fabric.is_global_zero and sys.stderr.isatty():
+            print(f"\rstep {count} ", end="", file=sys.stderr, flush=True)
+    return {name: value / max(count, 1) for name, value in sums.items()}
 
 
 def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.optim.Optimizer, Any]:
@@ -152,16 +174,6 @@ def _save(
         "history": history,
     }
     write_atomically(run.checkpoint, content)
-
-
-def _live(fabric: Fabric, run: Run, epoch: int, epochs: int, step: int, steps: int) -> None:
-    if fabric.is_global_zero and sys.stderr.isatty():
-        print(
-            f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{epochs}  step {step}/{steps} ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _minutes(seconds: float) -> str:
