@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,12 +125,11 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class Model:
-    """Something to measure: how it answers, its task, and whose voices it has heard in training."""
+    """Something to measure: how it answers, its task, and where it comes from (its `provenance`)."""
 
     answer: Answerer
     task: Task
-    heard: tuple[str, ...]
-    corpus: str
+    origin: Mapping[str, Any]
 
 
 def open_model(path: Path, task: str | None = None) -> Model:
@@ -155,8 +154,7 @@ def _open_bundle(path: Path, task: str | None) -> Model:
         step = student.utterance(samples)
         return Answer(step.embedding[0], None if step.scores is None else step.scores[0])
 
-    training = bundle.manifest.get("training", {})
-    return Model(answer, student.task, tuple(training.get("training_speakers", ())), str(training.get("corpus", "")))
+    return Model(answer, student.task, bundle.manifest.get("training", {}))
 
 
 def report(
@@ -174,17 +172,17 @@ def report(
             raise InputError(f"expected --trials with a list of `label path path` for task {model.task.name}, got none")
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
     corpus = read_corpus(data, task=None if data.is_file() else _task_of(data, model.task.name))
-    heard = () if everyone or corpus.speaker_dependent or corpus.name != model.corpus else model.heard
-    kept, left = unheard(corpus, heard)
+    kept, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
     if split is not None:
         kept = tuple(u for u in kept if u.split == split)
     if not kept:
         raise InputError(
-            f"expected utterances of speakers that training has not heard in {data}, got none: pass --all, or another --split"
+            f"expected utterances that training has not heard in {data}, got none: pass --all, or another --split"
         )
     if left:
-        print(f"{left} utterances of speakers heard in training are left out; --all takes them in", file=sys.stderr)
-    if corpus.speaker_dependent:
+        what = "utterances heard" if model.origin.get("speaker_dependent") else "utterances of speakers heard"
+        print(f"{left} {what} in training are left out; --all takes them in", file=sys.stderr)
+    if model.origin.get("speaker_dependent"):
         print("speaker dependent: training has heard these voices", file=sys.stderr)
     return evaluate_classes(model.answer, kept, model.task.labels, model.task.name, snr_db=snr_db)
 
@@ -239,10 +237,19 @@ def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> Tri
     return TrialReport(task, interval, min_dcf(scores, targets), len(trials), int(targets.sum()))
 
 
-def unheard(corpus: Corpus, heard: Iterable[str]) -> tuple[tuple[Utterance, ...], int]:
-    """Utterances of speakers that training has not heard, and how many others there are."""
-    known = set(heard)
-    kept = tuple(u for u in corpus.utterances if u.speaker is None or u.speaker not in known)
+def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
+    """Utterances that a model of this origin cannot know, and how many others there are.
+
+    Those of speakers whom training has not heard; where training and test share voices, those it has not heard itself.
+    """
+    if origin.get("corpus") != corpus.name:
+        return corpus.utterances, 0
+    if origin.get("speaker_dependent"):
+        names = set(origin.get("training_names", ()))
+        kept = tuple(u for u in corpus.utterances if u.name not in names)
+    else:
+        speakers = set(origin.get("training_speakers", ()))
+        kept = tuple(u for u in corpus.utterances if u.speaker is None or u.speaker not in speakers)
     return kept, len(corpus.utterances) - len(kept)
 
 

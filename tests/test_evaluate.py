@@ -108,9 +108,10 @@ def test_recordings_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = read_corpus(mood_corpus)
-    kept, left = unheard(corpus, ("voice0", "voice1", "nobody"))
+    kept, left = unheard(corpus, {"corpus": "moods", "training_speakers": ["voice0", "voice1", "nobody"]})
     assert ({u.speaker for u in kept}, left) == ({"voice2", "voice3", "voice4", "voice5"}, 8)
-    model = Model(says(lambda u: u.label), Task("mood", "classification", LABELS), ("voice0",), "moods")
+    origin = {"corpus": "moods", "training_speakers": ["voice0"]}
+    model = Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin)
     found = report(model, mood_corpus, None)
     assert isinstance(found, ClassReport)
     assert found.confusion.sum() == 20
@@ -118,15 +119,34 @@ def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[s
     everyone = report(model, mood_corpus, None, everyone=True)
     assert isinstance(everyone, ClassReport)
     assert everyone.confusion.sum() == 24
-    heard_all = replace(model, heard=corpus.speakers)
+    heard_all = replace(model, origin={**origin, "training_speakers": corpus.speakers})
     with pytest.raises(InputError, match=r"that training has not heard in .*pass --all"):
         report(heard_all, mood_corpus, None)
     with pytest.raises(InputError, match="or another --split"):
         report(model, mood_corpus, None, split="fold9")
 
 
+def test_where_voices_are_shared_no_utterance_is_heard_twice(
+    mood_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = read_corpus(mood_corpus)
+    trained = [u.name for u in corpus.utterances[:20]]
+    origin = {
+        "corpus": "moods",
+        "speaker_dependent": True,
+        "training_names": trained,
+        "training_speakers": corpus.speakers,
+    }
+    kept, left = unheard(corpus, origin)
+    assert ([u.name for u in kept], left) == ([u.name for u in corpus.utterances[20:]], 20)
+    report(Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin), mood_corpus, None)
+    said = capsys.readouterr().err
+    assert "20 utterances heard in training are left out" in said
+    assert "speaker dependent" in said
+
+
 def test_verification_needs_trials(mood_corpus: Path) -> None:
-    model = Model(says(lambda u: u.label), Task("speaker", "verification"), (), "")
+    model = Model(says(lambda u: u.label), Task("speaker", "verification"), {})
     with pytest.raises(InputError, match="expected --trials"):
         report(model, mood_corpus, None)
 
@@ -134,8 +154,8 @@ def test_verification_needs_trials(mood_corpus: Path) -> None:
 @pytest.mark.parametrize("name", ["teacher.pt", "student.pt", "student.int8.pt", "student.lupi", "float.lupi"])
 def test_everything_trained_can_be_measured(mood_chain: Any, name: str) -> None:
     model = open_model(mood_chain.folder / name)
-    assert (model.task.labels, model.corpus) == (LABELS, "moods")
-    assert model.heard == ("voice0", "voice1", "voice2", "voice3")
+    assert (model.task.labels, model.origin["corpus"]) == (LABELS, "moods")
+    assert model.origin["training_speakers"] == ["voice0", "voice1", "voice2", "voice3"]
     found = report(model, mood_chain.corpus, None)
     assert isinstance(found, ClassReport)
     assert found.confusion.sum() == 8

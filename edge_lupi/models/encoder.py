@@ -1,8 +1,9 @@
 """The segment encoder: a 2-D residual network. log-mel float32 [B, 80, 1, F] -> embedding float32 [B, D].
 
 Convolutions are 2-D throughout (TensorRT refuses int8 in 1-D) and batch norms fold into them. Every tensor that an int8
-convolution reads comes from a ReLU or a pooling of one, so it fits in 7 bits: on x86 without VNNI the pairwise sums of
-8-bit products then cannot saturate. The stem reads the log-mel itself and stays in float.
+convolution reads comes from a ReLU or a pooling of one, so within its range it fits in 7 bits: on x86 without VNNI the
+pairwise sums of 8-bit products saturate only where an activation beyond its range meets
+the largest weights. The log-mel enters as height above its floor: never negative, and padding is silence.
 """
 
 from __future__ import annotations

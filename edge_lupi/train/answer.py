@@ -19,7 +19,7 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
-from edge_lupi.train.examples import video_of
+from edge_lupi.train.examples import as_seen, video_of
 from edge_lupi.train.recipe import recipe_from_plain
 
 __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
@@ -29,17 +29,13 @@ def open_trained(path: Path, task: str | None) -> Model:
     """student.pt or teacher.pt, whichever it is."""
     if describe(path) == TEACHER:
         teacher, origin = load_teacher(path)
-        return Model(teacher_answerer(teacher, origin), teacher.config.task, *_heard(origin))
+        return Model(teacher_answerer(teacher, origin), teacher.config.task, origin)
     trained = load_student(path)
     tasks = {known.name: known for known in trained.student.config.tasks}
     if task is not None and task not in tasks:
         raise InputError(f"expected a task of {path} ({', '.join(tasks)}), got {task!r}")
     chosen = tasks[task] if task else trained.student.config.tasks[0]
-    return Model(student_answerer(trained, chosen.name), chosen, *_heard(trained.provenance))
-
-
-def _heard(origin: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    return tuple(origin.get("training_speakers", ())), str(origin.get("corpus", ""))
+    return Model(student_answerer(trained, chosen.name), chosen, trained.provenance)
 
 
 def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answerer:
@@ -69,8 +65,7 @@ def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
                 raise InputError(
                     "expected video beside every recording, got trials, which name none: measure a student"
                 )
-            video = video_of(utterance, segments.shape[1], recipe, config.video)[None]
-            video = video.float() / 255 if video.dtype == torch.uint8 else video
+            video = as_seen(video_of(utterance, segments.shape[1], recipe, config.video))[None]
         return _answer(teacher(segments, video))
 
     return answer

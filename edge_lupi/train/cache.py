@@ -18,7 +18,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.teacher import Teacher
-from edge_lupi.train.examples import Batch, Example
+from edge_lupi.train.examples import Batch, Example, as_seen
 
 __all__ = ["TeacherEmbeddings", "teacher_embeddings"]
 
@@ -87,9 +87,7 @@ def _compute(teacher: Teacher, examples: Sequence[Example], device: torch.device
     segments, utterances, starts = [], [], [0]
     for example in examples:
         samples = torch.from_numpy(from_pcm(example.samples))[None].to(device)
-        video = example.video
-        if video is not None:
-            video = (video.float() / 255 if video.dtype == torch.uint8 else video)[None].to(device)
+        video = None if example.video is None else as_seen(example.video)[None].to(device)
         heard = teacher(cut(log_mel(samples), teacher.config.segmentation), video)
         segments.append(heard.segments[0].cpu())
         utterances.append(heard.utterance.cpu())

@@ -29,6 +29,10 @@ class Prepared:
     task: Task
     classes: tuple[str, ...]
 
+    def _names(self) -> list[str]:
+        """Where voices are on both sides, only names tell what training has heard."""
+        return sorted(u.name for u in (*self.split.train, *self.split.validation))
+
     def provenance(self, recipe: Recipe) -> dict[str, Any]:
         """What a trained file says of its origin: plain values only."""
         import torch
@@ -40,6 +44,7 @@ class Prepared:
             "training_utterances": len(self.split.train),
             "training_speakers": sorted({u.speaker for u in (*self.split.train, *self.split.validation) if u.speaker}),
             "speaker_dependent": self.split.speaker_dependent,
+            "training_names": self._names() if self.split.speaker_dependent else [],
             "edge_lupi": __version__,
             "torch": str(torch.__version__),
         }

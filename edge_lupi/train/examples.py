@@ -21,7 +21,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
-__all__ = ["Batch", "Epochs", "Example", "batches", "epoch_seed", "load_examples", "video_of"]
+__all__ = ["Batch", "Epochs", "Example", "as_seen", "batches", "epoch_seed", "load_examples", "video_of"]
 
 MAX_BYTES = 8 << 30  # of samples held in memory
 
@@ -107,6 +107,11 @@ def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> 
     if video.path is not None:
         return _features(utterance, video, segments, recipe.segments.segmentation)
     return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)
+
+
+def as_seen(video: Tensor) -> Tensor:
+    """What an eye takes: frames uint8 as float32 in [0, 1], features as they are."""
+    return video.float() / 255 if video.dtype == torch.uint8 else video
 
 
 def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation) -> Tensor:
@@ -204,7 +209,5 @@ def _batch(
         for i, first in zip(chosen, firsts, strict=True)
         if (video := examples[i].video) is not None
     ]
-    video = torch.stack(seen) if seen else None
-    if video is not None and video.dtype == torch.uint8:
-        video = video.float() / 255
+    video = as_seen(torch.stack(seen)) if seen else None
     return Batch(torch.from_numpy(samples), labels, tuple(int(i) for i in chosen), tuple(firsts), video)

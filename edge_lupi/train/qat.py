@@ -113,9 +113,8 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
 
     nvidia-modelopt's calibrators: the largest magnitude for weights, by channel; a high percentile for activations.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # modelopt looks for a compiler it does not need
+    # modelopt looks for a compiler that it does not need here, and torch warns about it
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         from modelopt.torch.quantization.config import QuantizerAttributeConfig
         from modelopt.torch.quantization.nn import TensorQuantizer
