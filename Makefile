@@ -17,6 +17,7 @@ types: .venv/installed
 
 test: .venv/installed
 	bash tests/install_system_packages.sh
+	PYTHON=.venv/bin/python bash tests/install_tensorrt_builder.sh
 	.venv/bin/python -m pytest
 
 demo: .venv-edge/installed
@@ -36,4 +37,4 @@ demo: .venv-edge/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-edge build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-edge .tensorrt_builder build *.egg-info .mypy_cache .ruff_cache .pytest_cache

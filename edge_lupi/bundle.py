@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.disk import read_checked
+from edge_lupi.engines import FOLDER, Built, read_engines
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
 
@@ -30,9 +32,7 @@ FORMAT = "edge-lupi bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_FILE_BYTES = 1 << 29
 SHIPPED = Path(__file__).parent / "bundles"
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -67,6 +67,7 @@ class Bundle:
     segmentation: Segmentation
     tasks: Mapping[str, Task]
     files: Mapping[str, bytes] = field(repr=False)
+    engines: tuple[Built, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -77,7 +78,7 @@ class Bundle:
                 f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile"
             )
         manifest = _read_manifest(path)
-        files = {name: _read_checked(path, name, entry) for name, entry in manifest["files"].items()}
+        files = {name: _read_file(path, name, entry) for name, entry in manifest["files"].items()}
         try:
             tasks = {name: _task(name, entry) for name, entry in manifest["tasks"].items()}
             segmentation = Segmentation(float(manifest["segment_seconds"]), float(manifest["hop_seconds"]))
@@ -85,8 +86,10 @@ class Bundle:
             raise BundleError(
                 f"{path / MANIFEST} is not a manifest of this version ({error}): compile it anew"
             ) from error
-        bundle = cls(path, manifest, segmentation, tasks, files)
-        for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *(f"aggregator.{task}.onnx" for task in tasks)):
+        bundle = cls(path, manifest, segmentation, tasks, files, read_engines(path / FOLDER))
+        listed = (file for files in bundle.tensorrt_graphs.values() for file in files.values())
+        aggregators = (f"aggregator.{task}.onnx" for task in tasks)
+        for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *aggregators, *listed):
             bundle.file(name)
         return bundle
 
@@ -115,6 +118,12 @@ class Bundle:
             raise BundleError(
                 f"golden.npz in {self.path} cannot be read ({error}): compile the student anew"
             ) from error
+
+    @property
+    def tensorrt_graphs(self) -> Mapping[str, Mapping[str, str]]:
+        """Graph (encoder, aggregator.<task>) -> precision -> file, of what TensorRT builds from; empty without that target."""
+        found: Mapping[str, Mapping[str, str]] = self.manifest.get("tensorrt", {})
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -207,30 +216,21 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for key in ("student", "precision", "training"):
         if not isinstance(manifest.get(key, {}), dict):
             raise BundleError(f"expected {key!r} in {file} to be an object: compile the student anew")
+    if not _names_files(manifest.get("tensorrt", {})):
+        raise BundleError(f"expected 'tensorrt' in {file} to name a file per graph and precision: compile it anew")
     return manifest
 
 
-def _read_checked(folder: Path, name: str, entry: Any) -> bytes:
-    if not _FILE_NAME.fullmatch(name) or not isinstance(entry, dict):
-        raise BundleError(f"{folder} lists a file that a bundle must not have ({name!r}): do not use this bundle")
-    file = folder / name
-    expected = entry.get("bytes")
-    try:
-        size = file.stat().st_size
-        if file.is_symlink() or not file.is_file() or size != expected or size > MAX_FILE_BYTES:
-            raise BundleError(
-                f"expected {expected} bytes in {file}, got {size}: the bundle is damaged; copy or compile it anew"
-            )
-        data = file.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{file} is listed in the manifest and cannot be read ({error.strerror}): copy or compile the bundle anew"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != entry.get("sha256"):
-        raise BundleError(
-            f"{file} does not match its sha256 in the manifest: the bundle is damaged; copy or compile it anew"
-        )
-    return data
+def _names_files(graphs: Any) -> bool:
+    return isinstance(graphs, dict) and all(
+        isinstance(files, dict) and all(isinstance(name, str) for name in files.values()) for files in graphs.values()
+    )
+
+
+def _read_file(folder: Path, name: str, entry: Any) -> bytes:
+    if not isinstance(entry, dict):
+        raise BundleError(f"expected an object for {name!r} in {folder / MANIFEST}: compile the student anew")
+    return read_checked(folder, name, entry.get("bytes"), entry.get("sha256"))
 
 
 def _task(name: str, entry: Mapping[str, Any]) -> Task:

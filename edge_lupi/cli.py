@@ -62,6 +62,8 @@ def listen(
     if student.task(task).kind == "verification":
         known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
     listener = Listener(student, task, known, threshold)
+    if student.engines:
+        print(f"runs on the {listener.student.runs_on}", file=sys.stderr)
     with open_source(input, device=device, paced=paced, rate_hz=rate) as source:
         stop_on_signals(source)
         events = listener.listen(source)
@@ -120,40 +122,52 @@ def enroll(
 
 @app.command("compile")
 def compile_verb(
-    student: Annotated[Path, typer.Argument(metavar="STUDENT.PT", help="A trained student.")],
+    student: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDENT.PT|BUNDLE", help="A trained student; or a bundle, to build engines for this device."
+        ),
+    ],
     out: Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")] = None,
-    target: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or int8; auto measures and says why.")] = "auto",
+    target: Annotated[str, typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.")
+    ] = "auto",
+    max_batch: Annotated[int, typer.Option(help="The largest batch of an engine.")] = 16,
+    workspace_mib: Annotated[int, typer.Option(help="Memory that TensorRT may use for a layer.")] = 256,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Make the bundle that an edge device runs, and prove that it is still the same student."""
-    _need("compile", "torch", "onnx")
-    from edge_lupi.compile.student import compile_student
+    from edge_lupi.compile.targets import compile_for
+    from edge_lupi.compile.tensorrt import BuilderOptions
+    from edge_lupi.compile.wanted import Wanted
 
-    bundle = out or student.with_suffix(".lupi")
-    choice = compile_student(student, bundle, target=target, precision=precision)
+    wanted = Wanted(target, precision, BuilderOptions(max_batch, workspace_mib), build=not no_build)
+    if not student.is_dir():
+        _need("compile", "torch", "onnx")
+    done = compile_for(student, out, wanted)
     if json:
         from json import dumps
 
-        print(dumps({"bundle": str(bundle), "target": "cpu", **choice.plain()}))
-        return
-    print("precision   p50 ms   p99 ms    bytes   cosine mean   worst")
-    for name, found in choice.precisions.items():
-        figures = f"{found.p50_ms:8.2f} {found.p99_ms:8.2f} {found.bytes:8d} {found.cosine_mean:13.4f} {found.cosine_worst:7.4f}"
-        print(f"{name:<9} {figures}{'   <- chosen' if name == choice.chosen else ''}")
-    print(f"{bundle}: {choice.chosen}, because {choice.why}")
+        print(dumps(done.plain()))
+    else:
+        print(done.text())
 
 
 @app.command()
 def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: JsonOption = False) -> None:
     """Say what is in a bundle, after checking every hash."""
     from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.accelerator import engine_lines, engines_plain
 
     found = Bundle.load(bundle or shipped_bundle(task))
     if json:
         from json import dumps
 
-        print(dumps({**found.manifest, "path": str(found.path)}, ensure_ascii=False))
+        print(dumps({**found.manifest, "path": str(found.path), "engines": engines_plain(found)}, ensure_ascii=False))
         return
     manifest = found.manifest
     print(f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)")
@@ -171,6 +185,8 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: J
     print(f"licence    {manifest.get('licence')}")
     training = manifest.get("training", {})
     print(f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}")
+    for line in engine_lines(found):
+        print(line)
 
 
 @app.command()

@@ -5,6 +5,8 @@
 - `mood_chain`, `speaker_chain`: everything that the command line makes of a tiny generated corpus, trained once a session.
 - `cli(*words)`: `edge-lupi words...` in a process of its own.
 - `make_grid_student()`: an untrained nano student with int8 ranges.
+- `tensorrt_builder`: the environment in which a process has the real TensorRT builder (tests/install_tensorrt_builder.sh).
+- `with_engines`: a bundle of that student with engines that this builder built, and what `compile` said.
 - `data_root`: the folder of real recordings ($EDGE_LUPI_DATA, or ../shared/data beside the checkout), or a skip.
   Whatever uses it is marked `real_speech`; with CI=true and the folder there, a skip of such a test is a failure.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -35,7 +38,7 @@ Samples = NDArray[np.float32]
 RATE_HZ = 16_000
 SYLLABLE_SECONDS = 0.2
 FORMANTS_HZ = np.array([[730, 1090, 2440], [270, 2290, 3010], [300, 870, 2240], [530, 1840, 2480], [570, 840, 2410]])
-NEVER_SKIPPED = ("real_speech", "microphone")
+NEVER_SKIPPED = ("real_speech", "microphone", "real_builder")
 
 
 def data_folder() -> Path:
@@ -177,6 +180,7 @@ batch = 8
 [qat]
 epochs = 1
 batch = 8
+rate = 3e-5
 """
 SEQUENTIAL = "[segments]\nseconds = 0.5\nhop_seconds = 0.25\ncrop_seconds = 1.0"
 WHOLE = 'validation_speakers = 0.4\n[segments]\nsetting = "non-sequential"\nseconds = 1.0\nhop_seconds = 1.0\ncrop_seconds = 1.0'
@@ -288,6 +292,33 @@ def make_grid_student() -> Callable[[], Any]:
 
 
 @pytest.fixture(scope="session")
+def tensorrt_builder() -> dict[str, str]:
+    """Environment variables for a process that builds engines with the real TensorRT builder, without a GPU."""
+    folder = Path(__file__).resolve().parents[1] / ".tensorrt_builder"
+    if not (folder / "installed").is_file():
+        pytest.skip("no TensorRT builder: run tests/install_tensorrt_builder.sh")
+    return {"PYTHONPATH": str(folder / "11"), "LD_LIBRARY_PATH": str(folder / "lib")}
+
+
+@pytest.fixture(scope="session")
+def with_engines(
+    make_grid_student: Callable[[], Any],
+    tensorrt_builder: dict[str, str],
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, Any]]:
+    """two.lupi (two tasks) as `compile --target tensorrt` leaves it, beside two.pt, and the JSON that it said."""
+    from edge_lupi.models.files import save_student
+
+    folder = tmp_path_factory.mktemp("with_engines")
+    save_student(folder / "two.pt", make_grid_student())
+    environment = {**tensorrt_builder, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = cli("compile", folder / "two.pt", "--target", "tensorrt", "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    return folder / "two.lupi", json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     folder = data_folder()
     if not folder.is_dir():
@@ -299,6 +330,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "data_root" in getattr(item, "fixturenames", ()):
             item.add_marker("real_speech")
+        if "tensorrt_builder" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_builder")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -157,6 +157,11 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     "a student that is a number": lambda b: change(b, student=3),
     "a precision that is a list": lambda b: change(b, precision=[]),
     "training that is a word": lambda b: change(b, training="hard"),
+    "graphs for TensorRT that are a word": lambda b: change(b, tensorrt="all"),
+    "a graph for TensorRT that is a list": lambda b: change(b, tensorrt={"encoder": {"fp32": []}}),
+    "a graph for TensorRT that is not listed": lambda b: change(b, tensorrt={"encoder": {"fp32": "../secret"}}),
+    "a list of engines that is none": lambda b: ((b / "engines").mkdir(), (b / "engines" / "engines.json").write_text("7")),
+    "engines that lie elsewhere": lambda b: ((b.parent / "e").mkdir(), (b / "engines").symlink_to(b.parent / "e")),
 }  # fmt: skip
 
 

@@ -85,7 +85,12 @@ def measure(bundle: Bundle, task: str | None, seconds: float) -> HopReport:
         name: Spread(*(float(p) for p in np.percentile(columns[:, i], [50, 90, 99]))) for i, name in enumerate(PARTS)
     }
     return HopReport(
-        bundle.path.name, hops, cut.hop_seconds, parts, float(taken.sum() / (hops * cut.hop_seconds)), environment()
+        bundle.path.name,
+        hops,
+        cut.hop_seconds,
+        parts,
+        float(taken.sum() / (hops * cut.hop_seconds)),
+        environment() | {"runs_on": student.runs_on},
     )
 
 

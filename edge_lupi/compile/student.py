@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from edge_lupi import __version__
 from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import write_bundle
+from edge_lupi.compile.faults import grid_faults
 from edge_lupi.compile.gate import Choice, choose, measure
 from edge_lupi.compile.graphs import OPSET, aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.grid import float_layers, signed_grid, unsigned_grid
+from edge_lupi.compile.half import half_graph
+from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from edge_lupi.models.files import TrainedStudent, load_student
@@ -29,19 +32,18 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
 
-__all__ = ["PRECISIONS", "TARGETS", "compile_student", "encoders", "fingerprint"]
+__all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 
-TARGETS = ("auto", "cpu")
-PRECISIONS = ("auto", "fp32", "int8")
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 MIN_SPEECH_SAMPLES = 3 * SAMPLE_RATE_HZ
 
 
 def compile_student(source: Path, out: Path, *, target: str = "auto", precision: str = "auto") -> Choice:
-    """Compile for this device and write the bundle `out`. Raises InputError or BundleError, and then writes nothing."""
-    for name, value, known in (("target", target, TARGETS), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise InputError(f"expected --{name} {', '.join(known)}, got {value!r}")
+    """Compile for the CPU and write the bundle `out`, for target tensorrt with the graphs that TensorRT builds from.
+
+    Raises InputError or BundleError, and then writes nothing.
+    """
+    asked = Wanted(target, precision)
     trained = load_student(source)
     if precision == "int8" and not trained.ranges:
         raise InputError(
@@ -53,7 +55,8 @@ def compile_student(source: Path, out: Path, *, target: str = "auto", precision:
     samples = trained.speech.numpy()
     segments, wanted = _float_answers(trained.student, samples)
     choice = choose(
-        measure({name: graph.SerializeToString() for name, graph in graphs.items()}, segments, wanted), precision
+        measure({name: graph.SerializeToString() for name, graph in graphs.items()}, segments, wanted),
+        "auto" if precision == "fp16" else precision,
     )
     chosen = graphs[choice.chosen]
     tasks = {task.name: task for task in trained.student.config.tasks}
@@ -64,7 +67,10 @@ def compile_student(source: Path, out: Path, *, target: str = "auto", precision:
         "golden.npz": _golden(trained, choice.chosen, samples[:GOLDEN_SAMPLES]),
         "CARD.md": _card(trained, choice).encode(),
     }
-    write_bundle(out, _manifest(trained, choice, float_layers(chosen)), files, tasks)
+    manifest = _manifest(trained, choice, float_layers(chosen))
+    if asked.for_gpu:
+        manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
+    write_bundle(out, manifest, files, tasks)
     return choice
 
 
@@ -82,6 +88,35 @@ def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
     if trained.ranges:
         graphs["int8"] = unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))
     return graphs
+
+
+def tensorrt_graphs(trained: TrainedStudent) -> dict[str, dict[str, onnx.ModelProto]]:
+    """Encoder and aggregators -> precision -> graph, strongly typed. The grid is the encoder's: with int8 an aggregator stays fp32."""
+    encoder = encoder_graph(trained.student)
+    graphs = {"encoder": {"fp32": encoder, "fp16": half_graph(encoder)}}
+    if trained.ranges:
+        graphs["encoder"]["int8"] = signed_grid(encoder_graph(trained.student, trained.ranges))
+        assert not grid_faults(graphs["encoder"]["int8"])
+    for task in trained.student.config.tasks:
+        aggregator = aggregator_graph(trained.student, task.name)
+        known = {"fp32": aggregator, "fp16": half_graph(aggregator), "int8": aggregator}
+        graphs[f"aggregator.{task.name}"] = {name: known[name] for name in graphs["encoder"]}
+    return graphs
+
+
+def _add_graphs(
+    files: dict[str, bytes], graphs: Mapping[str, Mapping[str, onnx.ModelProto]]
+) -> dict[str, dict[str, str]]:
+    """Add graphs to the bundle's files, each content once; graph -> precision -> file."""
+    known = {data: file for file, data in files.items()}
+    listed: dict[str, dict[str, str]] = {}
+    for name, precisions in graphs.items():
+        for precision, graph in precisions.items():
+            data = graph.SerializeToString()
+            file = known.setdefault(data, f"tensorrt.{name}.{precision}.onnx")
+            files[file] = data
+            listed.setdefault(name, {})[precision] = file
+    return listed
 
 
 @torch.no_grad()

@@ -14,16 +14,19 @@ __all__ = ["OnnxEngine"]
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU. One thread by default: a segment is too small to share, and the rest of the device is not ours."""
+    """ONNX Runtime on the CPU, or where `options` say. One thread by default: a segment is too small to share, and the
+    rest of the device is not ours.
+    """
 
-    def __init__(self, graph: bytes, *, threads: int = 1, name: str = "graph") -> None:
+    def __init__(
+        self, graph: bytes, *, threads: int = 1, name: str = "graph", options: ort.SessionOptions | None = None
+    ) -> None:
         self._name = name
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors come as exceptions, and are said once
         try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            if options is None:
+                self._session = ort.InferenceSession(graph, _on_cpu(threads), providers=["CPUExecutionProvider"])
+            else:  # they name the device
+                self._session = ort.InferenceSession(graph, options)
         except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
             reason = str(error).splitlines()[0][:160]
             raise BundleError(
@@ -42,3 +45,11 @@ class OnnxEngine:
                 f"{self._name} does not take what it is given ({reason}): compile the student anew"
             ) from error
         return dict(zip(self.output_names, values, strict=True))
+
+
+def _on_cpu(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come as exceptions, and are said once
+    return options

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.compile.gate import Measured, choose, measure
+from edge_lupi.compile.gate import Measured, choose, fastest, measure
 from edge_lupi.compile.graphs import encoder_graph
 from edge_lupi.runtime.engine import OnnxEngine
 
@@ -50,6 +50,30 @@ def test_otherwise_fp32_with_a_reason(int8: Measured | None, why: str) -> None:
 def test_what_is_asked_for_is_taken(asked: str) -> None:
     choice = choose({"fp32": FP32, "int8": measured(9.0, 0.5, 0.1)}, asked)
     assert (choice.chosen, choice.why) == (asked, f"{asked} was asked for")
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "chosen", "why"),
+    [
+        ({"fp32": FP32, "fp16": measured(1.0), "int8": measured(0.9)}, "auto", "int8", "int8 is the fastest on this GPU that is close enough"),
+        ({"fp32": FP32, "fp16": measured(0.8), "int8": measured(0.9)}, "auto", "fp16", "fp16 is the fastest"),
+        ({"fp32": FP32, "int8": measured(0.9, worst=0.9)}, "auto", "fp32", "fp32 is .* close enough; int8 strays from the float student"),
+        ({"fp16": measured(1.0, mean=float("nan"))}, "auto", "fp32", "nothing is close enough to the float student; fp16 strays"),
+        ({"fp16": measured(9.0, 0.5, 0.1)}, "fp16", "fp16", "fp16 was asked for"),
+    ],
+)  # fmt: skip
+def test_on_a_gpu_the_fastest_that_is_close(found: dict[str, Measured], asked: str, chosen: str, why: str) -> None:
+    choice = fastest(found, asked)
+    assert choice.chosen == chosen
+    assert re.match(why, choice.why)
+    assert choice.precisions == found
+
+
+def test_the_table() -> None:
+    lines = choose({"fp32": FP32, "int8": measured(1.5)}, "auto").table().splitlines()
+    assert lines[0].split() == ["precision", "p50", "ms", "p99", "ms", "bytes", "cosine", "mean", "worst"]
+    assert [line.split()[0] for line in lines[1:]] == ["fp32", "int8"]
+    assert [line.endswith("<- chosen") for line in lines] == [False, False, True]
 
 
 def test_measuring_a_graph_against_what_it_should_give(make_grid_student: Callable[[], Any]) -> None:

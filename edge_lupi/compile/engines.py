@@ -1,0 +1,158 @@
+"""A bundle's TensorRT engines: built from the graphs beside them, kept while they fit, on a GPU measured and chosen.
+
+Needs TensorRT, no torch and no onnx: it runs on the device, on a bundle that a workstation compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.audio import from_pcm
+from edge_lupi.bundle import Bundle
+from edge_lupi.compile.gate import Choice, fastest, measure_engines
+from edge_lupi.compile.rtx import context_from_onnx
+from edge_lupi.compile.tensorrt import BuilderOptions, engine_from_onnx, timing_cache_path
+from edge_lupi.engines import (
+    FOLDER,
+    Built,
+    Device,
+    EngineKey,
+    differences,
+    locked,
+    read_engine,
+    read_engines,
+    write_choice,
+    write_engine,
+)
+from edge_lupi.errors import BundleError, DeviceError, InputError
+from edge_lupi.runtime.accelerator import BACKENDS, Backend
+from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.rtx import Rtx
+from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.tensorrt import Tensorrt
+
+__all__ = ["EngineReport", "build_engines", "engine_for", "engine_key"]
+
+Build = Callable[[bytes, EngineKey], bytes]
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """A bundle's engines for this device, and the gate's choice among them where there is a GPU to measure on."""
+
+    device: Device
+    engines: tuple[Built, ...]
+    choice: Choice | None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        engines = [
+            {"name": b.key.name, "precision": b.key.precision, "bytes": b.bytes, "file": f"{FOLDER}/{b.key.file}"}
+            for b in self.engines
+        ]
+        return {"engines": engines, "engines_run_here": self.choice is not None} | (
+            {"gpu": self.choice.plain()} if self.choice else {}
+        )
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"{b.key.name:<24}{b.key.precision:<6}{b.bytes:>10} bytes" for b in self.engines]
+        if self.choice is None:
+            return "\n".join([*lines, f"built for {self.device}: these engines have not been run here"])
+        return "\n".join([*lines, self.choice.table(), f"{self.choice.chosen}, because {self.choice.why}"])
+
+
+def build_engines(
+    path: Path, options: BuilderOptions, precision: str = "auto", target: str = "tensorrt"
+) -> EngineReport:
+    """Build what does not fit this device, keep what does, measure where there is a GPU. Raises what a user can mend."""
+    backend = BACKENDS[target](f"compile --target {target}")
+    bundle, device = Bundle.load(path), backend.device
+    build = _builder(backend, options)
+    keys = [engine_key(bundle, name, one, options, device) for name, one in _wanted(bundle, precision)]
+    engines = tuple(engine_for(bundle, key, build) for key in keys)
+    choice = None if backend.gpu is None else _measure(bundle, engines, backend, precision)
+    with locked(path / FOLDER):
+        write_choice(path / FOLDER, device, choice.chosen if choice else None)
+    return EngineReport(device, engines, choice)
+
+
+def _builder(backend: Backend, options: BuilderOptions) -> Build:
+    def build(graph: bytes, key: EngineKey) -> bytes:
+        name = f"{key.name} ({key.precision})"
+        if isinstance(backend, Rtx):
+            return context_from_onnx(graph, options, backend, name=name)
+        assert isinstance(backend, Tensorrt)
+        return engine_from_onnx(graph, options, backend.module, name=name, cache=timing_cache_path(backend.device))
+
+    return build
+
+
+def engine_for(bundle: Bundle, key: EngineKey, build: Build | None) -> Built:
+    """The engine of this key: the one that is there if it fits, else built from its graph; refused where `build` is None."""
+    folder = bundle.path / FOLDER
+    if build is None:
+        return _fitting(folder, key)
+    with locked(folder):
+        try:
+            return _fitting(folder, key)
+        except (BundleError, DeviceError):  # absent, foreign, stale or damaged
+            graph = bundle.file(bundle.tensorrt_graphs[key.name][key.precision])
+            return write_engine(folder, key, build(graph, key))
+
+
+def _fitting(folder: Path, key: EngineKey) -> Built:
+    """The engine of this key, its bytes checked. Raises DeviceError with the differences, BundleError if damaged."""
+    alike = [b for b in read_engines(folder) if (b.key.name, b.key.precision) == (key.name, key.precision)]
+    for built in alike:
+        if built.key == key:
+            read_engine(folder, built)
+            return built
+    found = "; ".join(differences(built.key, key) for built in alike) or "not built"
+    raise DeviceError(
+        f"the engine {key.name} ({key.precision}) in {folder} does not fit ({found}): "
+        "build it here with edge-lupi compile BUNDLE --target tensorrt"
+    )
+
+
+def _wanted(bundle: Bundle, precision: str) -> Iterable[tuple[str, str]]:
+    graphs = bundle.tensorrt_graphs
+    if not graphs:
+        raise InputError(
+            f"{bundle.path} has no graphs for TensorRT: compile the student with --target tensorrt --no-build first"
+        )
+    if precision != "auto" and precision not in graphs["encoder"]:
+        raise InputError(f"expected --precision {', '.join(graphs['encoder'])} of {bundle.path}, got {precision}")
+    return [(name, one) for name, files in graphs.items() for one in files if precision in ("auto", one)]
+
+
+def engine_key(bundle: Bundle, name: str, precision: str, options: BuilderOptions, device: Device) -> EngineKey:
+    """What an engine of the bundle's graph depends on, built on this device with these options."""
+    graph = bundle.file(bundle.tensorrt_graphs[name][precision])
+    return EngineKey(
+        name, precision, hashlib.sha256(graph).hexdigest(), options.max_batch, options.workspace_mib, device
+    )
+
+
+def _measure(bundle: Bundle, engines: Iterable[Built], backend: Backend, precision: str) -> Choice:
+    """Every precision's encoder against the fp32 graph on the CPU, on the bundle's golden sound."""
+    folder = bundle.path / FOLDER
+    encoders = {b.key.precision: b for b in engines if b.key.name == "encoder"}
+    segments = _golden_segments(bundle)
+    truth = OnnxEngine(bundle.file(bundle.tensorrt_graphs["encoder"]["fp32"]), name="encoder (fp32)")
+    running = {name: backend.open(read_engine(folder, b), f"encoder ({name})") for name, b in encoders.items()}
+    sizes = {name: built.bytes for name, built in encoders.items()}
+    wanted = truth.run({"log_mel": segments})["embedding"]
+    return fastest(measure_engines(running, sizes, segments, wanted), precision)
+
+
+def _golden_segments(bundle: Bundle) -> NDArray[np.float32]:
+    """The golden sound as log-mel segments [S, 80, 1, F]."""
+    return CompiledStudent(bundle).segments(from_pcm(bundle.golden()["samples"]))

@@ -1,0 +1,82 @@
+"""What `edge-lupi compile` does for each target. student.pt or bundle in, bundle out, and what was found on the way.
+
+The CPU's graphs are always made: they run where no engine fits. A bundle is compiled further without torch: that is how
+a device builds engines from what a workstation sent.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge_lupi.bundle import Bundle
+from edge_lupi.compile.engines import EngineReport, build_engines
+from edge_lupi.compile.gate import Choice
+from edge_lupi.compile.wanted import Wanted
+from edge_lupi.errors import DeviceError, InputError, MissingExtra
+from edge_lupi.runtime.accelerator import BACKENDS
+from edge_lupi.runtime.cuda import find_gpu
+
+__all__ = ["Done", "compile_for"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A compiled bundle: the gate's choice on the CPU (None where it was made before), and the engines, if any."""
+
+    bundle: Path
+    target: str
+    choice: Choice | None
+    engines: EngineReport | None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        known = self.choice.plain() if self.choice else dict(Bundle.load(self.bundle).manifest["precision"])
+        engines = self.engines.plain() if self.engines else {"engines": []}
+        return {"bundle": str(self.bundle), "target": self.target, **known, **engines}
+
+    def text(self) -> str:
+        """For people."""
+        said = (
+            [self.choice.table(), f"{self.bundle}: {self.choice.chosen}, because {self.choice.why}"]
+            if self.choice
+            else []
+        )
+        return "\n".join([*said, *([self.engines.text()] if self.engines else [])])
+
+
+def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
+    """Compile `source`: a student.pt into the bundle `out` (beside it), or a bundle in its place. Raises what a user can mend."""
+    wanted = replace(wanted, target=_target_here() if wanted.target == "auto" else wanted.target)
+    builds = wanted.target in BACKENDS and wanted.build
+    if builds:
+        BACKENDS[wanted.target](f"compile --target {wanted.target}")  # what is missing is said before any work
+    if source.is_dir():
+        if not builds or out is not None:
+            raise InputError(
+                f"{source} is compiled already: give a STUDENT.PT, or --target tensorrt without --out to build its engines"
+            )
+        return Done(source, wanted.target, None, _engines(source, wanted))
+    out = out or source.with_suffix(".lupi")
+    from edge_lupi.compile.student import compile_student
+
+    choice = compile_student(source, out, target=wanted.target, precision=wanted.precision)
+    engines = _engines(out, wanted) if builds else None
+    return Done(out, wanted.target, choice, engines)
+
+
+def _engines(bundle: Path, wanted: Wanted) -> EngineReport:
+    return build_engines(bundle, wanted.options, wanted.precision, wanted.target)
+
+
+def _target_here() -> str:
+    """tensorrt or tensorrt-rtx where it is installed and has a GPU, else cpu."""
+    if find_gpu() is None:
+        return "cpu"
+    for target, make in BACKENDS.items():
+        with suppress(DeviceError, MissingExtra):
+            make("compile")
+            return target
+    return "cpu"

@@ -1,0 +1,114 @@
+"""Whether a bundle's engines may run here, and why not. An engine is loaded only after it was found to be this device's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from numpy import float32
+from numpy.typing import NDArray
+
+from edge_lupi.bundle import Bundle
+from edge_lupi.engines import FOLDER, Built, Device, differences, read_engine
+from edge_lupi.errors import DeviceError, MissingExtra
+from edge_lupi.runtime.cuda import Gpu, find_gpu
+from edge_lupi.runtime.rtx import Rtx
+from edge_lupi.runtime.tensorrt import Tensorrt
+
+__all__ = ["BACKENDS", "Backend", "Engine", "engine_lines", "engines_plain", "misfit", "open_engines"]
+
+
+class Engine(Protocol):
+    """What runs a graph, whatever is underneath."""
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[Any, ...]]:
+        """Shape by name of every input, the batch first."""
+
+    def run(self, inputs: Mapping[str, NDArray[float32]]) -> dict[str, NDArray[float32]]:
+        """Run the graph once."""
+
+
+class Backend(Protocol):
+    """What builds and runs engines: the device they are bound to, and how one is opened."""
+
+    device: Device
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPU that engines run on, if there is one."""
+
+    def open(self, plan: bytes, name: str) -> Engine:
+        """An engine that was built on this device."""
+
+
+BACKENDS: Mapping[str, Callable[[str], Backend]] = {"tensorrt": Tensorrt, "tensorrt-rtx": Rtx}
+
+
+def misfit(bundle: Bundle, built: Built, here: Device) -> str:
+    """Why an engine of the bundle cannot run here; empty where it can."""
+    file = bundle.tensorrt_graphs.get(built.key.name, {}).get(built.key.precision)
+    graph = hashlib.sha256(bundle.file(file)).hexdigest() if file else ""
+    said = differences(built.key, replace(built.key, device=here, graph_sha256=graph))
+    return said or ("" if here.capability and here.tensorrt else "built without a GPU, to see that it builds")
+
+
+def engines_plain(bundle: Bundle) -> list[dict[str, Any]]:
+    """A bundle's engines and why they do not fit this device (empty: they do), as JSON has it."""
+    devices = [backend.device for backend in _backends("inspect")[0]] if bundle.engines else []
+    gpu = find_gpu() if bundle.engines else None
+    devices = devices or [Device("", gpu.capability if gpu else "", gpu.name if gpu else "")]
+    return [
+        {
+            "name": b.key.name,
+            "precision": b.key.precision,
+            "bytes": b.bytes,
+            "max_batch": b.key.max_batch,
+            "chosen": b.chosen,
+            "misfit": min((misfit(bundle, b, here) for here in devices), key=bool),
+        }
+        for b in bundle.engines
+    ]
+
+
+def engine_lines(bundle: Bundle) -> list[str]:
+    """The same for people, a line each."""
+    return [
+        f"engine     {e['name']} {e['precision']}, {e['bytes']} bytes, batches to {e['max_batch']}: "
+        f"{e['misfit'] or 'fits this device'}{', chosen' if e['chosen'] else ''}"
+        for e in engines_plain(bundle)
+    ]
+
+
+def open_engines(bundle: Bundle, *names: str) -> tuple[str, list[Engine]]:
+    """The chosen precision and its engines of these names. Raises DeviceError or BundleError saying why not."""
+    if find_gpu() is None:
+        raise DeviceError(f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
+    backends, reasons = _backends("listen on the GPU")
+    for backend in backends:
+        fits = {b.key.name: b for b in bundle.engines if b.chosen and not misfit(bundle, b, backend.device)}
+        if fits.keys() >= set(names):
+            folder = bundle.path / FOLDER
+            engines = [backend.open(read_engine(folder, fits[name]), name) for name in names]
+            return fits[names[0]].key.precision, engines
+        reasons += [misfit(bundle, b, backend.device) or "not chosen by the gate" for b in bundle.engines]
+    raise DeviceError(
+        f"no engine in {bundle.path} fits ({'; '.join(dict.fromkeys(reasons))}): "
+        "build here with edge-lupi compile BUNDLE --target tensorrt"
+    )
+
+
+def _backends(verb: str) -> tuple[list[Backend], list[str]]:
+    """Those that are installed; if none is, why."""
+    made = [_made(make, verb) for make in BACKENDS.values()]
+    found = [backend for backend in made if not isinstance(backend, str)]
+    return found, [] if found else [reason for reason in made[:1] if isinstance(reason, str)]
+
+
+def _made(make: Callable[[str], Backend], verb: str) -> Backend | str:
+    try:
+        return make(verb)
+    except (DeviceError, MissingExtra) as error:
+        return str(error)

@@ -1,0 +1,117 @@
+"""An engine that TensorRT built for this GPU: {name: array} -> {name: array}, as runtime.engine has it.
+
+Buffers are allocated once, for the largest batch; a run copies in, computes and copies out in one stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.engines import Device
+from edge_lupi.errors import BundleError, MissingExtra
+from edge_lupi.runtime.cuda import Buffer, Gpu, find_gpu
+
+__all__ = ["Tensorrt", "TensorrtEngine", "import_tensorrt", "make_log"]
+
+NEEDS = "TensorRT (on a Jetson JetPack has it: make the venv with --system-site-packages; elsewhere install it)"
+
+
+def import_tensorrt(verb: str) -> ModuleType:
+    """The module `tensorrt`, 10.3 or newer. Raises MissingExtra in the name of what the user typed."""
+    try:
+        return import_module("tensorrt")
+    except (ImportError, OSError) as error:  # OSError: the bindings are there, the libraries are not
+        raise MissingExtra(verb, NEEDS, "tensorrt") from error
+
+
+class Tensorrt:
+    """TensorRT as it is installed here, and the GPU if there is one. Raises MissingExtra without TensorRT."""
+
+    def __init__(self, verb: str) -> None:
+        self.module = import_tensorrt(verb)
+        self.gpu = find_gpu()
+        gpu = (self.gpu.capability, self.gpu.name) if self.gpu else ("", "")
+        self.device = Device(str(self.module.__version__), *gpu)
+
+    def open(self, plan: bytes, name: str) -> TensorrtEngine:
+        """An engine that `compile.tensorrt` built on this device."""
+        assert self.gpu is not None
+        return TensorrtEngine(plan, self.module, self.gpu, name=name)
+
+
+def make_log(trt: ModuleType) -> Any:
+    """A logger that prints nothing; `errors` holds what went wrong, in TensorRT's words."""
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(text)
+
+    return Log()
+
+
+class TensorrtEngine:
+    """Runs one engine. `plan` must have been checked to be this device's: TensorRT may crash on another's."""
+
+    def __init__(self, plan: bytes, trt: ModuleType, gpu: Gpu, *, name: str = "engine") -> None:
+        self._name, self._gpu, self._log = name, gpu, make_log(trt)
+        gpu.use()
+        self._runtime = trt.Runtime(self._log)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self._context = self._engine and self._engine.create_execution_context()
+        if not self._context:
+            reason = self._log.errors[0][:160] if self._log.errors else "no reason given"
+            raise BundleError(f"TensorRT {trt.__version__} cannot load {name} ({reason}): build it anew")
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
+        self._batch = 0
+        self._buffers: dict[str, Buffer] = {}
+        for tensor in inputs:
+            largest = tuple(self._engine.get_tensor_profile_shape(tensor, 0)[2])
+            self._context.set_input_shape(tensor, largest)
+            self._buffers[tensor] = Buffer(gpu, largest)
+        self.input_shapes = {tensor: buffer.shape for tensor, buffer in self._buffers.items()}
+        self.output_names = [n for n in names if n not in self.input_shapes]
+        for tensor in self.output_names:
+            self._buffers[tensor] = Buffer(gpu, tuple(self._context.get_tensor_shape(tensor)))
+        for tensor, buffer in self._buffers.items():
+            self._context.set_tensor_address(tensor, buffer.address)
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Run the engine once. Shapes are those of the graph, the batch at most the engine's; dtypes float32."""
+        batch = self._check(inputs)
+        self._gpu.use()
+        if batch != self._batch:
+            for name, values in inputs.items():
+                self._context.set_input_shape(name, values.shape)
+            self._batch = batch
+        for name, values in inputs.items():
+            self._buffers[name].upload(values)
+        if not self._context.execute_async_v3(self._gpu.stream):
+            reason = self._log.errors[-1][:160] if self._log.errors else "no reason given"
+            raise BundleError(f"{self._name} failed on the GPU ({reason}): build it anew, or listen on the CPU")
+        for name in self.output_names:
+            self._buffers[name].download(batch)
+        self._gpu.wait()
+        return {name: self._buffers[name].array[:batch].copy() for name in self.output_names}
+
+    def _check(self, inputs: Mapping[str, NDArray[np.float32]]) -> int:
+        """The batch of these inputs."""
+        batch = len(next(iter(inputs.values()), ()))
+        for name, largest in self.input_shapes.items():
+            found = inputs[name].shape if name in inputs else ()
+            if found[1:] != largest[1:] or not 1 <= batch <= largest[0] or found[:1] != (batch,):
+                raise BundleError(
+                    f"{self._name} takes {name} of at most {largest}, got {found}: compile it with a larger --max-batch"
+                )
+        return batch
