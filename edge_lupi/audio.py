@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError, MissingExtra
-from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 __all__ = [
     "LONGEST_SECONDS",
@@ -24,6 +24,7 @@ __all__ = [
     "from_pcm",
     "read_audio",
     "resampler",
+    "speech_span",
     "stream_audio",
     "to_pcm",
 ]
@@ -33,6 +34,8 @@ Samples = NDArray[np.float32]
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 10  # 0.1 s; less holds no syllable
 LONGEST_SECONDS = 7200.0  # for read_audio: 460 MB of float32
 RATES_HZ = range(4_000, 768_001)
+LEVEL_FRAMES = 5  # of 10 ms, over which speech_span takes the level
+AFTER_FRAMES = 30  # that speech_span leaves behind the speech
 LOUDEST = 16.0  # float files may pass 1.0 a little and are clipped; 24 dB above is another scale
 BLOCK_SECONDS = 1.0
 CONTAINERS = frozenset(
@@ -255,3 +258,18 @@ def to_pcm(samples: Samples) -> NDArray[np.int16]:
 def from_pcm(samples: NDArray[np.int16]) -> Samples:
     """int16 -> float32 in [-1, 1]."""
     return samples.astype(np.float32) / np.float32(32768)
+
+
+def speech_span(samples: Samples, below_db: float) -> tuple[int, int]:
+    """Where sound [T] begins and ends that is at most so many dB below the loudest 50 ms: samples [first, last).
+
+    With 50 ms before and 300 ms after, so that the last segment of a whole number of hops still holds the end of it.
+    """
+    frames = len(samples) // HOP_SAMPLES
+    if frames < LEVEL_FRAMES:
+        return 0, len(samples)
+    power = np.square(samples[: frames * HOP_SAMPLES].reshape(frames, HOP_SAMPLES), dtype=np.float64).mean(1)
+    level = np.convolve(power, np.ones(LEVEL_FRAMES) / LEVEL_FRAMES, "same")
+    loud = np.flatnonzero(level >= level.max() * 10 ** (-below_db / 10))
+    first, last = max(0, loud[0] - LEVEL_FRAMES), min(frames, loud[-1] + 1 + AFTER_FRAMES)
+    return int(first) * HOP_SAMPLES, len(samples) if last == frames else int(last) * HOP_SAMPLES

@@ -259,7 +259,8 @@ def train_teacher_verb(
 def train_student_verb(
     recipe: RecipeArgument,
     teacher: Annotated[
-        Optional[Path], typer.Option(help="The teacher.", show_default="OUT/teacher.pt, if there")
+        Optional[list[Path]],
+        typer.Option(help="The teacher; several may be named.", show_default="OUT/teacher.pt, if there"),
     ] = None,
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="Learn from labels alone; writes audio_only.pt.")
@@ -272,15 +273,37 @@ def train_student_verb(
     settings, prepared, folder = _training(recipe, out, set)
     from edge_lupi.train.student import train_student
 
-    if teacher is None and (folder / "teacher.pt").is_file():
-        teacher = folder / "teacher.pt"
+    if not teacher and (folder / "teacher.pt").is_file():
+        teacher = [folder / "teacher.pt"]
     if audio_only:
-        teacher = None
-    elif teacher is None:
+        teacher = []
+    elif not teacher:
         print(f"no teacher in {folder}: the student learns from labels alone", file=sys.stderr)
     name = "audio_only" if audio_only else "student"
     _forget(folder / f"{name}.checkpoint", fresh)
-    _say_trained(train_student(settings, prepared, folder, teacher=teacher, name=name), prepared)
+    _say_trained(train_student(settings, prepared, folder, teachers=teacher or (), name=name), prepared)
+
+
+@train.command("shards")
+def train_shards_verb(
+    recipe: RecipeArgument,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for the shards.", show_default="<the corpus>_shards, beside it")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, max=100_000, help="Utterances in a shard, at most.")] = 1000,
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Shards cut at once.")] = 1,
+    set: SetOption = None,
+) -> None:
+    """Cut a corpus too large for memory into shards; train from them with --set data.root=FOLDER. Goes on after a kill."""
+    settings, prepared, _ = _training(recipe, out, set)
+    _need("train shards", "webdataset")
+    from edge_lupi.train.shards import cut_shards
+
+    root = prepared.corpus.root
+    shards = cut_shards(
+        settings, prepared, out or root.with_name(f"{root.name}_shards"), size=size, processes=processes
+    )
+    print(f"{shards.root}: {shards.utterances} utterances; train on them with --set data.root={shards.root}")
 
 
 @train.command("qat")
@@ -298,8 +321,35 @@ def train_qat_verb(
     source = student or folder / "student.pt"
     _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
     teacher = folder / "teacher.pt"
-    path = train_qat(settings, prepared, source, folder, teacher=teacher if teacher.is_file() else None)
+    path = train_qat(settings, prepared, source, folder, teachers=[teacher] if teacher.is_file() else ())
     _say_trained(path, prepared)
+
+
+@train.command("sweep")
+def train_sweep_verb(
+    recipe: RecipeArgument,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of every arm and fold.")] = 3,
+    folds: Annotated[str, typer.Option(help="Splits to hold out in turn, with commas between; or all.")] = "all",
+    arms: Annotated[Optional[str], typer.Option(help="Only these arms, with commas between.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Trainings at once; 0: one per GPU, else per core.")] = 0,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")
+    ] = None,
+    set: SetOption = None,
+) -> None:
+    """Train every arm of a recipe on every fold with several seeds, and tell the gains. Goes on where it was killed."""
+    from edge_lupi.train.arms import load_plan
+
+    plan = load_plan(recipe, set or [])
+    _need("train sweep", "torch", "lightning_fabric", "matplotlib")
+    from edge_lupi.train.gain import table
+    from edge_lupi.train.sweep import chosen_arms, chosen_folds, run_sweep
+
+    chosen = chosen_arms(plan, arms)
+    held_out = chosen_folds(plan, folds)
+    folder = out or Path("runs") / plan.recipe.name
+    print(table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs)))
+    print(f"{folder}/results.json, table.md, gain.png")
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
@@ -328,7 +378,7 @@ def _forget(checkpoint: Path, fresh: bool) -> None:
 def _say_trained(path: Path, prepared: Prepared) -> None:
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
         return
-    heard = f"{len(prepared.split.train)} utterances of {prepared.corpus.name}"
+    heard = f"{prepared.utterances} utterances of {prepared.corpus.name}"
     note = ", speaker dependent" if prepared.split.speaker_dependent else ""
     print(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")
 

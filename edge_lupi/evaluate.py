@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_lupi.audio import read_audio
 from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import KINDS, kind_of, read_corpus
+from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError, MissingExtra
@@ -30,6 +31,7 @@ __all__ = [
     "ClassReport",
     "Model",
     "TrialReport",
+    "answers",
     "evaluate_classes",
     "evaluate_trials",
     "open_model",
@@ -131,6 +133,12 @@ class Model:
     task: Task
     origin: Mapping[str, Any]
 
+    @property
+    def trim_db(self) -> float:
+        """How far below the loudest the silence was that training left out at the ends; the speech gate does so on the device."""
+        segments = self.origin.get("recipe", {}).get("segments", {})
+        return float(segments.get("trim_db", 0.0))
+
 
 def open_model(path: Path, task: str | None = None) -> Model:
     """A bundle folder, student.pt or teacher.pt."""
@@ -184,7 +192,9 @@ def report(
         print(f"{left} {what} in training are left out; --all takes them in", file=sys.stderr)
     if model.origin.get("speaker_dependent"):
         print("speaker dependent: training has heard these voices", file=sys.stderr)
-    return evaluate_classes(model.answer, kept, model.task.labels, model.task.name, snr_db=snr_db)
+    return evaluate_classes(
+        model.answer, kept, model.task.labels, model.task.name, snr_db=snr_db, trim_db=model.trim_db
+    )
 
 
 def _task_of(data: Path, task: str) -> str | None:
@@ -193,7 +203,13 @@ def _task_of(data: Path, task: str) -> str | None:
 
 
 def evaluate_classes(
-    answer: Answerer, utterances: Sequence[Utterance], labels: Sequence[str], task: str, *, snr_db: float | None = None
+    answer: Answerer,
+    utterances: Sequence[Utterance],
+    labels: Sequence[str],
+    task: str,
+    *,
+    snr_db: float | None = None,
+    trim_db: float = 0.0,
 ) -> ClassReport:
     """Classify every utterance. UAR is the mean recall over the classes."""
     index = {label: number for number, label in enumerate(labels)}
@@ -203,17 +219,23 @@ def evaluate_classes(
             f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
         )
     truth, said = [], []
-    for utterance in _progress(utterances):
-        scores = answer(_samples(utterance, snr_db), utterance).scores
-        if scores is None:
+    for utterance, found in zip(utterances, answers(answer, utterances, snr_db, trim_db), strict=True):
+        if found.scores is None:
             raise InputError(
                 f"expected a model with labels, got one that compares voices: pass --trials for task {task}"
             )
         truth.append(index[utterance.label])
-        said.append(int(scores.argmax()))
+        said.append(int(found.scores.argmax()))
     t, s = np.array(truth), np.array(said)
     interval = bootstrap(lambda chosen: uar(t[chosen], s[chosen]), n=len(t))
     return ClassReport(task, interval, accuracy(t, s), tuple(labels), confusion(t, s, range(len(labels))))
+
+
+def answers(
+    answer: Answerer, utterances: Sequence[Utterance], snr_db: float | None = None, trim_db: float = 0.0
+) -> list[Answer]:
+    """What a model makes of every utterance, without the silence around it, with white noise at a ratio in dB if one is given."""
+    return [answer(*_heard(utterance, snr_db, trim_db)) for utterance in _progress(utterances)]
 
 
 def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> TrialReport:
@@ -253,12 +275,12 @@ def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance,
     return kept, len(corpus.utterances) - len(kept)
 
 
-def _samples(utterance: Utterance, snr_db: float | None) -> Array:
-    samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+def _heard(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[Array, Utterance]:
+    samples, spoken = read_speech(utterance, trim_db)
     if snr_db is None:
-        return samples
+        return samples, spoken
     noise = np.random.default_rng(zlib.crc32(utterance.name.encode())).standard_normal(len(samples)).astype(np.float32)
-    return samples + noise * np.float32(np.sqrt(np.mean(samples**2) * 10 ** (-snr_db / 10)))
+    return samples + noise * np.float32(np.sqrt(np.mean(samples**2) * 10 ** (-snr_db / 10))), spoken
 
 
 def _unit(vector: Array) -> Array:

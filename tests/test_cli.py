@@ -34,7 +34,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert all(verb in done.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS), *(("train", part) for part in ("teacher", "student", "qat"))])  # fmt: skip
+@pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS), *(("train", part) for part in ("teacher", "student", "qat", "sweep", "shards"))])  # fmt: skip
 def test_every_verb_has_help(cli: Cli, words: tuple[str, ...]) -> None:
     done = cli(*words, "--help")
     assert (done.returncode, done.stderr) == (0, "")

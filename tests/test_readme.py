@@ -27,7 +27,7 @@ def test_commands_in_the_readmes_exist() -> None:
     for readme in (ROOT / "README.md", *ROOT.glob("*/README.md")):
         typed = re.findall(r"edge-lupi ([a-z]+)", readme.read_text(encoding="utf-8"))
         assert set(typed) - {"train"} <= verbs | {"needs"}, readme
-    assert set(command.commands["train"].commands) == {"teacher", "student", "qat"}  # type: ignore[attr-defined]
+    assert set(command.commands["train"].commands) == {"teacher", "student", "qat", "sweep", "shards"}  # type: ignore[attr-defined]
 
 
 def test_recipes_load() -> None:
@@ -36,3 +36,11 @@ def test_recipes_load() -> None:
     recipes = sorted((ROOT / "train").glob("*.toml"))
     assert len(recipes) >= 3
     assert [load_recipe(path).name for path in recipes] == [path.stem for path in recipes]
+
+
+def test_arms_load() -> None:
+    from edge_lupi.train.arms import load_plan
+
+    with_arms = [path for path in sorted((ROOT / "train").glob("*.toml")) if "[arms." in path.read_text()]
+    assert len(with_arms) >= 2
+    assert all(load_plan(path).arms for path in with_arms)

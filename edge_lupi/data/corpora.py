@@ -5,6 +5,7 @@
 | ravdess     | labels.csv and video_au_mean35.csv   | emotion, speaker |
 | librispeech | utterances.csv                       | speaker          |
 | grid        | labels.csv and clips/                | digit            |
+| voxceleb    | wav/ or aac/ with idNNNNN/           | speaker          |
 | table       | a .csv file                          | any              |
 | folder      | folders of sound files               | any              |
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_lupi.data import folder, grid, librispeech, ravdess, table
+from edge_lupi.data import folder, grid, librispeech, ravdess, table, voxceleb
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
 
@@ -37,6 +38,12 @@ KINDS = {
     "ravdess": Kind(ravdess.is_ravdess, ravdess.read_ravdess, ravdess.TASKS, "labels.csv and video_au_mean35.csv"),
     "librispeech": Kind(librispeech.is_librispeech, librispeech.read_librispeech, librispeech.TASKS, "utterances.csv"),
     "grid": Kind(grid.is_grid, grid.read_grid, grid.TASKS, "labels.csv and clips/"),
+    "voxceleb": Kind(
+        voxceleb.is_voxceleb,
+        voxceleb.read_voxceleb,
+        voxceleb.TASKS,
+        "wav/ or aac/ with idNNNNN/video/NNNNN.wav or .m4a",
+    ),
     "table": Kind(table.is_table, table.read_table, (), "a .csv file with audio,label"),
     "folder": Kind(folder.is_folder, folder.read_folder, (), "one folder of sound files per label"),
 }

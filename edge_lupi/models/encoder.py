@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from edge_lupi.errors import InputError
@@ -24,17 +25,26 @@ __all__ = ["SIZES", "Encoder", "EncoderSize"]
 
 @dataclass(frozen=True)
 class EncoderSize:
-    """Channels and residual blocks per stage, and the width D of the embedding."""
+    """Channels of the stem; channels, residual blocks and stride per stage; and the width D of the embedding.
 
+    With `square` = 2 every 2 x 2 square of the log-mel becomes four channels before the stem, whose 3 x 3 convolution so is
+    one of 6 x 6 at twice the stride: layers at full resolution cost most and see least.
+    """
+
+    stem: int
     channels: tuple[int, ...]
     blocks: tuple[int, ...]
+    strides: tuple[int, ...]
     embedding: int
+    square: int = 1
 
 
 SIZES = {
-    "nano": EncoderSize((16, 32, 64), (1, 1, 1), 128),
-    "small": EncoderSize((32, 64, 128), (2, 2, 2), 160),
-    "base": EncoderSize((32, 64, 128, 256), (3, 4, 6, 3), 192),
+    "pico": EncoderSize(24, (32, 64), (1, 1), (2, 2), 128, square=2),
+    "nano": EncoderSize(16, (16, 32, 64), (1, 1, 1), (1, 2, 2), 128),
+    "mini": EncoderSize(32, (64, 128, 144), (1, 2, 1), (2, 2, 1), 160, square=2),
+    "small": EncoderSize(32, (32, 64, 128), (2, 2, 2), (1, 2, 2), 160),
+    "base": EncoderSize(32, (32, 64, 128, 256), (3, 4, 6, 3), (1, 2, 2, 2), 192),
 }
 
 
@@ -54,15 +64,28 @@ class Unit(nn.Module):
 
     def fold(self) -> None:
         """Fold the batch norm into the convolution; the unit computes the same as before in evaluation mode."""
-        norm = self.norm
-        if not isinstance(norm, nn.BatchNorm2d):
-            return
+        self.norm = _folded(self.conv, self.norm)
+
+
+def _folded(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
+    """Take a batch norm into the convolution before it; what is left in its place."""
+    if isinstance(norm, nn.BatchNorm2d):
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        self.conv.weight, self.conv.bias = fuse_conv_bn_weights(
-            self.conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        self.norm = nn.Identity()
+    return nn.Identity()
+
+
+def _at_full_resolution(conv: nn.Conv2d, square: int) -> nn.Conv2d:
+    """The convolution of the log-mel itself that does what this one does of its squares."""
+    outputs, (kernel, _), (stride, _) = conv.out_channels, conv.kernel_size, conv.stride
+    padding = square * (kernel // 2)
+    whole = nn.Conv2d(1, outputs, square * kernel, square * stride, padding, device=conv.weight.device)
+    whole.weight = nn.Parameter(F.pixel_shuffle(conv.weight.detach(), square))
+    whole.bias = conv.bias
+    return whole
 
 
 class Block(nn.Module):
@@ -91,33 +114,42 @@ class Encoder(nn.Module):
             raise InputError(f"expected a size of {', '.join(SIZES)}, got {size!r}")
         shape = SIZES[size]
         self.entry = Point()
-        self.stem = Unit(1, shape.channels[0], 3, 2, relu=True)
+        self.square = shape.square
+        self.stem = Unit(shape.square**2, shape.stem, 3, 2, relu=True)
         blocks: list[nn.Module] = []
-        width = shape.channels[0]
-        for stage, (channels, count) in enumerate(zip(shape.channels, shape.blocks, strict=True)):
+        width = shape.stem
+        for channels, count, stride in zip(shape.channels, shape.blocks, shape.strides, strict=True):
             for block in range(count):
-                blocks.append(Block(width, channels, 2 if stage and not block else 1))
+                blocks.append(Block(width, channels, 1 if block else stride))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
-        bands = MELS // 2 ** len(shape.channels)
+        bands = MELS // (2 * shape.square * math.prod(shape.strides))
         self.pooled = Point()
         self.project = nn.Conv2d(2 * width * bands, shape.embedding, 1)
+        self.norm: nn.Module = nn.BatchNorm2d(shape.embedding)
         self.out = Point()
         self.embedding_size = shape.embedding
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """[B, 80, 1, F] -> [B, D]; F is free in training and fixed in a compiled graph."""
         above_floor = torch.relu(log_mel.transpose(1, 2) - math.log(LOG_FLOOR))
-        x = self.blocks(self.stem(self.entry(above_floor)))
+        rest = -above_floor.shape[3] % self.square
+        entered = self.entry(F.pad(above_floor, (0, rest)) if rest else above_floor)
+        if self.stem.conv.in_channels > 1:
+            entered = F.pixel_unshuffle(entered, self.square)
+        x = self.blocks(self.stem(entered))
         mean = x.mean(3, keepdim=True)
         deviation = ((x - mean).square().mean(3, keepdim=True) + 1e-5).sqrt()
         pooled = torch.cat([mean, deviation], 1).flatten(1)[:, :, None, None]
-        return self.out(self.project(self.pooled(pooled))).flatten(1)
+        return self.out(self.norm(self.project(self.pooled(pooled)))).flatten(1)
 
     def fold(self) -> Encoder:
-        """Fold every batch norm, in place; for evaluation, rounding and export."""
+        """Fold every batch norm, and squares into the stem's kernel, in place; for evaluation, rounding and export."""
         self.eval()
         for module in self.modules():
             if isinstance(module, Unit):
                 module.fold()
+        self.norm = _folded(self.project, self.norm)
+        if self.stem.conv.in_channels > 1:
+            self.stem.conv = _at_full_resolution(self.stem.conv, self.square)
         return self

@@ -1,63 +1,138 @@
-"""What may happen to sound between a mouth and a microphone. samples [B, T] -> [B, T]; log-mel [B, 80, 1, F] -> the same.
+"""What may happen to sound between a mouth and a microphone. log-mel float32 [B, 80, 1, F] -> the same shape.
 
-Level, coloured noise at a random ratio, and masks in time and frequency (SpecAugment, Park et al. 2019, arXiv
+The log-mel of a corpus is computed once; reverberation and noise happen to its power, where they cost a hundredth of what
+they cost on samples: noise adds up with a random phase between it and the speech, reverberation is an exponential decay
+along time (Lebart et al. 2001). Level is an offset. Masks in time and frequency are SpecAugment (Park et al. 2019, arXiv
 1904.08779). Labels and teacher embeddings stay what they were for the clean sound.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from edge_lupi.frames import LOG_FLOOR
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.frames import FFT_POINTS, FRAMES_PER_SECOND, LOG_FLOOR, SAMPLE_RATE_HZ, mel_filters, window
+from edge_lupi.models.front_end import cut
+from edge_lupi.train.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, Recipe
 
-__all__ = ["add_noise", "disturb", "disturbed_segments", "mask"]
+__all__ = ["add_noise", "add_reverb", "disturb", "disturbed_segments", "mask", "shift"]
+
+SILENCE = math.log(LOG_FLOOR)
 
 
-def disturbed_segments(samples: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
-    """Crops float32 [B, 240 + T], context first -> log-mel segments [B, S, 80, 1, F] as a training step hears them."""
-    frames = log_mel(disturb(samples, recipe.augment, random), with_context=True)
-    return cut(mask(frames, recipe.augment, random), recipe.segments.segmentation)
+def disturbed_segments(frames: Tensor, recipe: Recipe, draw: Draw) -> Tensor:
+    """log-mel crops [B, 80, 1, F] -> their segments [B, S, 80, 1, segment] as a training step hears them."""
+    heard = mask(disturb(shift(frames, recipe.augment, draw), recipe.augment, draw), recipe.augment, draw)
+    return cut(heard, recipe.segments.segmentation)[:, :: recipe.segments.every]
 
 
-def disturb(samples: Tensor, recipe: AugmentRecipe, random: torch.Generator) -> Tensor:
-    """Random level and, for a share of the batch, coloured noise. [B, T] -> [B, T]."""
-    batch = len(samples)
+def shift(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
+    """Every row is moved along time, forth or back, by up to so many frames; silence moves in. [B, 80, 1, F] -> the same."""
+    if not recipe.shift_frames:
+        return frames
+    batch, mels, _, count = frames.shape
+    by = ((2 * draw.uniform(batch, 1) - 1) * (recipe.shift_frames + 0.5)).round().long()
+    place = torch.arange(count)[None] - by
+    inside = ((place >= 0) & (place < count))[:, None, None, :].to(frames.device)
+    place = place.clamp(0, count - 1)[:, None, None, :].expand(-1, mels, 1, -1).to(frames.device)
+    return torch.where(inside, frames.gather(3, place), torch.full_like(frames, SILENCE))
+
+
+def disturb(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
+    """For a share of the batch reverberation, for a share noise, for all a random level. [B, 80, 1, F] -> the same."""
+    batch = len(frames)
+    if recipe.reverb_share:
+        low, high = recipe.reverb_seconds
+        wet = draw.uniform(batch, 1, 1, 1) < recipe.reverb_share
+        seconds = low + (high - low) * draw.uniform(batch)
+        frames = torch.where(wet.to(frames.device), add_reverb(frames, seconds), frames)
     if recipe.noise_share:
         low, high = recipe.snr_db
-        snr_db = low + (high - low) * torch.rand(batch, 1, generator=random)
-        noisy = torch.rand(batch, 1, generator=random) < recipe.noise_share
-        samples = torch.where(noisy.to(samples.device), add_noise(samples, snr_db, random), samples)
-    gain_db = (2 * torch.rand(batch, 1, generator=random) - 1) * recipe.gain_db
-    return samples * (10 ** (gain_db / 20)).to(samples.device)
+        noisy = draw.uniform(batch, 1, 1, 1) < recipe.noise_share
+        snr_db = low + (high - low) * draw.uniform(batch)
+        frames = torch.where(noisy.to(frames.device), add_noise(frames, snr_db, draw), frames)
+    gain_db = (2 * draw.uniform(batch, 1, 1, 1) - 1) * recipe.gain_db
+    return (frames + gain_db.to(frames.device) * math.log(10) / 10).clamp_min(SILENCE)
 
 
-def add_noise(samples: Tensor, snr_db: Tensor, random: torch.Generator) -> Tensor:
-    """Noise between white and brown (spectrum 1/f^a, a in 0..2) at a ratio [B, 1] in dB to each row's mean power."""
-    batch, length = samples.shape
-    spectrum = torch.fft.rfft(torch.randn(batch, length, generator=random))
-    slope = torch.rand(batch, 1, generator=random)
-    bins = torch.arange(1, spectrum.shape[1] + 1).clamp_min(length // 400)  # flat below 40 Hz
-    noise = torch.fft.irfft(spectrum * bins ** (-slope), length).to(samples.device)
-    wanted = samples.square().mean(1, keepdim=True) * 10 ** (-snr_db.to(samples.device) / 10)
-    return samples + noise * (wanted / noise.square().mean(1, keepdim=True).clamp_min(1e-12)).sqrt()
+def add_noise(frames: Tensor, snr_db: Tensor, draw: Draw) -> Tensor:
+    """Noise between white and pink (power 1/f^a, a in 0..1, flat below 40 Hz) at a ratio [B] in dB to each row's mean power.
+
+    A mel band of k independent bins holds 2k normals of noise. One of them adds to the speech with its sign, the squares
+    of the rest are a gamma of shape k - 1/2 (drawn by the cube of a normal, Wilson and Hilferty 1931).
+    """
+    batch, device = len(frames), frames.device
+    centre_hz, weight, bins = (t.to(device) for t in _bands())
+    slope = draw.uniform(batch, 1, 1, 1).to(device)
+    colour = weight * (centre_hz / 40).clamp_min(1) ** (-slope)  # [B, 80, 1, 1]: mean mel power of unit noise
+    total = (centre_hz / 40).clamp_min(1) ** (-slope) * _width_hz().to(device)
+    power = _power(frames)
+    ratio = 10 ** (-snr_db.to(device) / 10)[:, None, None, None]
+    speech = (power / weight * _width_hz().to(device)).sum(1, keepdim=True).mean(3, keepdim=True)
+    level = colour * ratio * speech / total.sum(1, keepdim=True)
+    along = power.sqrt() + (level / (2 * bins)).sqrt() * draw.normal(*frames.shape).to(device)
+    shape = bins - 0.5
+    cube_root = 1 - 1 / (9 * shape) + draw.normal(*frames.shape).to(device) / (3 * shape.sqrt())
+    rest = level * (shape / bins) * cube_root.clamp_min(0) ** 3
+    return torch.log(along.square() + rest + LOG_FLOOR)
 
 
-def mask(log_mel: Tensor, recipe: AugmentRecipe, random: torch.Generator) -> Tensor:
+def _power(frames: Tensor) -> Tensor:
+    """What the logarithm was taken of, without its floor."""
+    return (frames.exp() - LOG_FLOOR).clamp_min(0)
+
+
+@cache
+def _bands() -> tuple[Tensor, Tensor, Tensor]:
+    """Of every mel band, each [80, 1, 1]: centre in Hz, sum of its filter, and how many independent bins it is worth."""
+    filters = torch.from_numpy(mel_filters()).double()
+    hz = torch.arange(len(filters)).double() * SAMPLE_RATE_HZ / FFT_POINTS
+    weight = filters.sum(0)
+    spread = torch.fft.fft(torch.from_numpy(window()).double().square(), FFT_POINTS).abs().square()
+    apart = torch.arange(len(filters))
+    alike = (spread / spread[0])[(apart[:, None] - apart[None]).abs()]  # correlation of the power in two bins
+    bins = weight.square() / torch.einsum("im,ij,jm->m", filters, alike, filters)
+    return tuple(x.float()[:, None, None] for x in ((hz @ filters) / weight, weight, bins))  # type: ignore[return-value]
+
+
+@cache
+def _width_hz() -> Tensor:
+    """Share of the spectrum between the neighbours of every band, [80, 1, 1]."""
+    centre = _bands()[0].flatten()
+    edges = torch.cat([centre[:1] * 0, (centre[1:] + centre[:-1]) / 2, torch.tensor([SAMPLE_RATE_HZ / 2.0])])
+    return edges.diff()[:, None, None]
+
+
+def add_reverb(frames: Tensor, seconds: Tensor) -> Tensor:
+    """A room whose sound falls by 60 dB in `seconds` [B]; the power of every band leaks into later frames. Level is kept."""
+    decay = math.log(1e6) / (seconds.to(frames.device) * FRAMES_PER_SECOND)  # per frame
+    length = max(2, math.ceil(float(math.log(1e3) / decay.min())))
+    tail = torch.exp(-decay[:, None] * torch.arange(length, device=frames.device))
+    tail = tail.masked_fill(tail < 1e-3, 0)  # to -30 dB, whatever the other rows' rooms
+    tail[:, 1:] *= 0.5  # a microphone at arm's length: direct sound well above the room
+    tail = (tail / tail.sum(1, keepdim=True)).flip(1)
+    batch, mels, _, count = frames.shape
+    power = F.pad(_power(frames).reshape(1, batch * mels, count), (length - 1, 0))
+    wet = F.conv1d(power, tail.repeat_interleave(mels, 0)[:, None], groups=batch * mels)
+    return torch.log(wet.reshape(frames.shape) + LOG_FLOOR)
+
+
+def mask(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
     """One stretch of frames and one of mel bands fall silent in every row. [B, 80, 1, F] -> the same."""
-    batch, mels, _, frames = log_mel.shape
-    hidden = _stretch(batch, frames, recipe.time_mask_frames, random)[:, None, None, :]
-    hidden = hidden | _stretch(batch, mels, recipe.mel_mask, random)[:, :, None, None]
-    return log_mel.masked_fill(hidden.to(log_mel.device), math.log(LOG_FLOOR))
+    batch, mels, _, count = frames.shape
+    hidden = _stretch(batch, count, recipe.time_mask_frames, draw)[:, None, None, :]
+    hidden = hidden | _stretch(batch, mels, recipe.mel_mask, draw)[:, :, None, None]
+    return frames.masked_fill(hidden.to(frames.device), SILENCE)
 
 
-def _stretch(batch: int, length: int, longest: int, random: torch.Generator) -> Tensor:
+def _stretch(batch: int, length: int, longest: int, draw: Draw) -> Tensor:
     """bool [B, length], true on a stretch of 0 to `longest` places."""
-    width = torch.rand(batch, 1, generator=random) * longest
-    start = torch.rand(batch, 1, generator=random) * (length - width)
+    width = draw.uniform(batch, 1) * longest
+    start = draw.uniform(batch, 1) * (length - width)
     place = torch.arange(length)[None]
     return (place >= start) & (place < (start + width).floor())

@@ -1,4 +1,4 @@
-"""From a recipe to the utterances it trains and tests on, and the task they make."""
+"""From a recipe to the utterances it trains and tests on, or the shards they were cut into, and the task they make."""
 
 from __future__ import annotations
 
@@ -10,28 +10,46 @@ from typing import Any
 from edge_lupi import __version__
 from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, split
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["VERIFICATION_TASKS", "Prepared", "data_path", "prepare"]
+__all__ = ["VERIFICATION_TASKS", "Prepared", "check_cut", "corpus_of", "cut_settings", "data_path", "prepare"]
 
 VERIFICATION_TASKS = ("speaker",)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`classes` are what a header learns: the labels, or for verification the training speakers."""
+    """`classes` are what a header learns: the labels, or for verification the training speakers.
+
+    Where training reads `shards`, corpus and split hold only the few utterances that lie there as sound.
+    """
 
     corpus: Corpus
     split: Split
     task: Task
     classes: tuple[str, ...]
+    shards: Shards | None = None
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances train."""
+        return self.shards.utterances if self.shards else len(self.split.train)
 
     def _names(self) -> list[str]:
         """Where voices are on both sides, only names tell what training has heard."""
+        if self.shards:
+            return sorted({name.decode() for name in self.shards.names.tolist()} | set(self.shards.validation_names))
         return sorted(u.name for u in (*self.split.train, *self.split.validation))
+
+    def _speakers(self) -> list[str]:
+        """Whom training and its threshold have heard."""
+        if self.shards:
+            return sorted({*self.shards.speakers, *self.shards.validation_speakers})
+        return sorted({u.speaker for u in (*self.split.train, *self.split.validation) if u.speaker})
 
     def provenance(self, recipe: Recipe) -> dict[str, Any]:
         """What a trained file says of its origin: plain values only."""
@@ -41,8 +59,8 @@ class Prepared:
             "recipe": recipe.plain(),
             "corpus": self.corpus.name,
             "licence": self.corpus.licence,
-            "training_utterances": len(self.split.train),
-            "training_speakers": sorted({u.speaker for u in (*self.split.train, *self.split.validation) if u.speaker}),
+            "training_utterances": self.utterances,
+            "training_speakers": self._speakers(),
             "speaker_dependent": self.split.speaker_dependent,
             "training_names": self._names() if self.split.speaker_dependent else [],
             "edge_lupi": __version__,
@@ -56,14 +74,22 @@ def data_path(root: str) -> Path:
     return Path(base) / root if base and not Path(root).is_absolute() else Path(root)
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Read the corpus of a recipe and split it by speaker."""
+def corpus_of(recipe: Recipe) -> Corpus:
+    """Read the corpus of a recipe."""
     root = data_path(recipe.data.root)
     if not root.exists():
         raise InputError(
             f"expected the corpus of recipe {recipe.name} at {root}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {recipe.data.root}"
         )
-    corpus = read_corpus(root, task=recipe.data.task)
+    return read_corpus(root, task=recipe.data.task)
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read the corpus of a recipe and split it by speaker, or open the shards that were cut of it."""
+    root = data_path(recipe.data.root)
+    if are_shards(root):
+        return _from_shards(recipe, open_shards(root))
+    corpus = corpus_of(recipe)
     parts = split(
         corpus,
         recipe.data.test,
@@ -75,3 +101,34 @@ def prepare(recipe: Recipe) -> Prepared:
         classes = tuple(sorted({utterance.label for utterance in parts.train}))
         return Prepared(corpus, parts, Task(recipe.data.task, "verification"), classes)
     return Prepared(corpus, parts, Task(recipe.data.task, "classification", corpus.labels), corpus.labels)
+
+
+def _from_shards(recipe: Recipe, shards: Shards) -> Prepared:
+    check_cut(recipe, shards)
+    dependent = shards.speaker_dependent
+    corpus = Corpus(
+        shards.corpus, (*shards.train, *shards.validation), shards.licence, shards.labels, shards.root, dependent
+    )
+    verifies = recipe.data.task in VERIFICATION_TASKS
+    kind, labels = ("verification", ()) if verifies else ("classification", shards.labels)
+    parts = Split(shards.train, shards.validation, (), dependent)
+    return Prepared(corpus, parts, Task(recipe.data.task, kind, labels), shards.classes, shards)
+
+
+def cut_settings(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe is decided when shards are cut, by key."""
+    plain = recipe.plain()
+    keys = ["data.task", "data.test", "data.validation_speakers", "data.speaker_dependent", "augment.speeds"]
+    keys += [f"segments.{key}" for key in plain["segments"] if key not in ("setting", "every")]
+    keys += [f"teacher.{key}" for key in ("video", "frame_size", "frames_per_second", "region")]
+    return {key: plain[key.split(".")[0]][key.split(".")[1]] for key in keys}
+
+
+def check_cut(recipe: Recipe, shards: Shards) -> None:
+    """Refuse shards that were cut for another recipe. A recipe that looks at no video may have shards with it."""
+    for key, wanted in cut_settings(recipe).items():
+        found = shards.settings.get(key)
+        if found != wanted and not (key.startswith("teacher.") and recipe.teacher.video == "none"):
+            raise InputError(
+                f"expected {key} = {found} as the shards in {shards.root} were cut, got {wanted}: change the recipe, or cut them anew"
+            )

@@ -1,57 +1,129 @@
-"""Utterances in memory, and batches of equal crops out of them. Crops begin on the grid of hops.
+"""Utterances as log-mel in memory, and batches of equal crops out of them. Crops begin on the grid of hops.
 
 So a crop's segments are segments of the whole utterance, and the teacher's cached embeddings belong to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from edge_lupi.audio import from_pcm, read_audio, to_pcm
+from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.data.video import read_frames
 from edge_lupi.errors import InputError
-from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.frames import HOP_SAMPLES, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
-__all__ = ["Batch", "Epochs", "Example", "as_seen", "batches", "epoch_seed", "load_examples", "video_of"]
+__all__ = [
+    "Batch",
+    "Crops",
+    "Epochs",
+    "Example",
+    "as_seen",
+    "batches",
+    "blend",
+    "draw_crops",
+    "epoch_seed",
+    "forget_sound",
+    "load_examples",
+    "read_ahead",
+    "read_crops",
+    "segments_of",
+    "shuffled",
+    "strangers",
+    "video_of",
+]
 
-MAX_BYTES = 8 << 30  # of samples held in memory
+MAX_BYTES = 12 << 30  # of log-mel and video held in memory
+SILENCE = float(np.log(LOG_FLOOR))
 
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance at one speed: int16 samples [T] of at least one crop, its class, its video per segment if asked for."""
+    """One utterance at one speed: log-mel float32 [F, 80] of at least one crop, its class, its video per segment if asked for."""
 
     name: str
-    samples: NDArray[np.int16]
+    frames: NDArray[np.float32]
     label: int
     speaker: str | None
     segments: int
     video: Tensor | None = None
 
+    def crop(self, first: int, cut: SegmentRecipe) -> tuple[NDArray[np.float32], Tensor | None]:
+        """One crop from a segment on: log-mel [at most F, 80], and the video of the segments that are heard [S, ...]."""
+        start, segments = first * cut.segmentation.hop_frames, cut.segmentation.count(cut.crop_frames)
+        return self.hear(start, start + cut.crop_frames), self.look(range(first, first + segments, cut.every))
+
+    def hear(self, first: int, last: int) -> NDArray[np.float32]:
+        """Frames [first, last), as far as there are any."""
+        return self.frames[first:last]
+
+    def look(self, segments: range) -> Tensor | None:
+        """The video of some segments."""
+        return None if self.video is None else self.video[segments.start : segments.stop : segments.step]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Which crops make a batch: examples, and the segment that each begins with; those to mix in, and shares [B] as in a Batch."""
+
+    examples: tuple[int, ...]
+    firsts: tuple[int, ...]
+    partner: Crops | None = None
+    share: NDArray[np.float32] | None = None
+
 
 @dataclass(frozen=True)
 class Batch:
-    """samples float32 [B, 240 + crop], context first; labels [B]; which examples and from which segment on; video [B, S, ...]."""
+    """Crops: log-mel [B, 80, 1, F]; labels [B]; which examples and from which segment on; video [B, S, ...].
 
-    samples: Tensor
+    Where crops are mixed, `partner` is the batch of the others and `share` [B], at least one half, the part of the first.
+    """
+
+    frames: Tensor
     labels: Tensor
     examples: tuple[int, ...]
     firsts: tuple[int, ...]
     video: Tensor | None
+    partner: Batch | None = None
+    share: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        video = None if self.video is None else self.video.to(device)
-        return Batch(self.samples.to(device), self.labels.to(device), self.examples, self.firsts, video)
+        return replace(
+            self,
+            frames=self.frames.to(device),
+            labels=self.labels.to(device),
+            video=None if self.video is None else self.video.to(device),
+            partner=None if self.partner is None else self.partner.to(device),
+            share=None if self.share is None else self.share.to(device),
+        )
+
+    def mixed(self) -> Batch:
+        """Frames and video blended with the partner's (Zhang et al. 2018, mixup, arXiv 1710.09412); labels stay two."""
+        if self.partner is None or self.share is None:
+            return self
+        video = self.video
+        if video is not None and self.partner.video is not None:
+            video = blend(video, self.partner.video, self.share)
+        return replace(self, frames=blend(self.frames, self.partner.frames, self.share), video=video)
+
+
+def blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """share [B] of the first and the rest of the second, both [B, ...]."""
+    weight = share.reshape(-1, *[1] * (first.ndim - 1))
+    return weight * first + (1 - weight) * second
 
 
 def load_examples(
@@ -62,14 +134,13 @@ def load_examples(
     examples: list[Example] = []
     held = 0
     for utterance in utterances:
-        samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
         for number, speed in enumerate(recipe.augment.speeds):
             label = index[utterance.label] + (number * len(classes) if recipe.data.task == "speaker" else 0)
-            examples.append(_example(utterance, _at_speed(samples, speed), label, recipe, video))
-            held += examples[-1].samples.nbytes
+            examples.append(_example(utterance, speed, label, recipe, video))
+            held += examples[-1].frames.nbytes + (0 if (seen := examples[-1].video) is None else seen.nbytes)
         if held > MAX_BYTES:
             raise InputError(
-                f"expected a corpus of at most {MAX_BYTES >> 30} GiB of samples in memory, got more: train on a part of it"
+                f"expected a corpus of at most {MAX_BYTES >> 30} GiB of log-mel in memory, got more: cut it with edge-lupi train shards"
             )
     widths = {example.video.shape[1:] for example in examples if example.video is not None}
     if len(widths) > 1:
@@ -79,18 +150,64 @@ def load_examples(
     return examples
 
 
-def _example(utterance: Utterance, samples: NDArray[np.float32], label: int, recipe: Recipe, video: str) -> Example:
-    cut = recipe.segments
-    crop = round(cut.crop_seconds * SAMPLE_RATE_HZ)
-    padded = np.zeros(max(crop, len(samples)), np.int16)
-    padded[: len(samples)] = to_pcm(samples)
-    segments = cut.segmentation.count(len(padded) // HOP_SAMPLES)
-    seen = None if video == "none" else video_of(utterance, segments, recipe, video)
-    return Example(utterance.name, padded, label, utterance.speaker, segments, seen)
+def frames_of(samples: NDArray[np.float32], shortest: int) -> NDArray[np.float32]:
+    """Samples float32 [T] -> log-mel float32 [F, 80], with silence up to the shortest F."""
+    padded = np.zeros(max(shortest * HOP_SAMPLES, len(samples)), np.float32)
+    padded[: len(samples)] = samples
+    return np.ascontiguousarray(log_mel(torch.from_numpy(padded)[None])[0, :, 0].T.numpy())
+
+
+@lru_cache(maxsize=8192)  # of a sweep, the next training reads the same files
+def _heard(utterance: Utterance, speed: float, shortest: int, trim_db: float) -> tuple[NDArray[np.float32], Utterance]:
+    samples, spoken = read_speech(utterance, trim_db)
+    return frames_of(_at_speed(samples, speed), shortest), spoken
+
+
+def forget_sound() -> None:
+    """Let go of what the next training would read again, where there is none."""
+    _heard.cache_clear()
+
+
+def segments_of(frames: NDArray[np.float32], segmentation: Segmentation) -> Tensor:
+    """log-mel [F, 80] of a whole utterance -> its segments [1, S, 80, 1, segment]."""
+    return cut(torch.from_numpy(frames).T[None, :, None], segmentation)
+
+
+def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, video: str) -> Example:
+    frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
+    segments = recipe.segments.segmentation.count(len(frames))
+    seen = None if video == "none" else video_of(spoken, segments, recipe, video)
+    return Example(utterance.name, frames, label, utterance.speaker, segments, seen)
 
 
 def _at_speed(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
     return samples if speed == 1 else soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ).astype(np.float32)
+
+
+def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Every example with the video of another: the control in which sight tells nothing."""
+    return [
+        replace(example, video=_as_long(examples[o].video, example.segments))
+        for example, o in zip(examples, strangers(len(examples), seed), strict=True)
+    ]
+
+
+def strangers(count: int, seed: int) -> NDArray[np.int64]:
+    """For each of so many examples another: one round trip through all, so nobody keeps his own.
+
+    At several speeds an utterance is several examples, and few may be shown their own at another speed.
+    """
+    order = np.random.default_rng([seed, 7]).permutation(count)
+    other = np.empty_like(order)
+    other[order] = np.roll(order, 1)
+    return other
+
+
+def _as_long(video: Tensor | None, segments: int) -> Tensor | None:
+    """The video of so many segments; a short one's last segment stands still."""
+    if video is None:
+        return None
+    return video[torch.arange(segments).clamp_max(len(video) - 1)]
 
 
 def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> Tensor:
@@ -141,7 +258,7 @@ def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe) -
         end_seconds=utterance.start_seconds + seconds,
         size=recipe.teacher.frame_size,
         fps=fps,
-        region="mouth",
+        region=recipe.teacher.region,
     )
     return torch.from_numpy(np.stack([frames[start : start + per_segment] for start in starts]))
 
@@ -154,6 +271,7 @@ class Epochs:
     cut: SegmentRecipe
     size: int
     seed: int
+    mixup: float = 0.0
     rank: int = 0
     world: int = 1
 
@@ -165,7 +283,10 @@ class Epochs:
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, or this process's share of each."""
         seed = epoch_seed(self.seed, epoch)
-        return batches(self.examples, self.cut, self.size, seed=seed, rank=self.rank, world=self.world)
+        crops = draw_crops(
+            self.examples, self.cut, self.size, seed=seed, mixup=self.mixup, rank=self.rank, world=self.world
+        )
+        return read_ahead(self.examples, self.cut, crops)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -174,40 +295,108 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def batches(
-    examples: Sequence[Example], cut: SegmentRecipe, size: int, *, seed: int, rank: int = 0, world: int = 1
+    examples: Sequence[Example],
+    cut: SegmentRecipe,
+    size: int,
+    *,
+    seed: int,
+    mixup: float = 0.0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[Batch]:
-    """One epoch of random crops in random order, the same for the same seed; each of `world` processes gets its share of every batch."""
+    """One epoch of random crops in random order, the same for the same seed; process `rank` of `world` gets its rows of every batch."""
+    for crops in draw_crops(examples, cut, size, seed=seed, mixup=mixup, rank=rank, world=world):
+        yield read_crops(examples, cut, crops)
+
+
+def draw_crops(
+    examples: Sequence[Example],
+    cut: SegmentRecipe,
+    size: int,
+    *,
+    seed: int,
+    mixup: float = 0.0,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Crops]:
+    """What `batches` reads, before anything is read."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(examples))
-    segments = cut.segmentation.count(round(cut.crop_seconds * SAMPLE_RATE_HZ) // HOP_SAMPLES)
-    firsts = random.random(len(examples))
+    segments = cut.segmentation.count(cut.crop_frames)
+    chances = random.random(len(examples))
+    firsts = [int(c * (e.segments - segments + 1)) for c, e in zip(chances, examples, strict=True)]
+
+    def crops(chosen: NDArray[np.int64]) -> Crops:
+        return Crops(tuple(map(int, chosen)), tuple(firsts[i] for i in chosen))
+
     for start in range(0, len(order) - len(order) % size if len(order) >= size else len(order), size):
-        chosen = order[start : start + size][rank::world]
-        if len(chosen) > 1:  # batch norm needs two
-            yield _batch(
-                examples,
-                cut,
-                chosen,
-                [int(firsts[i] * (examples[i].segments - segments + 1)) for i in chosen],
-                segments,
-            )
+        rows = order[start : start + size]
+        each = len(rows) // world
+        mine = slice(rank * each, (rank + 1) * each)
+        if each < 2:  # batch norm needs two
+            continue
+        if mixup:
+            others, share = random.permutation(rows), random.beta(mixup, mixup, len(rows))
+            part = np.maximum(share, 1 - share)[mine].astype(np.float32)
+            yield replace(crops(rows[mine]), partner=crops(others[mine]), share=part)
+        else:
+            yield crops(rows[mine])
 
 
-def _batch(
-    examples: Sequence[Example], cut: SegmentRecipe, chosen: NDArray[np.int64], firsts: list[int], segments: int
-) -> Batch:
-    length = round(cut.crop_seconds * SAMPLE_RATE_HZ)
-    samples = np.zeros((len(chosen), CONTEXT_SAMPLES + length), np.float32)
-    for row, (index, first) in enumerate(zip(chosen, firsts, strict=True)):
-        start = first * cut.segmentation.hop_samples
-        before = min(start, CONTEXT_SAMPLES)
-        piece = examples[index].samples[start - before : start + length]
-        samples[row, CONTEXT_SAMPLES - before : CONTEXT_SAMPLES - before + len(piece)] = from_pcm(piece)
-    labels = torch.tensor([examples[i].label for i in chosen])
-    seen = [
-        video[first : first + segments]
-        for i, first in zip(chosen, firsts, strict=True)
-        if (video := examples[i].video) is not None
-    ]
-    video = as_seen(torch.stack(seen)) if seen else None
-    return Batch(torch.from_numpy(samples), labels, tuple(int(i) for i in chosen), tuple(firsts), video)
+def read_crops(examples: Sequence[Example], cut: SegmentRecipe, crops: Crops) -> Batch:
+    """The batch that was drawn."""
+    frames = np.full((len(crops.examples), cut.crop_frames, MELS), SILENCE, np.float32)
+    labels, seen = [], []
+    for row, (index, first) in enumerate(zip(crops.examples, crops.firsts, strict=True)):
+        example = examples[index]
+        piece, video = example.crop(first, cut)
+        frames[row, : len(piece)] = piece
+        labels.append(example.label)
+        if video is not None:
+            seen.append(video)
+    return Batch(
+        torch.from_numpy(frames).transpose(1, 2)[:, :, None],
+        torch.tensor(labels),
+        crops.examples,
+        crops.firsts,
+        as_seen(torch.stack(seen)) if seen else None,
+        None if crops.partner is None else read_crops(examples, cut, crops.partner),
+        None if crops.share is None else torch.from_numpy(crops.share),
+    )
+
+
+def read_ahead(examples: Sequence[Example], cut: SegmentRecipe, crops: Iterable[Crops]) -> Iterator[Batch]:
+    """Every batch that was drawn. Examples on disk say how many processes read them ahead (`readers`)."""
+    readers = getattr(examples, "readers", 0)
+    if not readers:
+        for chosen in crops:
+            yield read_crops(examples, cut, chosen)
+        return
+    reading = _Reading(examples, cut, list(crops))
+    own = torch.Generator()  # the loader draws a seed: not from the numbers that dropout draws from
+    for found in DataLoader(reading, batch_size=None, num_workers=readers, collate_fn=_as_it_is, generator=own):
+        if isinstance(found, InputError):
+            raise found
+        yield found
+
+
+class _Reading(Dataset):
+    """Batches by number. An error is handed over as it is: raised, it would come with a worker's traceback."""
+
+    def __init__(self, examples: Sequence[Example], cut: SegmentRecipe, crops: Sequence[Crops]) -> None:
+        self.examples = examples
+        self.cut = cut
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, step: int) -> Batch | InputError:
+        try:
+            return read_crops(self.examples, self.cut, self.crops[step])
+        except InputError as error:
+            return error
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

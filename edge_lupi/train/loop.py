@@ -1,7 +1,8 @@
 """The loop that teacher, student and fine-tuning share: epochs, progress, checkpoints that resume. Devices by Lightning Fabric.
 
-One CPU, one GPU or `torchrun --nproc-per-node N` run the same code. Every epoch draws its order, crops and disturbances
-from seed and epoch alone, so a run that was cut off and taken up again gives what an unbroken one gives.
+One CPU, one GPU or `torchrun --nproc-per-node N` run the same code and give the same losses, to rounding: the batch of a
+recipe is the global one. Every epoch draws its order, crops and disturbances from seed and epoch alone, so a run that was
+cut off and taken up again gives what an unbroken one gives.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import write_atomically
+from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Batch, epoch_seed
 from edge_lupi.train.recipe import Course
+from edge_lupi.train.together import act_as_one
 
 __all__ = ["Run", "fit", "make_fabric"]
 
@@ -59,12 +62,18 @@ def fit(
     course: Course,
     run: Run,
     epoch_batches: Callable[[int], Iterator[Batch]],
-    losses: Callable[[nn.Module, Batch, torch.Generator], Losses],
+    losses: Callable[[nn.Module, Batch, Draw], Losses],
     *,
     seed: int,
     steps: int,
 ) -> list[dict[str, float]]:
     """Train `module` in place. Returns the mean losses of every epoch."""
+    if course.batch % fabric.world_size or course.batch < 2 * fabric.world_size:
+        raise InputError(
+            f"expected a batch that {fabric.world_size} processes can share, two rows or more each, got {course.batch}: change it in the recipe"
+        )
+    if fabric.world_size > 1:
+        act_as_one(module)
     optimiser, schedule = _optimiser(module, course, steps)
     first, history = _resume(module, optimiser, schedule, run)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
@@ -103,17 +112,17 @@ def _epoch(
     optimiser: Any,
     schedule: Any,
     epoch_batches: Iterator[Batch],
-    losses: Callable[[nn.Module, Batch, torch.Generator], Losses],
+    losses: Callable[[nn.Module, Batch, Draw], Losses],
     seed: int,
 ) -> dict[str, float]:
     """One pass over the batches; gives the mean of every part of the loss."""
-    torch.manual_seed(seed + fabric.global_rank)
-    random = torch.Generator().manual_seed(seed + fabric.global_rank)
+    torch.manual_seed(seed)
+    draw = Draw(seed, fabric.global_rank, fabric.world_size)
     module.train()
     sums: dict[str, float] = {}
     count = 0
     for count, batch in enumerate(epoch_batches, 1):
-        parts = losses(module, batch.to(fabric.device), random)
+        parts = losses(module, batch.to(fabric.device), draw)
         optimiser.zero_grad()
         fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
         fabric.clip_gradients(module, optimiser, max_norm=5.0, error_if_nonfinite=False)
@@ -123,7 +132,9 @@ def _epoch(
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if fabric.is_global_zero and sys.stderr.isatty():
             print(f"\rstep {count} ", end="", file=sys.stderr, flush=True)
-    return {name: value / max(count, 1) for name, value in sums.items()}
+    means = torch.tensor([value / max(count, 1) for value in sums.values()], dtype=torch.float64)
+    shared = fabric.all_reduce(means.to(fabric.device).float(), reduce_op="mean") if fabric.world_size > 1 else means
+    return dict(zip(sums, shared.tolist(), strict=True))
 
 
 def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.optim.Optimizer, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,17 @@ from torch.nn import functional as F
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.models.encoder import Encoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.front_end import cut
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
 from edge_lupi.models.student import Heard
 from edge_lupi.train.augment import disturb
 from edge_lupi.train.corpus import Prepared
+from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Batch, Epochs, Example, batches
 from edge_lupi.train.loop import Run, fit, make_fabric
+from edge_lupi.train.losses import distil
 from edge_lupi.train.recipe import Recipe
-from edge_lupi.train.student import distil, with_teacher
+from edge_lupi.train.student import under_teachers
 from edge_lupi.train.threshold import with_threshold
 
 __all__ = ["find_ranges", "train_qat"]
@@ -39,8 +41,13 @@ CALIBRATION_BATCHES = 12
 PERCENTILE = 99.995  # of activations inside the range; the rare peaks beyond it clip
 
 
-def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *, teacher: Path | None = None) -> Path:
-    """Fine-tune `source` on the int8 grid, under the teacher it was distilled from if any; writes <source's name>.int8.pt."""
+def train_qat(
+    recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *, teachers: Sequence[Path] = (), name: str = ""
+) -> Path:
+    """Fine-tune `source` on the int8 grid, under the teacher it was distilled from if any; writes <source's name>.int8.pt.
+
+    With qat.epochs = 0 ranges are found and nothing is tuned: plain calibration (PTQ).
+    """
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     trained = _float_student(source, prepared)
@@ -48,16 +55,17 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
-    examples, known = with_teacher(recipe, prepared, folder, teacher if distilled else None, fabric.device)
+    examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
     ranges = find_ranges(student.encoder, _log_mels(examples, recipe))
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
-    segmentation = recipe.segments.segmentation
+    every = recipe.segments.every
 
-    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        segments = cut(log_mel(disturb(batch.samples, recipe.augment, random), with_context=True), segmentation)
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        frames = disturb(batch.frames, recipe.augment, draw)
+        segments = cut(frames, recipe.segments.segmentation)[:, ::every]
         wanted: Heard = before(segments)
         heard: Heard = module(segments)
         parts = {
@@ -65,24 +73,26 @@ def train_qat(recipe: Recipe, prepared: Prepared, source: Path, folder: Path, *,
             "float aggregator": recipe.qat.hold * _relative(heard.utterance, wanted.utterance),
         }
         if known:
-            parts |= distil(recipe.distil, known, batch, heard.segments, heard.utterance)
+            parts |= distil(recipe.distil, known, batch, heard.segments, heard.utterance, heard.scores, every)
         if heard.scores is not None and wanted.scores is not None:
             parts["float scores"] = F.kl_div(
                 heard.scores.log_softmax(-1), wanted.scores.softmax(-1), reduction="batchmean"
             )
         return parts
 
-    name = f"{source.stem}.int8"
+    name = name or f"{source.stem}.int8"
     identity = {
         "stage": "qat",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "teacher": hashlib.sha256(teacher.read_bytes()).hexdigest() if known and teacher else None,
+        "teachers": [hashlib.sha256(teacher.read_bytes()).hexdigest() for teacher in teachers] if known else [],
         "source": hashlib.sha256(source.read_bytes()).hexdigest(),
     }
     run = Run(folder / f"{name}.checkpoint", identity)
-    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, fabric.global_rank, fabric.world_size)
-    fit(fabric, student, recipe.qat, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
+    rank, world = fabric.global_rank, fabric.world_size
+    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
+    if recipe.qat.epochs:
+        fit(fabric, student, recipe.qat, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         stop_rounding(student.cpu().encoder)
@@ -104,7 +114,7 @@ def _float_student(source: Path, prepared: Prepared) -> TrainedStudent:
 
 def _relative(student: Tensor, wanted: Tensor) -> Tensor:
     """Squared error as a share of the wanted embedding's power."""
-    return (student - wanted).square().sum(-1).mean() / wanted.square().sum(-1).mean().clamp_min(1e-9)
+    return ((student - wanted).square().sum(-1) / wanted.square().sum(-1).clamp_min(1e-9)).mean()
 
 
 @torch.no_grad()
@@ -146,8 +156,8 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
     return ranges
 
 
-def _log_mels(examples: list[Example], recipe: Recipe) -> Iterator[Tensor]:
+def _log_mels(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
     for number, batch in enumerate(batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)):
         if number == CALIBRATION_BATCHES:
             return
-        yield cut(log_mel(batch.samples, with_context=True), recipe.segments.segmentation).flatten(0, 1)
+        yield cut(batch.frames, recipe.segments.segmentation).flatten(0, 1)

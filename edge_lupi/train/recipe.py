@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
+from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
-from edge_lupi.frames import Segmentation
+from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +30,8 @@ __all__ = [
     "StudentRecipe",
     "TeacherRecipe",
     "load_recipe",
+    "make",
+    "read_toml",
     "recipe_from_plain",
 ]
 
@@ -51,14 +55,22 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class SegmentRecipe:
-    """How sound is cut; `crop_seconds` of every utterance are heard in a training step (non-sequential: one segment)."""
+    """How sound is cut; `crop_seconds` of every utterance are heard in a training step (non-sequential: one segment).
+
+    With `trim_db` silence before and after the speech is left out: all that is so much below the loudest 50 ms (0: none
+    is). With `every` = 2 a training step hears every second segment of a crop: where segments overlap by half, each sound once.
+    """
 
     setting: str = "sequential"
     seconds: float = 1.0
     hop_seconds: float = 0.5
     crop_seconds: float = 2.0
+    every: int = 1
+    trim_db: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"expected segments.every of at least 1, got {self.every}")
         if self.setting not in ("sequential", "non-sequential"):
             raise InputError(f"expected segments.setting sequential or non-sequential, got {self.setting!r}")
         if self.setting == "non-sequential" and self.crop_seconds != self.seconds:
@@ -75,6 +87,11 @@ class SegmentRecipe:
         """Length and hop as the runtime knows them."""
         return Segmentation(self.seconds, self.hop_seconds)
 
+    @property
+    def crop_frames(self) -> int:
+        """Frames of a crop."""
+        return round(self.crop_seconds * FRAMES_PER_SECOND)
+
 
 @dataclass(frozen=True)
 class Course:
@@ -85,61 +102,102 @@ class Course:
     rate: float = 2e-3
     weight_decay: float = 0.02
 
+    FEWEST: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or not 0 < self.rate <= 1:
+        if self.epochs < self.FEWEST or self.batch < 2 or not 0 < self.rate <= 1:
             raise InputError(
-                f"expected epochs >= 1, batch >= 2 and 0 < rate <= 1, got {self.epochs}, {self.batch}, {self.rate}"
+                f"expected epochs >= {self.FEWEST}, batch >= 2 and 0 < rate <= 1, got {self.epochs}, {self.batch}, {self.rate}"
             )
 
 
 @dataclass(frozen=True)
 class TeacherRecipe(Course):
-    """The network that hears and sees. `video`: none, features or frames."""
+    """The network that hears and sees. `video`: none, features or frames; of raw frames `region`: mouth, or whole for a face track.
+
+    With `shuffle_video` every clip is shown the video of another: the control that must not help.
+    """
 
     size: str = "nano"
     video: str = "none"
+    shuffle_video: bool = False
     frame_size: int = 48
     frames_per_second: int = 25
+    region: str = "mouth"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.region not in REGIONS:
+            raise InputError(f"expected teacher.region {' or '.join(REGIONS)}, got {self.region!r}")
 
 
 @dataclass(frozen=True)
 class StudentRecipe(Course):
-    """The network that only hears. `margin` holds for verification tasks."""
+    """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes."""
 
     size: str = "nano"
     margin: float = 0.2
+    smoothing: float = 0.1
 
 
 @dataclass(frozen=True)
 class DistilRecipe:
-    """How the student leans on the teacher's embeddings; weights 0 and 0 make an audio-only student."""
+    """How the student leans on its teachers: on embeddings by `distance`, on `soft` labels at `temperature`; weight 0 is not at all.
+
+    `outputs` = "file.npz:array" names one more teacher by what it says of the training clips: `clip` [N], `classes` [C] and an array
+    [N, C], or [folds, N, C] where `data.test` is fold0, fold1 ..., of log-odds or probabilities. It has no embeddings.
+    """
 
     distance: str = "mse"
     encoder: float = 1.0
     aggregator: float = 1.0
+    soft: float = 0.0
+    temperature: float = 2.0
+    outputs: str = ""
+
+    def __post_init__(self) -> None:
+        if min(self.encoder, self.aggregator, self.soft) < 0 or self.temperature <= 0:
+            raise InputError("expected distil weights of at least 0 and a temperature above 0")
 
 
 @dataclass(frozen=True)
 class QatRecipe(Course):
-    """Fine-tuning on the int8 grid, held to the float student's embeddings (and the teacher's, where there is one)."""
+    """Fine-tuning on the int8 grid, held to the float student's embeddings (and the teacher's, where there is one).
+
+    With 0 epochs ranges are found and nothing is tuned.
+    """
 
     epochs: int = 4
     rate: float = 2e-4
     hold: float = 10.0
 
+    FEWEST: ClassVar[int] = 0
+
 
 @dataclass(frozen=True)
 class AugmentRecipe:
-    """What happens to sound on its way to the network in training. `speeds` of a voice count as other voices."""
+    """What happens to sound on its way to the network in training. `speeds` of a voice count as other voices.
+
+    `reverb_share` of the crops get a decay time drawn from `reverb_seconds` (RT60); `mixup` is the parameter of its beta
+    distribution, 0 is off.
+    """
 
     gain_db: float = 6.0
     noise_share: float = 0.5
     snr_db: tuple[float, ...] = (5.0, 30.0)
+    reverb_share: float = 0.0
+    reverb_seconds: tuple[float, ...] = (0.1, 0.6)
     time_mask_frames: int = 15
     mel_mask: int = 10
+    shift_frames: int = 0
     speeds: tuple[float, ...] = (1.0,)
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
+        if len(self.reverb_seconds) != 2 or not 0 < self.reverb_seconds[0] <= self.reverb_seconds[1]:
+            raise InputError(f"expected augment.reverb_seconds = [shortest, longest], got {list(self.reverb_seconds)}")
+        if not (0 <= self.noise_share <= 1 and 0 <= self.reverb_share <= 1 and self.mixup >= 0):
+            raise InputError("expected augment shares between 0 and 1 and mixup of at least 0")
         if len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]:
             raise InputError(f"expected augment.snr_db = [lowest, highest], got {list(self.snr_db)}")
         if 1.0 not in self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
@@ -164,26 +222,42 @@ class Recipe:
         """Dicts, lists, strings and numbers only."""
         return _plain(asdict(self))
 
+    def chosen(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain content: what a key that is new in edge-lupi leaves as it was."""
+        return _differing(self.plain(), _plain(asdict(Recipe(self.name, DataRecipe("", "", "")))))
 
-def load_recipe(path: str | Path, changes: list[str] | None = None) -> Recipe:
+
+def _differing(content: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in content.items() if value != usual[key]}
+    return {key: _differing(value, usual[key]) if isinstance(value, dict) else value for key, value in found.items()}
+
+
+def load_recipe(path: str | Path, changes: Sequence[str] | None = None) -> Recipe:
     """Read a recipe; `changes` such as "student.epochs=3" come on top, their values written as in TOML."""
+    content = read_toml(path)
+    for key in ("sweep", "arms"):  # see edge_lupi.train.arms
+        content.pop(key, None)
+    for change in changes or []:
+        _apply(content, change)
+    return make(Recipe, content, str(path), "")
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The content of a recipe file."""
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"expected a recipe at {path}, got {error.strerror}: see the folder train/ for examples"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML ({error}): correct it there") from error
-    for change in changes or []:
-        _apply(content, change)
-    return _make(Recipe, content, str(path), "")
 
 
 def recipe_from_plain(content: dict[str, Any]) -> Recipe:
     """A recipe from what `Recipe.plain` gave, as a trained file carries it."""
-    return _make(Recipe, content, "the trained file", "")
+    return make(Recipe, content, "the trained file", "")
 
 
 def _apply(content: dict[str, Any], change: str) -> None:
@@ -202,7 +276,8 @@ def _apply(content: dict[str, Any], change: str) -> None:
     content[last] = value
 
 
-def _make(kind: type[T], content: Any, where: str, prefix: str) -> T:
+def make(kind: type[T], content: Any, where: str, prefix: str) -> T:
+    """A dataclass from plain content; every wrong key or value is an InputError that names `prefix`key and `where`."""
     if not isinstance(content, dict):
         raise InputError(f"expected a section [{prefix.rstrip('.')}] in {where}, got {content!r}")
     types = get_type_hints(kind)
@@ -223,14 +298,16 @@ def _make(kind: type[T], content: Any, where: str, prefix: str) -> T:
 
 def _value(kind: Any, value: Any, where: str, key: str) -> Any:
     if is_dataclass(kind):
-        return _make(kind, value, where, f"{key}.")  # type: ignore[arg-type]
+        return make(kind, value, where, f"{key}.")  # type: ignore[arg-type]
     if isinstance(kind, UnionType):
         return _value(_fitting(kind, value), value, where, key)
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {name: _value(get_args(kind)[1], item, where, f"{key}.{name}") for name, item in value.items()}
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_value(get_args(kind)[0], item, where, key) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if get_origin(kind) is tuple or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if get_origin(kind) in (tuple, dict) or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         name = f"list of {get_args(kind)[0].__name__}" if get_origin(kind) is tuple else kind.__name__
         raise InputError(f"expected {key} in {where} to be of type {name}, got {value!r}")
     return value

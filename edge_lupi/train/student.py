@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from edge_lupi.audio import read_audio, to_pcm
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.train.augment import disturbed_segments
-from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings
+from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Epochs, Example, load_examples
+from edge_lupi.train.draw import Draw
+from edge_lupi.train.examples import Batch, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.loop import Run, fit, make_fabric
-from edge_lupi.train.losses import Projection, distance
-from edge_lupi.train.recipe import DistilRecipe, Recipe
+from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
+from edge_lupi.train.recipe import Recipe, recipe_from_plain
+from edge_lupi.train.shard_cache import shard_embeddings
+from edge_lupi.train.sharded import ShardExamples
 from edge_lupi.train.threshold import with_threshold
 
-__all__ = ["Learning", "distil", "margin_header", "train_student", "with_teacher"]
+__all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
 
 SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile stage to judge by
 
@@ -32,24 +36,25 @@ SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile st
 class Learning(nn.Module):
     """A student with what it needs only while it learns: margin header, and projections to the teacher's width."""
 
-    def __init__(self, student: Student, header: MarginHeader | None, teacher_size: int | None) -> None:
+    def __init__(self, student: Student, header: MarginHeader | None, teacher_size: int | None, recipe: Recipe) -> None:
         super().__init__()
         self.student = student
+        self.smoothing = recipe.student.smoothing
         self.header = header
         size = student.encoder.embedding_size
         project = teacher_size is not None and (teacher_size != size or header is not None)
-        self.to_encoder = Projection(size, teacher_size or size) if project else nn.Identity()
-        self.to_aggregator = Projection(size, teacher_size or size) if project else nn.Identity()
 
-    def forward(self, segments: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, 80, 1, F], [B] -> label loss, E and A in the teacher's width."""
+        def way(weight: float) -> nn.Module:
+            return Projection(size, teacher_size or size) if project and weight else nn.Identity()
+
+        self.to_encoder = way(recipe.distil.encoder)
+        self.to_aggregator = way(recipe.distil.aggregator)
+
+    def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]."""
         heard: Heard = self.student(segments)
-        if self.header is not None:
-            label = F.cross_entropy(self.header(heard.utterance, labels), labels)
-        else:
-            assert heard.scores is not None
-            label = F.cross_entropy(heard.scores, labels, label_smoothing=0.1)
-        return label, self.to_encoder(heard.segments), self.to_aggregator(heard.utterance)
+        label = label_loss(heard, self.header, labels, self.smoothing)
+        return label, self.to_encoder(heard.segments), self.to_aggregator(heard.utterance), heard.scores
 
 
 def margin_header(recipe: Recipe, prepared: Prepared, size: int) -> MarginHeader | None:
@@ -59,21 +64,36 @@ def margin_header(recipe: Recipe, prepared: Prepared, size: int) -> MarginHeader
     return MarginHeader(size, len(prepared.classes) * len(recipe.augment.speeds), margin=recipe.student.margin)
 
 
-def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: Path | None, name: str) -> Path:
-    """Train by the recipe, with the teacher's embeddings if there is a teacher, from labels alone if not."""
+def train_student(
+    recipe: Recipe, prepared: Prepared, folder: Path, *, teachers: Sequence[Path] = (), name: str = "student"
+) -> Path:
+    """Train by the recipe, under the teachers if there are any, from labels alone if not."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
-    examples, known = with_teacher(recipe, prepared, folder, teacher, fabric.device)
+    examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
-    module = Learning(student, header, known.utterances.shape[1] if known else None)
+    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe)
+    every = recipe.segments.every
 
-    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        label, encoded, aggregated = module(disturbed_segments(batch.samples, recipe, random), batch.labels)
-        return {"label": label, **(distil(recipe.distil, known, batch, encoded, aggregated) if known else {})}
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        segments = disturbed_segments(batch.mixed().frames, recipe, draw)
+        label, encoded, aggregated, scores = module(segments, labels_of(batch))
+        return {
+            "label": label,
+            **(distil(recipe.distil, known, batch, encoded, aggregated, scores, every) if known else {}),
+        }
 
-    epochs = Epochs(examples, recipe.segments, recipe.student.batch, recipe.seed, fabric.global_rank, fabric.world_size)
+    epochs = Epochs(
+        examples,
+        recipe.segments,
+        recipe.student.batch,
+        recipe.seed,
+        recipe.augment.mixup,
+        fabric.global_rank,
+        fabric.world_size,
+    )
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
@@ -84,52 +104,65 @@ def train_student(recipe: Recipe, prepared: Prepared, folder: Path, *, teacher: 
         "stage": "student",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "teacher": hashlib.sha256(teacher.read_bytes()).hexdigest() if teacher else None,
+        "teachers": [hashlib.sha256(teacher.read_bytes()).hexdigest() for teacher in teachers],
     }
     run = Run(folder / f"{name}.checkpoint", identity)
     fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         provenance = {**prepared.provenance(recipe), "distilled": known is not None}
-        trained = TrainedStudent(student.cpu().eval(), {}, _speech(examples), provenance)
+        trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
         save_student(path, with_threshold(trained, recipe, prepared))
     return path
 
 
-def distil(
-    weights: DistilRecipe, known: TeacherEmbeddings, batch: Batch, encoded: Tensor, aggregated: Tensor
-) -> dict[str, Tensor]:
-    """w_e D(E_teacher, E_student) and w_a D(A_teacher, A_student) for a batch of crops."""
-    far = distance(weights.distance)
-    wanted_e, wanted_a = known.of(batch, encoded.shape[1])
-    parts = {
-        "encoder": weights.encoder * far(encoded, wanted_e),
-        "aggregator": weights.aggregator * far(aggregated, wanted_a),
-    }
-    return {key: value for key, value in parts.items() if getattr(weights, key)}
+def seen_examples(recipe: Recipe, prepared: Prepared, video: str) -> Sequence[Example]:
+    """The training examples with the video a teacher looks at: their own or, for the control, another's."""
+    if prepared.shards:
+        return ShardExamples(prepared.shards, recipe, video)
+    examples = load_examples(prepared.split.train, prepared.classes, recipe, video=video)
+    return shuffled(examples, recipe.seed) if recipe.teacher.shuffle_video else examples
 
 
-def with_teacher(
-    recipe: Recipe, prepared: Prepared, folder: Path, teacher: Path | None, device: torch.device
-) -> tuple[list[Example], TeacherEmbeddings | None]:
-    """The training examples and, where there is a teacher, its embeddings of them."""
-    if teacher is None:
-        return load_examples(prepared.split.train, prepared.classes, recipe), None
-    loaded, _ = load_teacher(teacher)
-    if loaded.config.segmentation != recipe.segments.segmentation:
-        raise InputError(
-            f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {teacher} with {loaded.config.segmentation}: train it anew"
-        )
-    examples = load_examples(prepared.split.train, prepared.classes, recipe, video=loaded.config.video)
-    return examples, teacher_embeddings(loaded, teacher.read_bytes(), examples, folder, device)
+def under_teachers(
+    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], device: torch.device
+) -> tuple[Sequence[Example], TeacherEmbeddings | None]:
+    """The training examples and what the teachers make of them: side by side, and those of distil.outputs by their scores."""
+    if recipe.distil.outputs and not teachers:
+        raise InputError("expected a teacher beside distil.outputs, got none: train one, or leave distil.outputs out")
+    known: TeacherEmbeddings | None = None
+    examples: Sequence[Example] = []
+    for path in teachers:
+        teacher, origin = load_teacher(path)
+        if teacher.config.segmentation != recipe.segments.segmentation:
+            raise InputError(
+                f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {path} with {teacher.config.segmentation}: train it anew"
+            )
+        shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
+        examples = seen_examples(shown, prepared, teacher.config.video)
+        if isinstance(examples, ShardExamples):
+            found = shard_embeddings(teacher, path.read_bytes(), examples, path.parent, device)
+        else:
+            found = teacher_embeddings(teacher, path.read_bytes(), examples, path.parent, device)
+        known = known.beside(found) if known else found
+    if prepared.shards:
+        examples = ShardExamples(prepared.shards, recipe)
+    elif not examples:
+        examples = load_examples(prepared.split.train, prepared.classes, recipe)
+    if known and recipe.distil.outputs:
+        more = told(recipe.distil.outputs, prepared, recipe, examples)
+        known = replace(known, scores=torch.cat([known.scores, more], 1))
+    return examples if prepared.shards else [replace(example, video=None) for example in examples], known
 
 
-def _speech(examples: list[Example]) -> Tensor:
+def _speech(prepared: Prepared) -> Tensor:
     """Pieces of training speech, int16, from utterances far apart in the corpus."""
     pieces = []
     length = 2 * SAMPLE_RATE_HZ
     count = SPEECH_SECONDS // 2
-    for example in examples[:: max(1, len(examples) // count)][:count]:
-        middle = max(0, (len(example.samples) - length) // 2)
-        pieces.append(torch.from_numpy(example.samples[middle : middle + length].copy()))
+    utterances = prepared.split.train
+    for utterance in utterances[:: max(1, len(utterances) // count)][:count]:
+        samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+        middle = max(0, (len(samples) - length) // 2)
+        pieces.append(torch.from_numpy(to_pcm(samples[middle : middle + length])))
     return torch.cat(pieces)

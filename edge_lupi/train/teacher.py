@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edge_lupi.models.files import save_teacher
+from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import FeatureEye, Teacher, TeacherConfig
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Batch, Epochs, Example, load_examples
+from edge_lupi.train.draw import Draw
+from edge_lupi.train.examples import Batch, Epochs, Example
 from edge_lupi.train.loop import Run, fit, make_fabric
+from edge_lupi.train.losses import Labels, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe
-from edge_lupi.train.student import margin_header
+from edge_lupi.train.student import margin_header, seen_examples
 
 __all__ = ["train_teacher"]
 
+STANDARD_EXAMPLES = 10_000  # at least, where there are as many, give the features' mean and spread
+
 
 class _Learning(nn.Module):
-    def __init__(self, teacher: Teacher, header: nn.Module | None) -> None:
+    def __init__(self, teacher: Teacher, header: MarginHeader | None) -> None:
         super().__init__()
         self.teacher = teacher
         self.header = header
 
-    def forward(self, segments: Tensor, video: Tensor | None, labels: Tensor) -> Tensor:
+    def forward(self, segments: Tensor, video: Tensor | None, labels: Labels) -> Tensor:
         heard: Heard = self.teacher(segments, video)
-        if self.header is not None:
-            return F.cross_entropy(self.header(heard.utterance, labels), labels)
-        assert heard.scores is not None
-        return F.cross_entropy(heard.scores, labels, label_smoothing=0.1)
+        return label_loss(heard, self.header, labels)
 
 
 def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     """Train by the recipe; the checkpoint in `folder` is taken up where it stopped."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
-    examples = load_examples(prepared.split.train, prepared.classes, recipe, video=recipe.teacher.video)
+    examples = seen_examples(recipe, prepared, recipe.teacher.video)
     teacher = Teacher(_config(recipe, prepared, examples))
     if isinstance(teacher.eye, FeatureEye):
-        teacher.eye.standardise(torch.stack([e.video[0] for e in examples if e.video is not None]))
+        some = examples[:: max(1, len(examples) // STANDARD_EXAMPLES)]
+        teacher.eye.standardise(torch.stack([video[0] for video in (e.video for e in some) if video is not None]))
     module = _Learning(teacher, margin_header(recipe, prepared, teacher.embedding_size))
 
-    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        segments = disturbed_segments(batch.samples, recipe, random)
-        return {"label": module(segments, batch.video, batch.labels)}
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        mixed = batch.mixed()
+        segments = disturbed_segments(mixed.frames, recipe, draw)
+        return {"label": module(segments, mixed.video, labels_of(batch))}
 
     run = Run(
         folder / "teacher.checkpoint",
         {"stage": "teacher", "recipe": recipe.plain(), "names": [e.name for e in examples]},
     )
-    epochs = Epochs(examples, recipe.segments, recipe.teacher.batch, recipe.seed, fabric.global_rank, fabric.world_size)
+    epochs = Epochs(
+        examples,
+        recipe.segments,
+        recipe.teacher.batch,
+        recipe.seed,
+        recipe.augment.mixup,
+        fabric.global_rank,
+        fabric.world_size,
+    )
     fit(fabric, module, recipe.teacher, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / "teacher.pt"
     if fabric.is_global_zero:
@@ -61,7 +73,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     return path
 
 
-def _config(recipe: Recipe, prepared: Prepared, examples: list[Example]) -> TeacherConfig:
+def _config(recipe: Recipe, prepared: Prepared, examples: Sequence[Example]) -> TeacherConfig:
     video = examples[0].video
     kind = recipe.teacher.video
     return TeacherConfig(

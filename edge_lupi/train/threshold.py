@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from edge_lupi.audio import from_pcm
+from edge_lupi.audio import read_audio
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics import eer
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.student import StudentConfig
 from edge_lupi.train.answer import student_answerer
 from edge_lupi.train.corpus import Prepared
-from edge_lupi.train.examples import Example, load_examples
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["with_threshold"]
@@ -33,8 +34,7 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     if prepared.task.kind != "verification" or not prepared.split.validation:
         return trained
     classes = tuple(sorted({u.label for u in prepared.split.validation}))
-    plain = replace(recipe, augment=replace(recipe.augment, speeds=(1.0,)))
-    vectors, voices = _pieces(trained, load_examples(prepared.split.validation, classes, plain))
+    vectors, voices = _pieces(trained, prepared.split.validation)
     first, second = np.triu_indices(len(voices), 1)
     same = voices[first] == voices[second]
     if not same.any() or same.all():
@@ -58,15 +58,16 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     return trained
 
 
-def _pieces(trained: TrainedStudent, examples: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+def _pieces(trained: TrainedStudent, utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors [N, D] of all pieces, and whose they are [N]."""
     answer = student_answerer(_copy(trained))
     length = PIECE_SECONDS * SAMPLE_RATE_HZ
     vectors, voices = [], []
-    for example in examples:
-        for start in range(0, len(example.samples) - length + 1, length):
-            vectors.append(answer(from_pcm(example.samples[start : start + length]), None).embedding)
-            voices.append(example.label)
+    for utterance in utterances:
+        samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+        for start in range(0, len(samples) - length + 1, length):
+            vectors.append(answer(samples[start : start + length], None).embedding)
+            voices.append(utterance.label)
     return np.array(vectors), np.array(voices)
 
 

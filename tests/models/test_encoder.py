@@ -11,7 +11,9 @@ from edge_lupi.models.encoder import SIZES, Encoder
 from edge_lupi.models.student import Student, StudentConfig
 
 
-@pytest.mark.parametrize(("size", "most"), [("nano", 0.3e6), ("small", 1.2e6), ("base", 6.5e6)])
+@pytest.mark.parametrize(
+    ("size", "most"), [("pico", 0.2e6), ("nano", 0.3e6), ("mini", 1.25e6), ("small", 1.25e6), ("base", 6.5e6)]
+)
 def test_a_student_is_no_larger_than_promised(size: str, most: float) -> None:
     student = Student(StudentConfig(size, "sequential", Segmentation(), (Task("speaker", "verification"),)))
     assert most / 3 < sum(parameter.numel() for parameter in student.parameters()) <= most
@@ -28,18 +30,19 @@ def test_any_length_gives_one_embedding(frames: int) -> None:
     assert Encoder("nano").eval()(torch.randn(3, 80, 1, frames)).shape == (3, SIZES["nano"].embedding)
 
 
-def test_folding_keeps_the_output() -> None:
+@pytest.mark.parametrize(("size", "frames"), [("nano", 50), ("pico", 50), ("pico", 51)])
+def test_folding_keeps_the_output(size: str, frames: int) -> None:
     torch.manual_seed(0)
-    encoder = Encoder("nano")
+    encoder = Encoder(size)
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.normal_(module.bias)
-    heard = torch.randn(4, 80, 1, 50)
+    heard = torch.randn(4, 80, 1, frames)
     encoder(heard)  # running means and deviations that are not 0 and 1
     wanted = encoder.eval()(heard)
     folded = encoder.fold()
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert not any(isinstance(module, (nn.BatchNorm2d, nn.Dropout)) for module in folded.modules())
     torch.testing.assert_close(folded(heard), wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(folded.fold()(heard), wanted, rtol=1e-4, atol=1e-4)  # twice is once
 
@@ -50,5 +53,5 @@ def test_a_row_does_not_know_its_batch() -> None:
 
 
 def test_an_unknown_size_is_named() -> None:
-    with pytest.raises(InputError, match="nano, small, base, got 'huge'"):
+    with pytest.raises(InputError, match="pico, nano, mini, small, base, got 'huge'"):
         Encoder("huge")

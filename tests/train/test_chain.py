@@ -81,7 +81,7 @@ def test_a_teacher_of_another_segmentation_is_refused(mood_chain: Any, tmp_path:
 
     recipe = load_recipe(mood_chain.recipe, ["segments.hop_seconds=0.5"])
     with pytest.raises(InputError, match="train it anew"):
-        train_student(recipe, prepare(recipe), tmp_path, teacher=mood_chain.folder / "teacher.pt", name="student")
+        train_student(recipe, prepare(recipe), tmp_path, teachers=[mood_chain.folder / "teacher.pt"])
 
 
 def test_a_split_that_shares_a_speaker_is_refused(mood_chain: Any, cli: Cli, tmp_path: Path) -> None:

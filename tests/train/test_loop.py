@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
+from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Batch
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Course
@@ -30,15 +33,15 @@ def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[d
     """Four epochs of three batches; the power fails in the middle of epoch `cut_off_in`."""
 
     def batches(epoch: int) -> Iterator[Batch]:
-        draw = torch.Generator().manual_seed(epoch)
+        random = torch.Generator().manual_seed(epoch)
         for step in range(3):
             if (epoch, step) == (cut_off_in, 1):
                 raise PowerCut
-            yield Batch(torch.randn(4, 24, generator=draw), torch.zeros(4), (), (), None)
+            yield Batch(torch.randn(4, 24, generator=random), torch.zeros(4), (), (), None)
 
-    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        pictures = batch.samples.reshape(4, 1, 4, 6)
-        disturbed = pictures + 0.1 * torch.randn(pictures.shape, generator=random)
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        pictures = batch.frames.reshape(4, 1, 4, 6)
+        disturbed = pictures + 0.1 * draw.normal(*pictures.shape)
         return {"square": (module(disturbed)[:, 0] - pictures.sum((1, 2, 3))).square().mean()}
 
     module = network()
@@ -91,9 +94,16 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
     def batches(epoch: int) -> Iterator[Batch]:
         yield Batch(torch.full((4, 24), float("nan")), torch.zeros(4), (), (), None)
 
-    def losses(module: nn.Module, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
-        return {"square": module(batch.samples.reshape(4, 1, 4, 6)).square().mean()}
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        return {"square": module(batch.frames.reshape(4, 1, 4, 6)).square().mean()}
 
     with pytest.raises(InputError, match=r"became NaN or infinite in epoch 1: lower the rate"):
         fit(make_fabric(), network(), COURSE, run_in(tmp_path), batches, losses, seed=1, steps=1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("world", [3, 4])
+def test_a_batch_that_processes_cannot_share_is_one_sentence(tmp_path: Path, world: int) -> None:
+    several: Any = SimpleNamespace(world_size=world)
+    with pytest.raises(InputError, match=rf"a batch that {world} processes can share, two rows or more each, got 4"):
+        fit(several, network(), COURSE, run_in(tmp_path), lambda epoch: iter(()), lambda *_: {}, seed=1, steps=1)

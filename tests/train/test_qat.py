@@ -11,7 +11,7 @@ import torch
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import Encoder
-from edge_lupi.models.files import load_student
+from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import convolutions, fix_ranges, points
 from edge_lupi.train.corpus import prepare
@@ -58,6 +58,38 @@ def test_the_fine_tuned_student_keeps_the_float_ones_embeddings(mood_chain: Any,
     assert near.min() > 0.98
     for name, value in before.branches.state_dict().items():
         assert torch.equal(value, fine.student.branches.state_dict()[name])  # aggregator and header stay
+
+
+def tuned(chain: Any, folder: Path, *changes: str) -> TrainedStudent:
+    recipe = load_recipe(chain.recipe, list(changes))
+    return load_student(train_qat(recipe, prepare(recipe), chain.folder / "student.pt", folder))
+
+
+def test_without_epochs_it_only_calibrates(mood_chain: Any, tmp_path: Path) -> None:
+    before = load_student(mood_chain.folder / "student.pt").student
+    before.encoder.fold()
+    found = tuned(mood_chain, tmp_path, "qat.epochs=0")
+    names = {name for name, _ in points(before.encoder)}
+    assert found.ranges.keys() == names | {f"{name}.weight" for name, _ in convolutions(before.encoder)}
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, found.student.state_dict()[name]), name
+    assert found.provenance["qat"]["epochs"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["student.int8.pt"]  # nothing to take up again
+
+
+def test_fine_tuning_ends_nearer_to_the_float_student_than_calibration(
+    mood_chain: Any, heard: torch.Tensor, tmp_path: Path
+) -> None:
+    before = load_student(mood_chain.folder / "student.pt").student.encoder.fold()
+
+    def error(*changes: str) -> float:
+        found = tuned(mood_chain, tmp_path, "qat.batch=4", "qat.rate=3e-5", *changes)
+        fix_ranges(found.student.encoder, found.ranges)
+        with torch.no_grad():
+            return (found.student.encoder(heard) - before(heard)).square().mean().item()
+
+    calibrated, fine_tuned = error("qat.epochs=0"), error("qat.epochs=12")
+    assert 0 < fine_tuned < calibrated
 
 
 def refused(chain: Any, source: str, folder: Path, *changes: str) -> str:

@@ -32,6 +32,10 @@ def test_changes_come_on_top(recipe: Path) -> None:
     assert found.data.speaker_dependent is True
 
 
+def test_fine_tuning_may_be_nothing_but_calibration(recipe: Path) -> None:
+    assert load_recipe(recipe, ["qat.epochs=0"]).qat.epochs == 0
+
+
 @pytest.mark.parametrize(("text", "test"), [("0.2", 0.2), ('["ann", "bob"]', ("ann", "bob")), ("fold3", "fold3")])
 def test_what_to_hold_out(recipe: Path, text: str, test: object) -> None:
     assert load_recipe(recipe, [f"data.test={text}"]).data.test == test
@@ -63,6 +67,13 @@ def test_plain_and_back(recipe: Path) -> None:
         ("segments.crop_seconds=0.5", "at least one segment"),
         ("augment.snr_db=[30, 5]", r"\[lowest, highest\], got \[30.0, 5.0\]"),
         ("augment.speeds=[0.9]", "with 1.0 among them"),
+        ("augment.reverb_share=1.5", "shares between 0 and 1"),
+        ("augment.mixup=-0.1", "mixup of at least 0"),
+        ("augment.reverb_seconds=[0.6, 0.1]", r"\[shortest, longest\], got \[0.6, 0.1\]"),
+        ("segments.every=0", "segments.every of at least 1, got 0"),
+        ("distil.temperature=0", "a temperature above 0"),
+        ("distil.soft=-1", "distil weights of at least 0"),
+        ("qat.epochs=-1", "expected epochs >= 0"),
     ],
 )
 def test_what_is_wrong_is_said(recipe: Path, change: str, words: str) -> None:

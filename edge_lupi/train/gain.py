@@ -1,0 +1,182 @@
+"""What a sweep says: UAR per arm, and the gain over the reference with a paired bootstrap interval. Results -> table, plot.
+
+Every test speaker is drawn with replacement, and every seed: an interval holds for other speakers of the same corpus and
+for other first weights (two-way bootstrap; Owen 2007, "The pigeonhole bootstrap"). Where there are fewer than five
+speakers, utterances are drawn in their place, and the interval says nothing of other voices. The same draws serve all
+arms, so gains are paired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.metrics import Interval
+
+__all__ = ["distance_to_teacher", "summarise", "table", "write_summary"]
+
+RESAMPLES = 2000
+FEWEST_SPEAKERS = 5
+Floats = NDArray[np.float64]
+
+
+def summarise(results: Sequence[dict[str, Any]], references: dict[str, str]) -> dict[str, Any]:
+    """{condition: {arm: {uar, low, high, gain: {value, low, high}, against, recall, seeds, folds, ...}}}; rates are fractions."""
+    return {
+        condition: _summary([r for r in results if condition in r["said"]], references, condition)
+        for condition in results[0]["said"]
+    }
+
+
+def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], condition: str) -> dict[str, Any]:
+    arms = list(dict.fromkeys(r["arm"] for r in results))
+    labels = results[0]["labels"]
+    hits, counts = _tables(results, arms, condition)  # [A, seeds, groups, C], [groups, C]
+    drawn = _draws(hits.shape[1], len(counts))
+    spread = {arm: _uars(hits[a], counts, *drawn) for a, arm in enumerate(arms)}
+    value = {arm: float((hits[a].sum(1) / counts.sum(0)).mean()) for a, arm in enumerate(arms)}
+    summary = {}
+    for a, arm in enumerate(arms):
+        mine = [r for r in results if r["arm"] == arm]
+        around = _interval(value[arm], spread[arm])
+        reference = references.get(arm, arms[0])
+        gain = _interval(value[arm] - value[reference], spread[arm] - spread[reference])
+        distances = [r["distance"] for r in mine if r["distance"] is not None]
+        summary[arm] = {
+            "uar": around.value,
+            "low": around.low,
+            "high": around.high,
+            "gain": {"value": gain.value, "low": gain.low, "high": gain.high},
+            "against": reference,
+            "by_seed": (hits[a].sum(1) / counts.sum(0)).mean(1).tolist(),
+            "by_fold": _by_fold(mine, condition),
+            "recall": dict(zip(labels, (hits[a].sum(1) / counts.sum(0)).mean(0).tolist(), strict=True)),
+            "distance": float(np.mean(distances)) if distances else None,
+            "seeds": sorted({r["seed"] for r in mine}),
+            "folds": sorted({r["fold"] for r in mine}),
+            "utterances": len({n for r in mine for n in r["names"]}),
+            "seconds": float(np.mean([r["seconds"] for r in mine])),
+        }
+    return summary
+
+
+def _tables(results: Sequence[dict[str, Any]], arms: list[str], condition: str) -> tuple[Floats, Floats]:
+    """How many utterances of a class each speaker (or each utterance) has, and how many of them an arm found with a seed."""
+    seeds = sorted({r["seed"] for r in results})
+    speakers = sorted({s for r in results for s in r["speakers"]})
+    by = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "names"
+    groups = {name: number for number, name in enumerate(sorted({n for r in results for n in r[by]}))}
+    hits = np.zeros((len(arms), len(seeds), len(groups), len(results[0]["labels"])))
+    counts = np.zeros((len(arms), len(seeds), *hits.shape[2:]))
+    for r in results:
+        place = (arms.index(r["arm"]), seeds.index(r["seed"]))
+        rows, truth = np.array([groups[n] for n in r[by]]), np.array(r["truth"])
+        np.add.at(counts[place], (rows, truth), 1)
+        np.add.at(hits[place], (rows, truth), truth == np.array(r["said"][condition]))
+    return hits, counts[0, 0]
+
+
+def _draws(seeds: int, groups: int) -> tuple[Floats, Floats]:
+    """How often each seed [R, seeds] and each group [R, groups] is drawn."""
+    random = np.random.default_rng(0)
+    return (
+        random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES).astype(float),
+        random.multinomial(groups, np.full(groups, 1 / groups), RESAMPLES).astype(float),
+    )
+
+
+def _uars(hits: Floats, counts: Floats, seeds: Floats, groups: Floats) -> Floats:
+    """UAR of every resample [R]; classes that a resample lacks do not count in it."""
+    found = np.einsum("rs,rg,sgc->rc", seeds / seeds.sum(1, keepdims=True), groups, hits, optimize=True)
+    there = groups @ counts
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(np.where(there > 0, found / there, np.nan), 1)
+
+
+def _interval(value: float, spread: Floats) -> Interval:
+    low, high = np.quantile(spread, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def _by_fold(results: Sequence[dict[str, Any]], condition: str) -> dict[str, float]:
+    from edge_lupi.metrics import uar
+
+    folds = sorted({r["fold"] for r in results})
+    return {
+        f: float(np.mean([uar(r["truth"], r["said"][condition]) for r in results if r["fold"] == f])) for f in folds
+    }
+
+
+def distance_to_teacher(heard: Floats, teacher: Floats, scale: Floats) -> float | None:
+    """Mean squared distance of utterance embeddings [N, D] to the teacher's, in its own spread (scale [2, D]); None where widths differ."""
+    if heard.shape != teacher.shape:
+        return None
+    return float(np.mean(((teacher - scale[0]) / scale[1] - heard) ** 2))
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Markdown, one row an arm; rates in per cent."""
+    lines = []
+    for condition, arms in summary.items():
+        head = "" if condition == "clean" else f" at {condition}"
+        lines += [
+            f"| arm | UAR{head}, % | gain, points | by fold | distance to teacher | s per training |",
+            "|---|---|---|---|---|---|",
+        ]
+        for arm, row in arms.items():
+            gain = row["gain"]
+            folds = " ".join(f"{100 * value:.1f}" for value in row["by_fold"].values())
+            far = "" if row["distance"] is None else f"{row['distance']:.3f}"
+            lines.append(
+                f"| {arm} | {100 * row['uar']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f}) "
+                f"| {100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}) | {folds} | {far} | {row['seconds']:.0f} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def write_summary(summary: dict[str, Any], results: Sequence[dict[str, Any]], folder: Path) -> None:
+    """results.json, table.md and gain.png."""
+    whole = {"summary": summary, "trainings": list(results)}
+    for name, text in (("results.json", json.dumps(whole)), ("table.md", table(summary))):
+        fresh = folder / f"{name}.part"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(folder / name)
+    plot_gains(summary, folder / "gain.png")
+
+
+def plot_gains(summary: dict[str, Any], path: Path) -> None:
+    """A picture: gain over the reference per arm, with its interval; a panel per condition."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1,
+        len(summary),
+        figsize=(5 * len(summary) + 1, 0.4 * len(next(iter(summary.values()))) + 1.5),
+        squeeze=False,
+        sharey=True,
+    )
+    for axis, (condition, arms) in zip(axes[0], summary.items(), strict=True):
+        gains = [row["gain"] for row in arms.values()]
+        middle = np.array([100 * g["value"] for g in gains])
+        low, high = (np.array([100 * g[end] for g in gains]) for end in ("low", "high"))
+        place = np.arange(len(gains))
+        axis.errorbar(
+            middle, place, xerr=[np.maximum(0, middle - low), np.maximum(0, high - middle)], fmt="o", capsize=3
+        )
+        axis.axvline(0, color="grey", linewidth=0.8)
+        axis.set_yticks(place, list(arms))
+        axis.invert_yaxis()
+        axis.set_xlabel("gain in UAR, points (95 %)")
+        axis.set_title(condition)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
