@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         bands = MELS // (2 * shape.square * math.prod(shape.strides))
         self.pooled = Point()
-        self.project = nn.Conv2d(2 * width * bands, shape.embedding, 1)
+        self.project = nn.Conv2d(2 * width * bands, shape.embedding, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(shape.embedding)
         self.out = Point()
         self.embedding_size = shape.embedding

@@ -142,7 +142,8 @@ def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.opt
     decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=course.rate)
+    # eps: gradients that are nothing but rounding must not become whole steps
+    optimiser = torch.optim.AdamW(groups, lr=course.rate, eps=1e-6)
     total = course.epochs * steps + 1
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=total, pct_start=0.1)
 
