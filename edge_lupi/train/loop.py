@@ -7,6 +7,7 @@ cut off and taken up again gives what an unbroken one gives.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import math
@@ -53,7 +54,14 @@ def make_fabric() -> Fabric:
     fabric = Fabric(accelerator="auto", devices=world if world > 1 else 1, strategy="ddp" if world > 1 else "auto")
     if world > 1:
         fabric.launch()
+        atexit.register(_part)
     return fabric
+
+
+def _part() -> None:
+    """Leave the other processes in order: gloo's threads must not outlive the interpreter."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def fit(
