@@ -1,7 +1,7 @@
 """What may happen to sound between a mouth and a microphone. log-mel float32 [B, 80, 1, F] -> the same shape.
 
-The log-mel of a corpus is computed once; reverberation and noise happen to its power, where they cost a hundredth of what
-they cost on samples: noise adds up with a random phase between it and the speech, reverberation is an exponential decay
+The log-mel of a corpus is computed once, and reverberation and noise happen to its power, without the samples:
+noise adds up with a random phase between it and the speech, reverberation is an exponential decay
 along time (Lebart et al. 2001). Level is an offset. Masks in time and frequency are SpecAugment (Park et al. 2019, arXiv
 1904.08779). Labels and teacher embeddings stay what they were for the clean sound.
 """
