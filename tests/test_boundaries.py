@@ -19,7 +19,7 @@ MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 ON_THE_DEVICE = [
     name
     for name in MODULES
-    if name.split(".")[1:2] in ([], ["runtime"], ["bench"], ["data"])
+    if name.split(".")[1:2] in ([], ["runtime"], ["bench"], ["data"], ["verbs"])
     or name.split(".")[1:] in (["audio"], ["bundle"], ["events"], ["cli"], ["errors"], ["frames"], ["metrics"], ["evaluate"])
 ]  # fmt: skip
 TRAINING_ONLY = ("torch", "torchaudio", "modelopt", "lightning_fabric", "onnx", "av")
@@ -71,6 +71,7 @@ def test_the_device_loads_no_torch() -> None:
         ("data", "torch"),
         ("data", "edge_lupi.train"),
         (".", "edge_lupi.cli"),
+        ("runtime", "edge_lupi.verbs"),
     ],
 )
 def test_arrows_that_must_not_be(folder: str, wanted: str) -> None:

@@ -1,0 +1,77 @@
+"""compile and inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, need
+
+
+def compile(
+    student: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDENT.PT|BUNDLE", help="A trained student; or a bundle, to build engines for this device."
+        ),
+    ],
+    out: Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")] = None,
+    target: Annotated[str, typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.")
+    ] = "auto",
+    max_batch: Annotated[int, typer.Option(help="The largest batch of an engine.")] = 16,
+    workspace_mib: Annotated[int, typer.Option(help="Memory that TensorRT may use for a layer.")] = 256,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make the bundle that an edge device runs, and prove that it is still the same student."""
+    from edge_lupi.compile.targets import compile_for
+    from edge_lupi.compile.tensorrt import BuilderOptions
+    from edge_lupi.compile.wanted import Wanted
+
+    wanted = Wanted(target, precision, BuilderOptions(max_batch, workspace_mib), build=not no_build)
+    if not student.is_dir():
+        need("compile", "torch", "onnx")
+    done = compile_for(student, out, wanted)
+    if json:
+        from json import dumps
+
+        print(dumps(done.plain()))
+    else:
+        print(done.text())
+
+
+def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: JsonOption = False) -> None:
+    """Say what is in a bundle, after checking every hash."""
+    from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.accelerator import engine_lines, engines_plain
+
+    found = Bundle.load(bundle or shipped_bundle(task))
+    if json:
+        from json import dumps
+
+        print(dumps({**found.manifest, "path": str(found.path), "engines": engines_plain(found)}, ensure_ascii=False))
+        return
+    manifest = found.manifest
+    print(f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)")
+    for known in found.tasks.values():
+        labels = f": {', '.join(known.labels)}" if known.labels else ""
+        print(
+            f"task       {known.name} ({known.kind}){labels}"
+            + (f", threshold {known.threshold:.3f}" if known.threshold else "")
+        )
+    student, cut = manifest.get("student", {}), found.segmentation
+    print(f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}")
+    print(f"segments   {cut.seconds} s every {cut.hop_seconds} s")
+    precision = manifest.get("precision", {})
+    print(f"precision  {precision.get('chosen')}: {precision.get('why')}")
+    print(f"licence    {manifest.get('licence')}")
+    training = manifest.get("training", {})
+    print(f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}")
+    for line in engine_lines(found):
+        print(line)

@@ -1,0 +1,47 @@
+"""evaluate and bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="STUDENT.PT|TEACHER.PT|BUNDLE", help="What to measure.")],
+    data: Annotated[Path, typer.Option(help="A corpus: folder root/<label>/*.wav, CSV, or one that edge-lupi knows.")],
+    trials: Annotated[Optional[Path], typer.Option(help="Verification trials: lines of `label path path`.")] = None,
+    task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
+    split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,
+    snr_db: Annotated[Optional[float], typer.Option(help="Add white noise at this ratio.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
+    from edge_lupi.evaluate import open_model, report
+
+    opened = open_model(model, task)
+    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db)
+    if json:
+        from json import dumps
+
+        print(dumps(found.plain()))
+    else:
+        print(found.text())
+
+
+def bench(
+    bundle: BundleArgument = None,
+    task: TaskOption = "speaker",
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.")] = 60.0,
+    json: JsonOption = False,
+) -> None:
+    """Measure a bundle on this device: time per hop and by part, real-time factor."""
+    from edge_lupi.bench.hop import measure
+    from edge_lupi.bundle import Bundle, shipped_bundle
+
+    found = measure(Bundle.load(bundle or shipped_bundle(task)), task if bundle is None else None, seconds)
+    print(found.to_json() if json else found.text())

@@ -1,0 +1,30 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edge_lupi.errors import MissingExtra
+
+BundleArgument = Annotated[
+    Optional[Path],
+    typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON.")]
+TaskOption = Annotated[str, typer.Option(help="Which shipped bundle, where none is named: speaker or emotion.")]
+DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
+GalleryOption = Annotated[
+    Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
+]
+
+
+def need(verb: str, *modules: str) -> None:
+    """Refuse a verb whose libraries are not installed."""
+    from importlib.util import find_spec
+
+    absent = [name for name in modules if find_spec(name) is None]
+    if absent:
+        raise MissingExtra(verb, " and ".join(absent), "train")

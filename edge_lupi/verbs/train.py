@@ -1,0 +1,149 @@
+"""train teacher, student, qat, sweep and shards."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from edge_lupi.verbs.options import need
+
+if TYPE_CHECKING:
+    from edge_lupi.train.corpus import Prepared
+    from edge_lupi.train.recipe import Recipe
+
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe; see the folder train/.")]
+OutOption = Annotated[Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")]
+SetOption = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe.")
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Begin anew where a checkpoint would be taken up again.")]
+
+
+def teacher(recipe: RecipeArgument, out: OutOption = None, set: SetOption = None, fresh: FreshOption = False) -> None:
+    """Train the network that hears and sees. Writes teacher.pt."""
+    settings, prepared, folder = _training(recipe, out, set)
+    from edge_lupi.train.teacher import train_teacher
+
+    _forget(folder / "teacher.checkpoint", fresh)
+    _say_trained(train_teacher(settings, prepared, folder), prepared)
+
+
+def student(
+    recipe: RecipeArgument,
+    teacher: Annotated[
+        Optional[list[Path]],
+        typer.Option(help="The teacher; several may be named.", show_default="OUT/teacher.pt, if there"),
+    ] = None,
+    audio_only: Annotated[
+        bool, typer.Option("--audio-only", help="Learn from labels alone; writes audio_only.pt.")
+    ] = False,
+    out: OutOption = None,
+    set: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Train the network that only hears, with the teacher's embeddings. Writes student.pt."""
+    settings, prepared, folder = _training(recipe, out, set)
+    from edge_lupi.train.student import train_student
+
+    if not teacher and (folder / "teacher.pt").is_file():
+        teacher = [folder / "teacher.pt"]
+    if audio_only:
+        teacher = []
+    elif not teacher:
+        print(f"no teacher in {folder}: the student learns from labels alone", file=sys.stderr)
+    name = "audio_only" if audio_only else "student"
+    _forget(folder / f"{name}.checkpoint", fresh)
+    _say_trained(train_student(settings, prepared, folder, teachers=teacher or (), name=name), prepared)
+
+
+def shards(
+    recipe: RecipeArgument,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for the shards.", show_default="<the corpus>_shards, beside it")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, max=100_000, help="Utterances in a shard, at most.")] = 1000,
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Shards cut at once.")] = 1,
+    set: SetOption = None,
+) -> None:
+    """Cut a corpus too large for memory into shards; train from them with --set data.root=FOLDER. Goes on after a kill."""
+    settings, prepared, _ = _training(recipe, out, set)
+    need("train shards", "webdataset")
+    from edge_lupi.train.shards import cut_shards
+
+    root = prepared.corpus.root
+    shards = cut_shards(
+        settings, prepared, out or root.with_name(f"{root.name}_shards"), size=size, processes=processes
+    )
+    print(f"{shards.root}: {shards.utterances} utterances; train on them with --set data.root={shards.root}")
+
+
+def qat(
+    recipe: RecipeArgument,
+    student: Annotated[Optional[Path], typer.Option(help="The float student.", show_default="OUT/student.pt")] = None,
+    out: OutOption = None,
+    set: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Fine-tune a student on the int8 grid. Writes student.int8.pt, ready for edge-lupi compile."""
+    settings, prepared, folder = _training(recipe, out, set)
+    from edge_lupi.train.qat import train_qat
+
+    source = student or folder / "student.pt"
+    _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
+    teacher = folder / "teacher.pt"
+    path = train_qat(settings, prepared, source, folder, teachers=[teacher] if teacher.is_file() else ())
+    _say_trained(path, prepared)
+
+
+def sweep(
+    recipe: RecipeArgument,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of every arm and fold.")] = 3,
+    folds: Annotated[str, typer.Option(help="Splits to hold out in turn, with commas between; or all.")] = "all",
+    arms: Annotated[Optional[str], typer.Option(help="Only these arms, with commas between.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Trainings at once; 0: one per GPU, else per core.")] = 0,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")
+    ] = None,
+    set: SetOption = None,
+) -> None:
+    """Train every arm of a recipe on every fold with several seeds, and tell the gains. Goes on where it was killed."""
+    from edge_lupi.train.arms import load_plan
+
+    plan = load_plan(recipe, set or [])
+    need("train sweep", "torch", "lightning_fabric", "matplotlib")
+    from edge_lupi.train.gain import table
+    from edge_lupi.train.sweep import chosen_arms, chosen_folds, run_sweep
+
+    chosen = chosen_arms(plan, arms)
+    held_out = chosen_folds(plan, folds)
+    folder = out or Path("runs") / plan.recipe.name
+    print(table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs)))
+    print(f"{folder}/results.json, table.md, gain.png")
+
+
+def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
+    from edge_lupi.train.recipe import load_recipe
+
+    settings = load_recipe(recipe, changes)
+    need("train", "torch", "lightning_fabric")
+    from edge_lupi.train.corpus import prepare
+
+    return settings, prepare(settings), out or Path("runs") / settings.name
+
+
+def _forget(checkpoint: Path, fresh: bool) -> None:
+    if fresh:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _say_trained(path: Path, prepared: Prepared) -> None:
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
+        return
+    heard = f"{prepared.utterances} utterances of {prepared.corpus.name}"
+    note = ", speaker dependent" if prepared.split.speaker_dependent else ""
+    print(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")
