@@ -123,8 +123,9 @@ def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
                 f"a training was killed from outside (out of memory?), see the log.txt of {', '.join(j.title for j in running.values())}: the same command goes on from there"
             ) from error
         except BaseException:
+            processes = getattr(pool, "_processes", None)  # None once the pool is shut down
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(getattr(pool, "_processes", {}).values()):
+            for process in list((processes or {}).values()):
                 process.terminate()
             raise
 

@@ -118,3 +118,4 @@ def test_arms_are_chosen_on_validation_speakers(recipe: Path, tmp_path: Path) ->
     assert all(len(set(row["speakers"])) == 1 and not {"voice4", "voice5"} & set(row["speakers"]) for row in trained)
     done = subprocess.run(run(choosing, tmp_path / "none", "--arms", "audio"), capture_output=True, text=True, check=False)  # fmt: skip
     assert "set data.validation_speakers" in done.stderr
+    assert "Traceback" not in done.stderr, "an error in a worker is one sentence, too"
