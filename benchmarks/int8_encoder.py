@@ -1,35 +1,37 @@
 """The int8 encoder beside the same student's fp32 encoder: paired latency on one thread, cosines on held-out speech.
 
-python benchmarks/int8_encoder.py STUDENT.int8.pt --data CORPUS --split held_out [--segments 200] [--runs 400]
+python benchmarks/int8_encoder.py STUDENT.int8.pt|SIZE --data CORPUS --split held_out [--segments 200] [--runs 400]
 
 Latencies are taken in turn, run by run; the ratio is the median of the pairs' ratios. Also told: torch eager on one
-thread, and how many of the nodes ONNX Runtime really runs are int8.
+thread, and how many of the layers and nodes ONNX Runtime really runs are int8. A size instead of a student (base) is
+timed with untrained weights, which tells nothing of closeness.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 
 from edge_lupi.audio import read_audio
 from edge_lupi.bench.hop import environment
+from edge_lupi.bundle import Task
+from edge_lupi.compile.optimised import int8_share, optimised_graph
 from edge_lupi.compile.student import encoders
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.frames import Segmentation
-from edge_lupi.models.files import load_student
+from edge_lupi.models.encoder import SIZES
+from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
-
-LAYERS = ("Conv", "FusedConv", "QLinearConv", "Gemm", "QGemm", "MatMul", "QLinearMatMul")
+from edge_lupi.models.rounding import convolutions, points
+from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.runtime.engine import OnnxEngine
 
 
 def held_out_segments(corpus: Path, split: str, segmentation: Segmentation, count: int) -> np.ndarray:
@@ -56,56 +58,75 @@ def paired_ms(
     return {name: np.array(values) for name, values in taken.items()}
 
 
-def session(graph: onnx.ModelProto, optimised: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(optimised)
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+@torch.no_grad()
+def untrained(size: str, corpus: Path, split: str) -> TrainedStudent:
+    """A student of this size with random weights, and the ranges that its numbers reach on speech."""
+    torch.manual_seed(0)
+    cut_into, task = Segmentation(1.0, 0.5), Task("speaker", "verification")
+    student = Student(StudentConfig(size, "sequential", cut_into, (task,)))
+    speech = torch.from_numpy(held_out_segments(corpus, split, cut_into, 50))
+    student.encoder.train()(speech)  # batch norms take the means and deviations of speech
+    ranges: dict[str, torch.Tensor] = {}
+    for name, point in points(student.encoder.fold()):
+        point.register_forward_hook(lambda _, __, out, name=name: ranges.update({name: out.abs().max()}))
+    student.encoder(speech)
+    for _, point in points(student.encoder):
+        point._forward_hooks.clear()
+    ranges |= {f"{n}.weight": conv.weight.abs().amax((1, 2, 3)) for n, conv in convolutions(student.encoder)}
+    return TrainedStudent(student.eval(), ranges, torch.zeros(0, dtype=torch.int16), {})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("student", type=Path)
+    parser.add_argument("student", type=Path, metavar="STUDENT.int8.pt|SIZE")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", required=True)
     parser.add_argument("--segments", type=int, default=200)
     parser.add_argument("--runs", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trained = load_student(arguments.student)
+    is_trained = str(arguments.student) not in SIZES
+    trained = (
+        load_student(arguments.student)
+        if is_trained
+        else untrained(str(arguments.student), arguments.data, arguments.split)
+    )
     segments = held_out_segments(
         arguments.data, arguments.split, trained.student.config.segmentation, arguments.segments
     )
     graphs = encoders(trained)
-    with tempfile.TemporaryDirectory() as folder:
-        sessions = {name: session(graph, Path(folder) / f"{name}.onnx") for name, graph in graphs.items()}
-        nodes = Counter(node.op_type for node in onnx.load(Path(folder) / "int8.onnx").graph.node)
+    written = {name: graph.SerializeToString() for name, graph in graphs.items()}
+    engines = {name: OnnxEngine(graph, name=name) for name, graph in written.items()}
+    share = int8_share(written["int8"])
+    assert share is not None
+    nodes = Counter(node.op_type for node in optimised_graph(written["int8"]).graph.node)
     answers = {
-        name: np.concatenate([s.run(None, {"log_mel": x[None]})[0] for x in segments]) for name, s in sessions.items()
+        name: np.concatenate([e.run({"log_mel": x[None]})["embedding"] for x in segments])
+        for name, e in engines.items()
     }
     cosine = (answers["int8"] * answers["fp32"]).sum(1)
     cosine /= np.linalg.norm(answers["int8"], axis=1) * np.linalg.norm(answers["fp32"], axis=1)
     eager = trained.student.encoder.eval()
     runners: dict[str, Callable[[np.ndarray], object]] = {
-        name: lambda x, s=s: s.run(None, {"log_mel": x}) for name, s in sessions.items()
+        name: lambda x, e=e: e.run({"log_mel": x}) for name, e in engines.items()
     }
     with torch.inference_mode():
         runners["torch eager"] = lambda x: eager(torch.from_numpy(x))
         taken = paired_ms(runners, segments, arguments.runs)
-    layers = {name: count for name, count in nodes.items() if name in LAYERS}
     result = {
         "size": trained.student.config.size,
+        "trained": is_trained,
         "p50_ms": {name: round(float(np.median(ms)), 3) for name, ms in taken.items()},
         "p99_ms": {name: round(float(np.percentile(ms, 99)), 3) for name, ms in taken.items()},
         "int8_times_as_fast_as": {
             name: round(float(np.median(ms / taken["int8"])), 2) for name, ms in taken.items() if name != "int8"
         },
         "runs": arguments.runs,
-        "cosine_mean": round(float(cosine.mean()), 5),
-        "cosine_worst": round(float(cosine.min()), 5),
+        "cosine_mean": round(float(cosine.mean()), 5) if is_trained else None,
+        "cosine_worst": round(float(cosine.min()), 5) if is_trained else None,
         "segments": len(segments),
-        "int8_layers": f"{sum(c for name, c in layers.items() if name.startswith('Q'))} of {sum(layers.values())}",
+        "int8_layers": f"{share.layers} of {share.of_layers}",
+        "int8_nodes": f"{share.nodes} of {share.of_nodes}",
         "nodes": dict(nodes),
         "environment": environment(),
     }

@@ -1,7 +1,7 @@
 """student.lupi, the folder that goes on the device: manifest, graphs, golden vectors, model card.
 
 Reading trusts nothing: names stay inside the folder, sizes are bounded, every file must match its sha256, arrays are
-never unpickled. Writing happens in a temporary folder beside the target, which is then renamed: never half there.
+never unpickled. Writing happens in a temporary folder beside the target, whose place it then takes in one step.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.disk import read_checked
+from edge_lupi.disk import identity, read_checked, write_folder
 from edge_lupi.engines import FOLDER, Built, read_engines
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
@@ -32,6 +29,7 @@ FORMAT = "edge-lupi bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
+ATTEMPTS = 10  # at a bundle that is replaced while it is read
 SHIPPED = Path(__file__).parent / "bundles"
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -71,8 +69,22 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
-        """Read and check a bundle folder. Raises BundleError where anything is missing, changed or of another version."""
-        path = Path(path)
+        """Read and check a bundle folder. Raises BundleError where anything is missing, changed or of another version.
+
+        One that another takes the place of meanwhile is read again: the answer is always one whole bundle.
+        """
+        for _ in range(ATTEMPTS):
+            before = identity(Path(path))
+            try:
+                return cls._read(Path(path))
+            except BundleError as error:
+                refused = error
+            if identity(Path(path)) == before:
+                break
+        raise refused
+
+    @classmethod
+    def _read(cls, path: Path) -> Bundle:
         if not path.exists():
             raise BundleError(
                 f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile"
@@ -159,37 +171,15 @@ def write_bundle(
         name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()
     }
     whole = {"format": FORMAT, "version": VERSION, **manifest, "tasks": entries, "files": listed}
+    written = {**files, MANIFEST: (json.dumps(whole, indent=2) + "\n").encode()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            for name, data in files.items():
-                (temporary / name).write_bytes(data)
-            (temporary / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-            temporary.chmod(0o755)
-            _replace_folder(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        write_folder(path, written)
     except OSError as error:
         raise InputError(
             f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another --out"
         ) from error
     return path
-
-
-def _replace_folder(new: Path, target: Path) -> None:
-    if not target.exists():
-        os.rename(new, target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    os.rename(target, old / "bundle")
-    try:
-        os.rename(new, target)
-    except OSError:
-        os.rename(old / "bundle", target)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -6,16 +6,16 @@ another graph or device never finds it. Nothing here needs TensorRT or a GPU.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.disk import locked as held_folder
 from edge_lupi.disk import read_checked, write_at_once
 from edge_lupi.errors import BundleError, InputError
 
@@ -126,16 +126,15 @@ def read_engine(folder: Path, built: Built) -> bytes:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder (made if need be) against other processes that build."""
-    try:
-        folder.mkdir(exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"could not write in {folder} ({error.strerror}): copy the bundle to a folder of your own"
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold the bundle around the folder (made if need be) against other processes that build engines or replace it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(held_folder(folder.parent))
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"could not write in {folder} ({error.strerror}): copy the bundle to a folder of your own"
+            ) from error
         yield
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_lupi import disk
 from edge_lupi.bundle import MAX_MANIFEST_BYTES, Bundle, Task, shipped_bundle, write_bundle
 from edge_lupi.errors import BundleError, InputError
 
@@ -77,7 +78,7 @@ def test_anything_else_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("which", ["write_bytes", "write_text", "rename"])
+@pytest.mark.parametrize("which", ["open", "fsync", "rename"])
 def test_a_write_that_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, there: bool
 ) -> None:
@@ -88,14 +89,12 @@ def test_a_write_that_fails_changes_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    rename = os.rename
-
-    def rename_not_into_place(source: Any, wanted: Any) -> None:
-        full() if Path(wanted) == target and "old" not in str(source) else rename(source, wanted)
-
-    owner, stub = (os, rename_not_into_place) if which == "rename" else (Path, full)
+    owner = {"open": Path, "fsync": os, "rename": os}[which]
     with monkeypatch.context() as patched:
-        patched.setattr(owner, which, stub)
+        if which == "rename" and there:
+            patched.setattr(disk, "_exchange", full)
+        else:
+            patched.setattr(owner, which, full)
         with pytest.raises(InputError, match=r"No space left on device.*nothing was changed"):
             write_bundle(target, {**MANIFEST, "fingerprint": "def"}, FILES, TASKS)
     assert [path.name for path in tmp_path.iterdir()] == (["x.lupi"] if there else [])

@@ -43,7 +43,7 @@ def test_back_as_it_was(folder: Path) -> None:
     built = write(folder, KEY, b"plan")
     assert read_engines(folder) == (built,)
     assert (read_engine(folder, built), built.bytes, built.chosen) == (b"plan", 4, False)
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", KEY.file, "engines.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [KEY.file, "engines.json"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_a_killed_process_left_goes(folder: Path) -> None:
     write(folder, KEY, b"plan")
     (folder / f".{KEY.file}.abc").write_bytes(b"half")
     write(folder, replace(KEY, precision="fp16"), b"other")
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.iterdir())) == 3
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_what_was_there(folder: Path, monkeypatch: pytest.Mon
         with pytest.raises(InputError, match="No space left on device"):
             write(folder, replace(KEY, precision="fp16"), b"other")
     assert read_engines(folder) == (built,)
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", KEY.file, "engines.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [KEY.file, "engines.json"]
 
 
 def test_where_nothing_may_be_written(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ Needs TensorRT, no torch and no onnx: it runs on the device, on a bundle that a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import Bundle
-from edge_lupi.compile.gate import Choice, fastest, measure_engines
+from edge_lupi.compile.evidence import Evidence
+from edge_lupi.compile.gate import Choice, Findings, Limits, fastest, measure
 from edge_lupi.compile.rtx import context_from_onnx
 from edge_lupi.compile.tensorrt import BuilderOptions, engine_from_onnx, timing_cache_path
 from edge_lupi.engines import (
@@ -70,7 +72,13 @@ class EngineReport:
 
 
 def build_engines(
-    path: Path, options: BuilderOptions, precision: str = "auto", target: str = "tensorrt"
+    path: Path,
+    options: BuilderOptions,
+    precision: str = "auto",
+    target: str = "tensorrt",
+    *,
+    evidence: Evidence | None = None,
+    limits: Limits | None = None,
 ) -> EngineReport:
     """Build what does not fit this device, keep what does, measure where there is a GPU. Raises what a user can mend."""
     backend = BACKENDS[target](f"compile --target {target}")
@@ -78,8 +86,10 @@ def build_engines(
     build = _builder(backend, options)
     keys = [engine_key(bundle, name, one, options, device) for name, one in _wanted(bundle, precision)]
     engines = tuple(engine_for(bundle, key, build) for key in keys)
-    choice = None if backend.gpu is None else _measure(bundle, engines, backend, precision)
-    with locked(path / FOLDER):
+    choice = None
+    if backend.gpu is not None:
+        choice = fastest(_measure(bundle, engines, backend, evidence), precision, limits)
+    with _held(bundle):
         write_choice(path / FOLDER, device, choice.chosen if choice else None)
     return EngineReport(device, engines, choice)
 
@@ -100,12 +110,28 @@ def engine_for(bundle: Bundle, key: EngineKey, build: Build | None) -> Built:
     folder = bundle.path / FOLDER
     if build is None:
         return _fitting(folder, key)
-    with locked(folder):
+    with _held(bundle):
         try:
             return _fitting(folder, key)
         except (BundleError, DeviceError):  # absent, foreign, stale or damaged
             graph = bundle.file(bundle.tensorrt_graphs[key.name][key.precision])
             return write_engine(folder, key, build(graph, key))
+
+
+@contextmanager
+def _held(bundle: Bundle) -> Iterator[None]:
+    """Hold the bundle, whose graphs are those that were read. Raises InputError where another compile took its place."""
+    with locked(bundle.path / FOLDER):
+        if _graph_hashes(Bundle.load(bundle.path)) != _graph_hashes(bundle):
+            raise InputError(
+                f"{bundle.path} was replaced by another student while its engines were built: compile it again"
+            )
+        yield
+
+
+def _graph_hashes(bundle: Bundle) -> list[str]:
+    names = {file for files in bundle.tensorrt_graphs.values() for file in files.values()}
+    return [hashlib.sha256(bundle.file(name)).hexdigest() for name in sorted(names)]
 
 
 def _fitting(folder: Path, key: EngineKey) -> Built:
@@ -141,16 +167,16 @@ def engine_key(bundle: Bundle, name: str, precision: str, options: BuilderOption
     )
 
 
-def _measure(bundle: Bundle, engines: Iterable[Built], backend: Backend, precision: str) -> Choice:
-    """Every precision's encoder against the fp32 graph on the CPU, on the bundle's golden sound."""
+def _measure(bundle: Bundle, engines: Iterable[Built], backend: Backend, evidence: Evidence | None) -> Findings:
+    """Every precision's encoder against the fp32 graph on the CPU, on the labelled speech or else the bundle's golden sound."""
     folder = bundle.path / FOLDER
     encoders = {b.key.precision: b for b in engines if b.key.name == "encoder"}
-    segments = _golden_segments(bundle)
+    segments = _golden_segments(bundle) if evidence is None else evidence.segments
     truth = OnnxEngine(bundle.file(bundle.tensorrt_graphs["encoder"]["fp32"]), name="encoder (fp32)")
     running = {name: backend.open(read_engine(folder, b), f"encoder ({name})") for name, b in encoders.items()}
     sizes = {name: built.bytes for name, built in encoders.items()}
-    wanted = truth.run({"log_mel": segments})["embedding"]
-    return fastest(measure_engines(running, sizes, segments, wanted), precision)
+    precisions = measure(running, sizes, segments, truth.run({"log_mel": segments})["embedding"])
+    return Findings(precisions, len(segments)) if evidence is None else evidence.judge(precisions, running, truth)
 
 
 def _golden_segments(bundle: Bundle) -> NDArray[np.float32]:

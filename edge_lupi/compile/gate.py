@@ -1,6 +1,6 @@
 """The gate: every precision beside the float student on real speech, its latency on this device, and the choice with a reason.
 
-An int8 that is slower or further from the float student than allowed is not chosen.
+An int8 that is slower than fp32, further from the float student than allowed, or worse at its task is not chosen.
 """
 
 from __future__ import annotations
@@ -13,62 +13,136 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.errors import InputError
 from edge_lupi.runtime.accelerator import Engine
-from edge_lupi.runtime.engine import OnnxEngine
 
-__all__ = ["Choice", "Measured", "choose", "fastest", "measure", "measure_engines"]
+__all__ = ["Choice", "Findings", "Int8Share", "Limits", "Measured", "Metric", "choose", "fastest", "measure"]
 
 Array = NDArray[np.float32]
-MIN_COSINE_MEAN = 0.99
-MIN_COSINE_WORST = 0.95
 WARM_UP = 10
 RUNS = 100
+ROUNDING = 1e-9  # of differences of fractions
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far from the float student a precision may be and still be chosen: cosines, and loss in the task's metric.
+
+    `max_drop` is a fraction: 0.005 is half a point of EER or UAR.
+    """
+
+    max_drop: float = 0.005
+    cosine_mean: float = 0.99
+    cosine_worst: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop <= 1:
+            raise InputError(f"expected --max-drop from 0 to 1 (0.005 is half a point), got {self.max_drop}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The task's own measure, eer or uar, what the float student reaches, and on what."""
+
+    name: str
+    float_student: float
+    measured_on: str
+
+    def loss(self, value: float) -> float:
+        """By how much a value is worse than the float student's; negative where it is better."""
+        return value - self.float_student if self.name == "eer" else self.float_student - value
+
+
+@dataclass(frozen=True)
+class Int8Share:
+    """The graph as its runtime really runs it: layers (convolutions, matrix products) and nodes, and those in 8 bits."""
+
+    layers: int
+    of_layers: int
+    nodes: int
+    of_nodes: int
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One precision on this device: latency of one segment on one thread, size of the encoder, cosine to the float student."""
+    """One precision on this device: latency of one segment on one thread, size of the encoder, cosine to the float student.
+
+    `metric` is its EER or UAR where labelled speech was given; `int8` is counted where the runtime shows its graph.
+    """
 
     p50_ms: float
     p99_ms: float
     bytes: int
     cosine_mean: float
     cosine_worst: float
+    metric: float | None = None
+    int8: Int8Share | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Every precision measured, on so many segments; `metric` where labelled speech was given."""
+
+    precisions: Mapping[str, Measured]
+    segments: int = 0
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among `precisions`, and why, in one sentence."""
+    """What was chosen of what was found, and why, in one sentence."""
 
-    precisions: dict[str, Measured]
+    found: Findings
     chosen: str
     why: str
 
+    @property
+    def precisions(self) -> Mapping[str, Measured]:
+        """What was chosen among."""
+        return self.found.precisions
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
+        found = self.found
         return {
-            "precisions": {name: asdict(found) for name, found in self.precisions.items()},
+            "precisions": {name: asdict(one) for name, one in found.precisions.items()},
             "chosen": self.chosen,
             "why": self.why,
+            "metric": asdict(found.metric) if found.metric else None,
+            "segments": found.segments,
         }
 
     def table(self) -> str:
         """For people."""
-        rows = [
-            f"{name:<9} {found.p50_ms:8.2f} {found.p99_ms:8.2f} {found.bytes:8d} {found.cosine_mean:13.4f} "
-            f"{found.cosine_worst:7.4f}{'   <- chosen' if name == self.chosen else ''}"
-            for name, found in self.precisions.items()
-        ]
-        return "\n".join(["precision   p50 ms   p99 ms    bytes   cosine mean   worst", *rows])
+        found = self.found
+        metric = f"{found.metric.name.upper()} %" if found.metric else ""
+        rows = [_row(self.found, name) for name in found.precisions]
+        heads = ["precision", "p50 ms", "p99 ms", "bytes", "cosine mean", "worst", metric, "int8 layers", "int8 nodes"]
+        shown = [index for index in range(len(heads)) if any(row[index] for row in rows)]
+        widths = [max(len(line[index]) for line in (heads, *rows)) for index in range(len(heads))]
+        lines = ["  ".join(f"{line[i]:{'<' if i == 0 else '>'}{widths[i]}}" for i in shown) for line in (heads, *rows)]
+        marks = ["", *("   <- chosen" if name == self.chosen else "" for name in found.precisions)]
+        on = f"cosines to the float student on {found.segments} segments"
+        on += f", {found.metric.name.upper()} on {found.metric.measured_on}" if found.metric else ""
+        return "\n".join([*map("".join, zip(lines, marks, strict=True)), on])
 
 
-def measure(graphs: Mapping[str, bytes], segments: Array, wanted: Array) -> dict[str, Measured]:
-    """Run every precision's encoder graph on the CPU, see `measure_engines`."""
-    engines = {name: OnnxEngine(graph, name=f"encoder ({name})") for name, graph in graphs.items()}
-    return measure_engines(engines, {name: len(graph) for name, graph in graphs.items()}, segments, wanted)
+def _row(found: Findings, name: str) -> list[str]:
+    one = found.precisions[name]
+    cells = [name, f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", str(one.bytes)]
+    cells += [
+        f"{one.cosine_mean:.4f}",
+        f"{one.cosine_worst:.4f}",
+        "" if one.metric is None else f"{100 * one.metric:.2f}",
+    ]
+    return cells + (
+        [f"{one.int8.layers} of {one.int8.of_layers}", f"{one.int8.nodes} of {one.int8.of_nodes}"]
+        if one.int8
+        else ["", ""]
+    )
 
 
-def measure_engines(
+def measure(
     engines: Mapping[str, Engine], sizes: Mapping[str, int], segments: Array, wanted: Array
 ) -> dict[str, Measured]:
     """Run every precision's encoder on log-mel segments [S, 80, 1, F] whose float embeddings [S, D] are known.
@@ -92,45 +166,69 @@ def measure_engines(
     return found
 
 
-def choose(found: Mapping[str, Measured], asked: str) -> Choice:
-    """Take what was asked for, or for "auto" int8 where it is faster and close enough, else fp32."""
-    precisions = dict(found)
+def choose(found: Findings, asked: str, limits: Limits | None = None) -> Choice:
+    """Take what was asked for, or for "auto" int8 where it is faster and as good as the float student, else fp32."""
     if asked != "auto":
-        return Choice(precisions, asked, f"{asked} was asked for")
-    if "int8" not in found:
-        return Choice(
-            precisions, "fp32", "the student has no quantisation ranges: fine-tune it with edge-lupi train qat for int8"
-        )
-    int8, fp32 = found["int8"], found["fp32"]
-    if not _close(int8):
-        why = f"int8 strays from the float student (cosine mean {int8.cosine_mean:.4f}, worst {int8.cosine_worst:.4f}; allowed {MIN_COSINE_MEAN}, {MIN_COSINE_WORST})"
-        return Choice(precisions, "fp32", why)
+        return _as_asked(found, asked, limits)
+    if "int8" not in found.precisions:
+        why = "the student has no quantisation ranges: fine-tune it with edge-lupi train qat for int8"
+        return Choice(found, "fp32", why)
+    int8, fp32 = found.precisions["int8"], found.precisions["fp32"]
+    if fault := _fault(found, "int8", limits):
+        return Choice(found, "fp32", fault)
     if int8.p50_ms >= fp32.p50_ms:
-        return Choice(
-            precisions,
-            "fp32",
-            f"int8 is not faster on this device ({int8.p50_ms:.2f} ms a segment against {fp32.p50_ms:.2f} ms)",
-        )
-    why = f"int8 is {fp32.p50_ms / int8.p50_ms:.2f} times as fast as fp32 here and keeps a cosine of {int8.cosine_mean:.4f} (worst {int8.cosine_worst:.4f}) to the float student"
-    return Choice(precisions, "int8", why)
+        times = f"{int8.p50_ms:.2f} ms a segment against {fp32.p50_ms:.2f} ms"
+        return Choice(found, "fp32", f"int8 is not faster on this device ({times})")
+    why = (
+        f"int8 is {fp32.p50_ms / int8.p50_ms:.2f} times as fast as fp32 here and keeps a cosine of "
+        f"{int8.cosine_mean:.4f} (worst {int8.cosine_worst:.4f}) to the float student"
+    )
+    return Choice(found, "int8", why + (f", {told}" if (told := _told(found, "int8")) else ""))
 
 
-def fastest(found: Mapping[str, Measured], asked: str) -> Choice:
-    """Take what was asked for, or for "auto" the fastest that is close enough to the float student; fp32 if none is."""
-    precisions = dict(found)
+def fastest(found: Findings, asked: str, limits: Limits | None = None) -> Choice:
+    """Take what was asked for, or for "auto" the fastest that is as good as the float student; fp32 if none is."""
     if asked != "auto":
-        return Choice(precisions, asked, f"{asked} was asked for")
-    close = {name: one for name, one in found.items() if _close(one)}
-    strayed = [name for name in found if name not in close]
-    said = f"; {', '.join(strayed)} strays from the float student" if strayed else ""
+        return _as_asked(found, asked, limits)
+    faults = {name: _fault(found, name, limits) for name in found.precisions}
+    said = "".join(f"; {fault}" for fault in faults.values() if fault)
+    close = [name for name, fault in faults.items() if not fault]
     if not close:
-        return Choice(precisions, "fp32", f"nothing is close enough to the float student{said}")
-    chosen = min(close, key=lambda name: close[name].p50_ms)
-    return Choice(precisions, chosen, f"{chosen} is the fastest on this GPU that is close enough{said}")
+        return Choice(found, "fp32", f"nothing is close enough to the float student{said}")
+    chosen = min(close, key=lambda name: found.precisions[name].p50_ms)
+    return Choice(found, chosen, f"{chosen} is the fastest on this GPU that is close enough{said}")
 
 
-def _close(found: Measured) -> bool:
-    return found.cosine_mean >= MIN_COSINE_MEAN and found.cosine_worst >= MIN_COSINE_WORST  # NaN strays, too
+def _as_asked(found: Findings, asked: str, limits: Limits | None) -> Choice:
+    fault = _fault(found, asked, limits)
+    return Choice(found, asked, f"{asked} was asked for" + (f", although {fault}" if fault else ""))
+
+
+def _fault(found: Findings, name: str, limits: Limits | None) -> str:
+    """Why a precision is not as good as the float student; empty where it is."""
+    one, allowed = found.precisions[name], limits or Limits()
+    if not (one.cosine_mean >= allowed.cosine_mean and one.cosine_worst >= allowed.cosine_worst):  # NaN strays, too
+        return (
+            f"{name} strays from the float student (cosine mean {one.cosine_mean:.4f}, worst {one.cosine_worst:.4f}; "
+            f"allowed {allowed.cosine_mean}, {allowed.cosine_worst})"
+        )
+    if found.metric is None or one.metric is None:
+        return ""
+    loss = found.metric.loss(one.metric)
+    if loss <= allowed.max_drop + ROUNDING:
+        return ""
+    return (
+        f"{name} loses {100 * loss:.2f} points of {found.metric.name.upper()} against the float student "
+        f"({_told(found, name)}; allowed {100 * allowed.max_drop:g})"
+    )
+
+
+def _told(found: Findings, name: str) -> str:
+    """A precision's metric beside the float student's; empty where there is none."""
+    value = found.precisions[name].metric
+    if found.metric is None or value is None:
+        return ""
+    return f"{found.metric.name.upper()} {100 * value:.2f} % against {100 * found.metric.float_student:.2f} %"
 
 
 def _cosines(a: Array, b: Array) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS
+from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from edge_lupi.models.front_end import FrontEndGraph
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student, TaskBranch
@@ -34,7 +34,29 @@ def encoder_graph(student: Student, ranges: Mapping[str, Tensor] | None = None) 
     if ranges:
         fix_ranges(encoder, ranges)
     log_mel = torch.zeros(1, MELS, 1, student.config.segmentation.frames)
-    return _export(encoder, (log_mel,), ("log_mel",), ("embedding",))
+    model = _export(encoder, (log_mel,), ("log_mel",), ("embedding",))
+    onnx.helper.set_model_props(model, _metadata(student))
+    return model
+
+
+def _metadata(student: Student) -> dict[str, str]:
+    """What programs that load speaker models look for in a graph, by sherpa-onnx's names of it.
+
+    sherpa-onnx itself (2.0.1) refuses a framework that it does not know; its own take features [N, T, 80] of any T.
+    """
+    return {
+        "framework": "edge-lupi",
+        "language": "unknown",
+        "url": "unknown",
+        "comment": "log-mel float32 [B, 80, 1, F] by front_end.onnx of the same bundle, F fixed -> embedding [B, D]",
+        "sample_rate": str(SAMPLE_RATE_HZ),
+        "output_dim": str(student.encoder.embedding_size),
+        "feat_dim": str(MELS),
+        "window_size_ms": str(1000 * WINDOW_SAMPLES // SAMPLE_RATE_HZ),
+        "window_stride_ms": str(1000 * HOP_SAMPLES // SAMPLE_RATE_HZ),
+        "normalize_samples": "1",  # samples in [-1, 1]
+        "feature_normalize_type": "",
+    }
 
 
 def aggregator_graph(student: Student, task: str) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 
 from edge_lupi import __version__
 from edge_lupi.audio import from_pcm
-from edge_lupi.bundle import write_bundle
+from edge_lupi.bundle import Bundle, write_bundle
+from edge_lupi.compile.evidence import Evidence, read_evidence
 from edge_lupi.compile.faults import grid_faults
-from edge_lupi.compile.gate import Choice, choose, measure
+from edge_lupi.compile.gate import Choice, Findings, Limits, choose, measure
 from edge_lupi.compile.graphs import OPSET, aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.grid import float_layers, signed_grid, unsigned_grid
 from edge_lupi.compile.half import half_graph
+from edge_lupi.compile.optimised import int8_share
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
@@ -31,6 +34,7 @@ from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
+from edge_lupi.runtime.engine import OnnxEngine
 
 __all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 
@@ -38,12 +42,22 @@ GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 MIN_SPEECH_SAMPLES = 3 * SAMPLE_RATE_HZ
 
 
-def compile_student(source: Path, out: Path, *, target: str = "auto", precision: str = "auto") -> Choice:
+def compile_student(
+    source: Path,
+    out: Path,
+    *,
+    target: str = "auto",
+    precision: str = "auto",
+    data: Path | None = None,
+    trials: Path | None = None,
+    limits: Limits | None = None,
+) -> Choice:
     """Compile for the CPU and write the bundle `out`, for target tensorrt with the graphs that TensorRT builds from.
 
-    Raises InputError or BundleError, and then writes nothing.
+    The gate judges by `data` where it is given, else by the speech in student.pt. Raises InputError or BundleError, and
+    then writes nothing.
     """
-    asked = Wanted(target, precision)
+    asked = Wanted(target, precision, data=data, trials=trials)
     trained = load_student(source)
     if precision == "int8" and not trained.ranges:
         raise InputError(
@@ -52,26 +66,53 @@ def compile_student(source: Path, out: Path, *, target: str = "auto", precision:
     if len(trained.speech) < MIN_SPEECH_SAMPLES:
         raise BundleError(f"{source} carries no speech to judge by: train it anew with this edge-lupi")
     graphs = encoders(trained)
-    samples = trained.speech.numpy()
-    segments, wanted = _float_answers(trained.student, samples)
-    choice = choose(
-        measure({name: graph.SerializeToString() for name, graph in graphs.items()}, segments, wanted),
-        "auto" if precision == "fp16" else precision,
-    )
-    chosen = graphs[choice.chosen]
+    files = _fixed_graphs(trained.student)
     tasks = {task.name: task for task in trained.student.config.tasks}
-    files = {
-        "front_end.onnx": front_end_graph(trained.student.config.segmentation.frames).SerializeToString(),
-        "encoder.onnx": chosen.SerializeToString(),
-        **{f"aggregator.{task}.onnx": aggregator_graph(trained.student, task).SerializeToString() for task in tasks},
-        "golden.npz": _golden(trained, choice.chosen, samples[:GOLDEN_SAMPLES]),
-        "CARD.md": _card(trained, choice).encode(),
-    }
+    evidence = None
+    if data is not None:
+        origin = {"training": _json_safe(trained.provenance)}
+        as_float = Bundle(
+            out, origin, trained.student.config.segmentation, tasks, files | _encoder(trained, graphs["fp32"], "fp32")
+        )
+        evidence = read_evidence(as_float, data, trials)
+    found = _measure(trained, graphs, evidence)
+    choice = choose(found, "auto" if precision == "fp16" else precision, limits)
+    chosen = graphs[choice.chosen]
+    files |= {**_encoder(trained, chosen, choice.chosen), "CARD.md": _card(trained, choice).encode()}
     manifest = _manifest(trained, choice, float_layers(chosen))
     if asked.for_gpu:
         manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
     write_bundle(out, manifest, files, tasks)
     return choice
+
+
+def _fixed_graphs(student: Student) -> dict[str, bytes]:
+    """What is the same in every precision."""
+    front_end = front_end_graph(student.config.segmentation.frames)
+    aggregators = {task.name: aggregator_graph(student, task.name) for task in student.config.tasks}
+    return {
+        "front_end.onnx": front_end.SerializeToString(),
+        **{f"aggregator.{name}.onnx": graph.SerializeToString() for name, graph in aggregators.items()},
+    }
+
+
+def _encoder(trained: TrainedStudent, graph: onnx.ModelProto, precision: str) -> dict[str, bytes]:
+    """The encoder, and the golden vectors of its precision."""
+    samples = trained.speech.numpy()[:GOLDEN_SAMPLES]
+    return {"encoder.onnx": graph.SerializeToString(), "golden.npz": _golden(trained, precision, samples)}
+
+
+def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evidence: Evidence | None) -> Findings:
+    """Every precision on the evidence, or else on the speech that student.pt carries."""
+    written = {name: graph.SerializeToString() for name, graph in graphs.items()}
+    engines = {name: OnnxEngine(graph, name=f"encoder ({name})") for name, graph in written.items()}
+    segments = _segments(trained) if evidence is None else evidence.segments
+    wanted = _float_embeddings(trained.student, segments)
+    precisions = measure(engines, {name: len(graph) for name, graph in written.items()}, segments, wanted)
+    precisions = {name: replace(one, int8=int8_share(written[name])) for name, one in precisions.items()}
+    if evidence is None:
+        return Findings(precisions, len(segments))
+    return evidence.judge(precisions, engines, engines["fp32"])
 
 
 def fingerprint(student: Student) -> str:
@@ -119,11 +160,16 @@ def _add_graphs(
     return listed
 
 
+def _segments(trained: TrainedStudent) -> NDArray[np.float32]:
+    """log-mel [S, 80, 1, F] of the speech that student.pt carries."""
+    samples = torch.from_numpy(from_pcm(trained.speech.numpy()))
+    return cut(log_mel(samples[None]), trained.student.config.segmentation)[0].contiguous().numpy()
+
+
 @torch.no_grad()
-def _float_answers(student: Student, samples: NDArray[np.int16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """log-mel segments [S, 80, 1, F] of the speech, and the float student's embeddings of them [S, D]."""
-    segments = cut(log_mel(torch.from_numpy(from_pcm(samples))[None]), student.config.segmentation)[0].contiguous()
-    return segments.numpy(), student.encoder.eval()(segments).numpy()
+def _float_embeddings(student: Student, segments: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The float student's embeddings [S, D] of log-mel segments, by torch."""
+    return student.encoder.eval()(torch.from_numpy(segments)).numpy()
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_lupi.bundle import Bundle
 from edge_lupi.compile.engines import EngineReport, build_engines
+from edge_lupi.compile.evidence import read_evidence
 from edge_lupi.compile.gate import Choice
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import DeviceError, InputError, MissingExtra
@@ -39,11 +40,12 @@ class Done:
 
     def text(self) -> str:
         """For people."""
-        said = (
-            [self.choice.table(), f"{self.bundle}: {self.choice.chosen}, because {self.choice.why}"]
-            if self.choice
-            else []
-        )
+        said = []
+        if self.choice:
+            said = [self.choice.table(), f"{self.bundle}: {self.choice.chosen}, because {self.choice.why}"]
+            left = Bundle.load(self.bundle).manifest["precision"]["float_layers"]
+            if self.choice.chosen == "int8":
+                said.append(f"layers left in float: {', '.join(left) or 'none'}")
         return "\n".join([*said, *([self.engines.text()] if self.engines else [])])
 
 
@@ -62,13 +64,22 @@ def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
     out = out or source.with_suffix(".lupi")
     from edge_lupi.compile.student import compile_student
 
-    choice = compile_student(source, out, target=wanted.target, precision=wanted.precision)
+    choice = compile_student(
+        source,
+        out,
+        target=wanted.target,
+        precision=wanted.precision,
+        data=wanted.data,
+        trials=wanted.trials,
+        limits=wanted.limits,
+    )
     engines = _engines(out, wanted) if builds else None
     return Done(out, wanted.target, choice, engines)
 
 
-def _engines(bundle: Path, wanted: Wanted) -> EngineReport:
-    return build_engines(bundle, wanted.options, wanted.precision, wanted.target)
+def _engines(path: Path, wanted: Wanted) -> EngineReport:
+    evidence = read_evidence(Bundle.load(path), wanted.data, wanted.trials) if wanted.data and find_gpu() else None
+    return build_engines(path, wanted.options, wanted.precision, wanted.target, evidence=evidence, limits=wanted.limits)
 
 
 def _target_here() -> str:

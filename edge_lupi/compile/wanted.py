@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from edge_lupi.compile.gate import Limits
 from edge_lupi.compile.tensorrt import BuilderOptions
 from edge_lupi.errors import InputError
 
@@ -16,12 +18,18 @@ GPU_PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Target, precision, and for engines the builder's options; without `build` only the graphs they are built from."""
+    """Target, precision, the gate's limits and the labelled speech it judges by, and for engines the builder's options.
+
+    Without `build` only the graphs that engines are built from are made.
+    """
 
     target: str = "auto"
     precision: str = "auto"
     options: BuilderOptions = field(default_factory=BuilderOptions)
     build: bool = True
+    data: Path | None = None
+    trials: Path | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
@@ -29,6 +37,8 @@ class Wanted:
         known = GPU_PRECISIONS if self.for_gpu else CPU_PRECISIONS
         if self.precision not in known:
             raise InputError(f"expected --precision {', '.join(known)}, got {self.precision!r}")
+        if self.trials is not None and self.data is None:
+            raise InputError("expected --data with the folder that the paths of --trials begin in, got none")
 
     @property
     def for_gpu(self) -> bool:

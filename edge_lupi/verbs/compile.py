@@ -18,23 +18,49 @@ def compile(
         ),
     ],
     out: Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")] = None,
-    target: Annotated[str, typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.")] = "auto",
+    profile: Annotated[
+        Optional[Path], typer.Option(help="A device's options as TOML, see compile/; what is typed stands above it.")
+    ] = None,
+    target: Annotated[
+        Optional[str],
+        typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.", show_default="auto"),
+    ] = None,
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.")
-    ] = "auto",
-    max_batch: Annotated[int, typer.Option(help="The largest batch of an engine.")] = 16,
-    workspace_mib: Annotated[int, typer.Option(help="Memory that TensorRT may use for a layer.")] = 256,
+        Optional[str],
+        typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.", show_default="auto"),
+    ] = None,
+    max_batch: Annotated[Optional[int], typer.Option(help="The largest batch of an engine.", show_default="16")] = None,
+    workspace_mib: Annotated[
+        Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
+    ] = None,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
     ] = False,
+    data: Annotated[
+        Optional[Path], typer.Option(help="Labelled speech to judge by: the task's own metric, and cosines.")
+    ] = None,
+    trials: Annotated[
+        Optional[Path], typer.Option(help="Where the task compares voices: lines of `label path path`.")
+    ] = None,
+    max_drop: Annotated[
+        Optional[float],
+        typer.Option(help="By how much EER or UAR may be worse than the float student's.", show_default="0.005"),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make the bundle that an edge device runs, and prove that it is still the same student."""
+    from edge_lupi.compile.profile import read_profile
     from edge_lupi.compile.targets import compile_for
-    from edge_lupi.compile.tensorrt import BuilderOptions
-    from edge_lupi.compile.wanted import Wanted
 
-    wanted = Wanted(target, precision, BuilderOptions(max_batch, workspace_mib), build=not no_build)
+    found = read_profile(
+        profile,
+        target=target,
+        precision=precision,
+        max_batch=max_batch,
+        workspace_mib=workspace_mib,
+        max_drop=max_drop,
+    )
+    wanted = found.wanted(not no_build, data, trials)
     if not student.is_dir():
         need("compile", "torch", "onnx")
     done = compile_for(student, out, wanted)
@@ -43,6 +69,8 @@ def compile(
 
         print(dumps(done.plain()))
     else:
+        if found.expect:
+            print(f"{found.device}: {found.expect}")
         print(done.text())
 
 

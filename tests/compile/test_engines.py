@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from edge_lupi.bundle import Bundle
-from edge_lupi.engines import FOLDER, read_engine
+from edge_lupi.bundle import Bundle, write_bundle
+from edge_lupi.compile.engines import engine_for, engine_key
+from edge_lupi.compile.tensorrt import BuilderOptions
+from edge_lupi.engines import FOLDER, Device, read_engine
+from edge_lupi.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -171,6 +174,20 @@ def test_listening_starts_with_a_foreign_engine(
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert done.stderr.startswith(f"runs on the CPU: the engines in {bundle} need an NVIDIA GPU")
+
+
+def test_a_bundle_that_is_replaced_while_its_engines_are_built(with_engines: WithEngines, tmp_path: Path) -> None:
+    """Another student's engines are not put into it; the same student compiled again is no other."""
+    path = shutil.copytree(with_engines[0], tmp_path / "two.lupi")
+    bundle, device = Bundle.load(path), Device("11.4", "8.9", "Ada")
+    key = engine_key(bundle, "encoder", "int8", BuilderOptions(), device)
+    write_bundle(path, {**bundle.manifest, "licence": "another"}, bundle.files, bundle.tasks)
+    assert engine_for(bundle, key, lambda graph, _: graph).key == key
+    files = {**bundle.files, "tensorrt.encoder.int8.onnx": b"another student's"}
+    write_bundle(path, bundle.manifest, files, bundle.tasks)
+    with pytest.raises(InputError, match=r"two.lupi was replaced by another student while its engines were built"):
+        engine_for(bundle, key, lambda graph, _: graph)
+    assert Bundle.load(path).engines == ()
 
 
 def pretend(bundle: Path, **device: str) -> None:

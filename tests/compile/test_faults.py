@@ -32,7 +32,7 @@ def test_the_students_grid_is_well_formed(signed: ModelProto) -> None:
     assert kinds.count("Relu") > 3
 
 
-@pytest.mark.parametrize("size", ["small", "base"])
+@pytest.mark.parametrize("size", ["mini", "base"])
 def test_the_larger_sizes_too(size: str) -> None:
     student = Student(StudentConfig(size, "sequential", Segmentation(0.5, 0.25), (Task("speaker", "verification"),)))
     ranges = {name: torch.tensor(1.0) for name, _ in points(student.encoder)}
@@ -82,6 +82,21 @@ def no_pair_before_an_add(model: ModelProto) -> None:
     bypass(model, add.input[0], lambda node: node.name == add.name)
 
 
+def no_pair_after_a_convolution(model: ModelProto) -> None:
+    conv = first(model, "Conv", "project")
+    rounding = next(node for node in model.graph.node if conv.output[0] in node.input)
+    after = next(node for node in model.graph.node if rounding.output[0] in node.input)
+    bypass(model, after.output[0], lambda node: True)
+    model.graph.node.remove(after)
+    model.graph.node.remove(rounding)
+
+
+def weights_of_16_bits(model: ModelProto) -> None:
+    stored = _stored(model, first(model, "Conv", "second"))
+    weight = next(item for item in model.graph.initializer if item.name == stored)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.int16), stored))
+
+
 def no_pair_after_a_relu(model: ModelProto) -> None:
     relu = first(model, "Relu", "blocks")
     pair = next(node for node in model.graph.node if relu.output[0] in node.input)
@@ -97,6 +112,8 @@ def another_zero_point(model: ModelProto) -> None:
 BROKEN = {
     float_weight: r"second/conv/Conv: its weight is not int8",
     one_scale_for_all_channels: r"second/conv/Conv: expected one weight scale per output channel, got shape \(\)",
+    weights_of_16_bits: r"second/conv/Conv: its weight is not int8",
+    no_pair_after_a_convolution: r"project/Conv: its result is not rounded by a Q/DQ pair",
     no_pair_before_a_convolution: r"second/conv/Conv: reads .* without a Q/DQ pair",
     no_pair_before_an_add: r"/Add: reads .* without a Q/DQ pair",
     no_pair_after_a_relu: r"(relu/Relu: its result is not rounded|reads .* without a Q/DQ pair)",
@@ -155,6 +172,17 @@ def convolution_graph(dimensions: int) -> ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def test_the_matrix_product_of_an_unrounded_weight() -> None:
+    model = convolution_graph(2)
+    product = helper.make_node("MatMul", ["y", "float weight"], ["z"], name="product")
+    model.graph.node.append(product)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((6, 6), np.float32), "float weight"))
+    assert grid_faults(model) == [
+        "product: its weight is not int8",
+        "product: its result is not rounded by a Q/DQ pair",
+    ]
 
 
 @pytest.mark.parametrize(("dimensions", "faults"), [(2, []), (1, ["conv: the convolution is not 2-D"])])

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from torch.nn import functional as F
 
 from edge_lupi.compile.graphs import aggregator_graph, encoder_graph, front_end_graph
+from edge_lupi.compile.grid import signed_grid, unsigned_grid
+from edge_lupi.compile.half import half_graph
 from edge_lupi.frames import CONTEXT_SAMPLES
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import log_mel
@@ -108,3 +111,14 @@ def test_a_day_of_steps_equals_the_whole(trained: TrainedStudent) -> None:
     assert np.abs(state[:, 1:]).max() < 10  # means, not sums
     whole = branch.aggregator(torch.from_numpy(embeddings).transpose(0, 1))
     np.testing.assert_allclose(found["utterance"], whole.numpy(), rtol=0, atol=0.02)
+
+
+def test_what_other_programs_look_for(trained: TrainedStudent) -> None:
+    """As sherpa-onnx and its like read it: the session's metadata, by their names; kept in every precision."""
+    as_float = encoder_graph(trained.student)
+    for graph in (as_float, half_graph(as_float), unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))):  # fmt: skip
+        session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = session.get_modelmeta().custom_metadata_map
+        assert (found["framework"], found["sample_rate"], found["output_dim"]) == ("edge-lupi", "16000", "128")
+        assert (found["feat_dim"], found["window_size_ms"], found["window_stride_ms"]) == ("80", "25", "10")
+        assert found.keys() >= {"language", "url", "comment", "normalize_samples", "feature_normalize_type"}

@@ -1,0 +1,26 @@
+"""doctor."""
+
+from __future__ import annotations
+
+import typer
+
+from edge_lupi.verbs.options import JsonOption
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Look over this machine, and say what to do where something is amiss; exit code 1 if listening cannot work."""
+    from edge_lupi.doctor import examine
+
+    fatal = False
+    findings = []
+    for found in examine():
+        fatal |= found.is_fatal
+        findings.append(found)
+        if not json:
+            print(found.text(), flush=True)
+    if json:
+        from json import dumps
+
+        print(dumps({"ok": not fatal, "findings": [found.plain() for found in findings]}, ensure_ascii=False))
+    if fatal:
+        raise typer.Exit(1)
