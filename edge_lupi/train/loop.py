@@ -170,7 +170,12 @@ def _resume(
         raise InputError(
             f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to begin anew, or --out for another folder"
         )
-    module.load_state_dict(saved["module"])
+    try:
+        module.load_state_dict(saved["module"])
+    except RuntimeError as error:  # of the same recipe, but of an edge-lupi whose networks had another shape
+        raise InputError(
+            f"{run.checkpoint} was written by another version of edge-lupi: pass --fresh to begin anew, or remove it"
+        ) from error
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
     print(f"{run.checkpoint.stem}  taken up again after epoch {saved['epoch']}", file=sys.stderr)

@@ -90,6 +90,16 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | N
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_networks_of_another_shape_is_one_sentence(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    train(run)
+    saved = torch.load(run.checkpoint, weights_only=True)
+    saved["module"]["5.weight"] = torch.zeros(1, 16)
+    torch.save(saved, run.checkpoint)
+    with pytest.raises(InputError, match="another version of edge-lupi: pass --fresh"):
+        train(run)
+
+
 def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
     def batches(epoch: int) -> Iterator[Batch]:
         yield Batch(torch.full((4, 24), float("nan")), torch.zeros(4), (), (), None)
