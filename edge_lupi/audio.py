@@ -7,7 +7,7 @@ only the training install has. Channels are averaged. soundfile and soxr are imp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,64 +63,82 @@ def read_audio(
     return np.concatenate(parts)
 
 
-def stream_audio(path: str | os.PathLike[str], block_seconds: float = 0.1) -> Iterator[Samples]:
+def stream_audio(
+    path: str | os.PathLike[str], block_seconds: float = 0.1, channels: Sequence[int] | None = None
+) -> Iterator[Samples]:
     """The sound of a file of any length, block by block, float32 [about block_seconds * 16000] each; memory stays bounded.
 
-    The blocks joined are what `read_audio` gives.
+    The blocks joined are what `read_audio` gives. With `channels`, counted from 0, these side by side: [n, len(channels)].
     """
     if not 0 < block_seconds <= 60:
         raise InputError(f"expected a block of more than 0 and at most 60 s, got {block_seconds} s")
-    return _converted(Path(path), block_seconds, 0.0, None)
+    return _converted(Path(path), block_seconds, 0.0, None, channels)
 
 
 class Resampler:
-    """Blocks float32 [n, channels] at one rate -> float32 [m] mono at 16 kHz, with the filter's state kept between blocks."""
+    """Blocks float32 [n, channels] at one rate -> float32 [m] at 16 kHz, the mean of the channels, with the filter's state
+    kept between blocks. With `pick`, these channels side by side instead: [m, len(pick)].
+    """
 
-    def __init__(self, rate_hz: int, channels: int) -> None:
+    def __init__(self, rate_hz: int, channels: int, pick: Sequence[int] | None = None) -> None:
         if not RATES_HZ[0] <= rate_hz <= RATES_HZ[-1]:
             raise InputError(
                 f"expected a sample rate of {RATES_HZ[0]} to {RATES_HZ[-1]} Hz, got {rate_hz} Hz: convert the sound first"
             )
         if channels < 1:
             raise InputError(f"expected at least one channel, got {channels}")
+        if pick is not None and not (pick and all(0 <= channel < channels for channel in pick)):
+            raise InputError(f"expected channels of 0 to {channels - 1}, got {', '.join(map(str, pick)) or 'none'}")
         self.rate_hz = rate_hz
         self.channels = channels
+        self._pick = None if pick is None else list(pick)
         self._stream: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr
 
-            self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+            width = len(pick) if pick else 1
+            self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, width, dtype="float32", quality="HQ")
 
     def push(self, block: NDArray[np.float32]) -> Samples:
         """One block float32 [n, channels] (or [n] when mono) -> the samples that are ready, float32 [m]; m may be 0."""
         block = block[:, None] if block.ndim == 1 else block
         if block.ndim != 2 or block.shape[1] != self.channels:
             raise InputError(f"expected blocks of {self.channels} channels, got an array of shape {block.shape}")
-        mono = block[:, 0] if self.channels == 1 else block.mean(axis=1)
-        return self._resample(np.ascontiguousarray(mono, np.float32), last=False)
+        if self._pick is not None:
+            kept = block[:, self._pick]
+        else:
+            kept = block[:, 0] if self.channels == 1 else block.mean(axis=1)
+        return self._resample(np.ascontiguousarray(kept, np.float32), last=False)
 
     def flush(self) -> Samples:
-        """What the filter still holds after the last block, float32 [m]; the resampler is used up."""
-        return self._resample(np.zeros(0, np.float32), last=True)
+        """What the filter still holds after the last block, float32 [m] (or [m, picked]); the resampler is used up."""
+        shape = (0,) if self._pick is None else (0, len(self._pick))
+        return self._resample(np.zeros(shape, np.float32), last=True)
 
-    def _resample(self, mono: Samples, *, last: bool) -> Samples:
-        out = mono if self._stream is None else self._stream.resample_chunk(mono, last=last)
+    def _resample(self, samples: Samples, *, last: bool) -> Samples:
+        out = samples if self._stream is None else self._stream.resample_chunk(samples, last=last)
         return np.clip(out, -1, 1).astype(np.float32, copy=False)
 
 
-def resampler(rate_hz: int, channels: int) -> Resampler:
+def resampler(rate_hz: int, channels: int, pick: Sequence[int] | None = None) -> Resampler:
     """A resampler for a stream of that rate and number of channels."""
-    return Resampler(rate_hz, channels)
+    return Resampler(rate_hz, channels, pick)
 
 
-def _converted(path: Path, block_seconds: float, start_seconds: float, end_seconds: float | None) -> Iterator[Samples]:
+def _converted(
+    path: Path,
+    block_seconds: float,
+    start_seconds: float,
+    end_seconds: float | None,
+    pick: Sequence[int] | None = None,
+) -> Iterator[Samples]:
     """Blocks at 16 kHz mono of a file's window; refuses what is not sound, is not finite or is too short."""
     _check_file(path)
     read = _blocks_with_av if path.suffix.lower() in CONTAINERS else _blocks_with_soundfile
     convert: Resampler | None = None
     total = 0
     for rate_hz, block in read(path, block_seconds, start_seconds, end_seconds):
-        convert = convert or _resampler_of(path, rate_hz, block.shape[1])
+        convert = convert or _resampler_of(path, rate_hz, block.shape[1], pick)
         if rate_hz != convert.rate_hz:
             raise InputError(
                 f"expected one sample rate in {path}, got {convert.rate_hz} Hz and then {rate_hz} Hz: convert it to WAV"
@@ -201,9 +219,9 @@ def _blocks_with_av(
         ) from error
 
 
-def _resampler_of(path: Path, rate_hz: int, channels: int) -> Resampler:
+def _resampler_of(path: Path, rate_hz: int, channels: int, pick: Sequence[int] | None) -> Resampler:
     try:
-        return Resampler(rate_hz, channels)
+        return Resampler(rate_hz, channels, pick)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

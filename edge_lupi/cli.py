@@ -7,7 +7,7 @@ import sys
 import typer
 
 from edge_lupi.errors import EdgeLupiError
-from edge_lupi.verbs import compile, listen, measure, speakers, train
+from edge_lupi.verbs import calibrate, compile, doctor, listen, measure, speakers, train
 
 app = typer.Typer(
     help="Train a student that hears under a teacher that sees, compile it for an edge device, and listen.",
@@ -19,8 +19,11 @@ app = typer.Typer(
 app.command()(listen.listen)
 app.command()(listen.devices)
 app.command()(speakers.enroll)
+app.add_typer(speakers.speakers, name="speakers")
+app.command()(calibrate.calibrate)
 app.command()(compile.compile)
 app.command()(compile.inspect)
+app.command()(doctor.doctor)
 app.command()(measure.evaluate)
 app.command()(measure.bench)
 
@@ -41,9 +44,10 @@ def main() -> None:
     except EdgeLupiError as error:
         print(f"edge-lupi: {error}", file=sys.stderr)
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our output went away; that is its right
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # the reader of our output went away; that is its right
+            sys.exit(0)
+        raise
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.audio import read_audio
 from edge_lupi.bundle import Task
+from edge_lupi.confidence import calibration_error, probabilities_of
 from edge_lupi.data.corpora import KINDS, kind_of, read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, missing_files, read_trials
@@ -84,13 +85,14 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """Classification of utterances."""
+    """Classification of utterances. `ece` says how far its probabilities are from what comes true."""
 
     task: str
     uar: Interval
     accuracy: float
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]
+    ece: float
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it; rates are fractions."""
@@ -102,6 +104,7 @@ class ClassReport:
             "low": value.low,
             "high": value.high,
             "accuracy": self.accuracy,
+            "ece": self.ece,
             "utterances": int(self.confusion.sum()),
             "labels": list(self.labels),
             "confusion": self.confusion.tolist(),
@@ -117,7 +120,7 @@ class ClassReport:
         ]
         return "\n".join(
             [
-                f"UAR {_percent(self.uar)}   accuracy {100 * self.accuracy:.1f} %   {int(self.confusion.sum())} utterances",
+                f"UAR {_percent(self.uar)}   accuracy {100 * self.accuracy:.1f} %   ECE {100 * self.ece:.1f} %   {int(self.confusion.sum())} utterances",
                 "",
                 head,
                 *rows,
@@ -193,7 +196,13 @@ def report(
     if model.origin.get("speaker_dependent"):
         print("speaker dependent: training has heard these voices", file=sys.stderr)
     return evaluate_classes(
-        model.answer, kept, model.task.labels, model.task.name, snr_db=snr_db, trim_db=model.trim_db
+        model.answer,
+        kept,
+        model.task.labels,
+        model.task.name,
+        snr_db=snr_db,
+        trim_db=model.trim_db,
+        temperature=model.task.temperature,
     )
 
 
@@ -210,25 +219,28 @@ def evaluate_classes(
     *,
     snr_db: float | None = None,
     trim_db: float = 0.0,
+    temperature: float = 1.0,
 ) -> ClassReport:
-    """Classify every utterance. UAR is the mean recall over the classes."""
+    """Classify every utterance. UAR is the mean recall over the classes; `temperature` divides scores for the ECE."""
     index = {label: number for number, label in enumerate(labels)}
     unknown = sorted({u.label for u in utterances} - set(labels))
     if unknown:
         raise InputError(
             f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
         )
-    truth, said = [], []
+    truth, scores = [], []
     for utterance, found in zip(utterances, answers(answer, utterances, snr_db, trim_db), strict=True):
         if found.scores is None:
             raise InputError(
                 f"expected a model with labels, got one that compares voices: pass --trials for task {task}"
             )
         truth.append(index[utterance.label])
-        said.append(int(found.scores.argmax()))
-    t, s = np.array(truth), np.array(said)
+        scores.append(found.scores)
+    probabilities = probabilities_of(np.stack(scores), temperature)
+    t, s = np.array(truth), np.stack(scores).argmax(1)
+    ece = calibration_error(probabilities, t)
     interval = bootstrap(lambda chosen: uar(t[chosen], s[chosen]), n=len(t))
-    return ClassReport(task, interval, accuracy(t, s), tuple(labels), confusion(t, s, range(len(labels))))
+    return ClassReport(task, interval, accuracy(t, s), tuple(labels), confusion(t, s, range(len(labels))), ece)
 
 
 def answers(

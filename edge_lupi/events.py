@@ -14,7 +14,9 @@ class Event:
 
     `time` is the end of the segment and `start` its beginning. Verification tasks (speaker) fill `score` (cosine)
     and `threshold`; classification tasks (emotion) fill `probability`. `latency_ms` runs from the moment the last
-    sample of the segment was handed over to the moment this event was ready. `dropped` counts lost samples so far.
+    sample of the segment was handed over to the moment this event was ready. `dropped` counts lost samples so far;
+    `gap_seconds` says how much sound was lost between the event before and this one, if any was. `stream` names the
+    stream where there are several; times and counts are then that stream's own.
     """
 
     time: float
@@ -26,6 +28,8 @@ class Event:
     probability: float | None = None
     latency_ms: float = 0.0
     dropped: int = 0
+    gap_seconds: float | None = None
+    stream: str | None = None
 
     def to_json(self) -> str:
         """The event as one line of JSON; absent figures are left out."""

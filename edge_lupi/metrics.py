@@ -17,7 +17,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_lupi.errors import InputError
 
-__all__ = ["Eer", "Interval", "accuracy", "bootstrap", "confusion", "eer", "min_dcf", "uar"]
+__all__ = [
+    "Det",
+    "Eer",
+    "Interval",
+    "OpenSet",
+    "Rates",
+    "accuracy",
+    "bootstrap",
+    "confusion",
+    "det",
+    "eer",
+    "min_dcf",
+    "open_set",
+    "rates",
+    "threshold_for",
+    "uar",
+]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -28,6 +44,34 @@ class Eer(NamedTuple):
 
     value: float
     threshold: float
+
+
+class Rates(NamedTuple):
+    """Shares of the non-target trials that are accepted and of the target trials that are refused."""
+
+    false_accepts: float
+    false_rejects: float
+
+
+class OpenSet(NamedTuple):
+    """Identification among enrolled people when others speak too; NaN where nobody of that kind spoke.
+
+    `false_accepts`: of those not enrolled, the share given a name. `misses`: of the enrolled, the share not given their
+    own name. `accuracy`: of the enrolled, the share most like themselves, whatever the threshold.
+    """
+
+    false_accepts: float
+    misses: float
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Det:
+    """Both error rates [K] at rising thresholds [K]: all that a detection error trade-off curve shows."""
+
+    false_accepts: Floats
+    false_rejects: Floats
+    thresholds: Floats
 
 
 @dataclass(frozen=True)
@@ -80,6 +124,53 @@ def min_dcf(
     missing, alarming = c_miss * p_target, c_fa * (1 - p_target)
     cost = missing * points.misses / points.targets + alarming * points.alarms / points.nontargets
     return float(cost.min() / min(missing, alarming))
+
+
+def rates(scores: ArrayLike, targets: ArrayLike, threshold: float) -> Rates:
+    """False accepts and false rejects of scores [N] with truth [N] at a threshold (ISO/IEC 19795-1, FMR and FNMR)."""
+    values, truth = _trials(scores, targets)
+    accepted = values >= threshold
+    return Rates(float(accepted[~truth].mean()), float(1 - accepted[truth].mean()))
+
+
+def det(scores: ArrayLike, targets: ArrayLike) -> Det:
+    """Both error rates at every threshold that tells scores [N] with truth [N] apart (Martin et al. 1997, as for `eer`)."""
+    points = _operating_points(scores, targets)
+    return Det(points.alarms / points.nontargets, points.misses / points.targets, points.thresholds)
+
+
+def threshold_for(nontarget_scores: ArrayLike, false_accepts: float) -> float:
+    """The lowest threshold at which one more non-target trial like these [N] is accepted with at most this probability.
+
+    Just above the ceil((N + 1) (1 - rate))-th smallest score: the quantile of split conformal prediction (Vovk,
+    Gammerman and Shafer 2005), right for any distribution. Just above them all where N is too small for the rate.
+    """
+    values = np.asarray(nontarget_scores, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or not 0 < false_accepts < 1:
+        raise InputError(
+            f"expected finite scores [N] and a rate between 0 and 1, got scores {values.shape} and rate {false_accepts}"
+        )
+    rank = min(len(values), int(np.ceil((len(values) + 1) * (1 - false_accepts) - 1e-9)))
+    return float(np.nextafter(np.partition(values, rank - 1)[rank - 1], np.inf))
+
+
+def open_set(scores: ArrayLike, owners: ArrayLike, thresholds: ArrayLike) -> OpenSet:
+    """Scores [N, P] of N utterances against P enrolled people; owners [N] say whose each is, -1 nobody's of them.
+
+    The rates of NIST's face recognition evaluations and of ISO/IEC 19795-1 (FPIR, FNIR at rank one, identification
+    rate); `thresholds` is one number or one per utterance [N].
+    """
+    values, whose = np.asarray(scores, np.float64), np.asarray(owners)
+    if values.ndim != 2 or not values.size or whose.shape != values.shape[:1] or not np.isfinite(values).all():
+        raise InputError(f"expected finite scores [N, P] and owners [N], got {values.shape} and {whose.shape}")
+    named = values.max(1) >= np.asarray(thresholds)
+    right = values.argmax(1) == whose
+    stranger = whose < 0
+
+    def share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
+        return float(of[among].mean()) if among.any() else float("nan")
+
+    return OpenSet(share(named, stranger), share(~(named & right), ~stranger), share(right, ~stranger))
 
 
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:

@@ -19,7 +19,19 @@ import pytest
 from edge_lupi.bundle import shipped_bundle
 
 Cli = Callable[..., CompletedProcess[str]]
-VERBS = ("listen", "devices", "enroll", "compile", "inspect", "evaluate", "bench", "train")
+VERBS = (
+    "listen",
+    "devices",
+    "enroll",
+    "speakers",
+    "calibrate",
+    "compile",
+    "inspect",
+    "doctor",
+    "evaluate",
+    "bench",
+    "train",
+)
 
 
 def test_help_loads_nothing_heavy() -> None:

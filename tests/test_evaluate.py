@@ -166,6 +166,9 @@ def test_student_and_bundle_give_the_same_figures(mood_chain: Any) -> None:
         report(open_model(mood_chain.folder / name), mood_chain.corpus, None, everyone=True).plain()
         for name in ("student.pt", "float.lupi")
     )
+    assert student.pop("ece") == pytest.approx(
+        bundle.pop("ece"), abs=1e-5
+    )  # probabilities in another library's rounding
     assert student == bundle
 
 

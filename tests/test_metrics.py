@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from edge_lupi.errors import InputError
-from edge_lupi.metrics import Interval, accuracy, bootstrap, confusion, eer, min_dcf, uar
+from edge_lupi.metrics import (
+    Interval,
+    accuracy,
+    bootstrap,
+    confusion,
+    det,
+    eer,
+    min_dcf,
+    open_set,
+    threshold_for,
+    uar,
+)
+from edge_lupi.metrics import rates as rates_at
 
 
 def rates(scores: np.ndarray, targets: np.ndarray) -> list[tuple[float, float]]:
@@ -115,6 +127,55 @@ def test_trials_that_have_no_eer(scores: list[float], targets: list[int]) -> Non
 def test_costs_that_make_no_sense(p_target: float, c_miss: float) -> None:
     with pytest.raises(InputError, match="prior"):
         min_dcf([0, 1], [0, 1], p_target, c_miss)
+
+
+@pytest.mark.parametrize("decimals", [12, 1, 0])
+def test_det_and_rates_equal_brute_force(decimals: int) -> None:
+    scores, targets = drawn(3, 80, 1.0, decimals)
+    wanted = rates(scores, targets)
+    found = det(scores, targets)
+    assert np.stack([found.false_rejects, found.false_accepts], 1) == pytest.approx(np.array(wanted))
+    for threshold, (miss, alarm) in zip(sorted(set(scores.tolist())), wanted, strict=False):
+        assert rates_at(scores, targets, threshold) == pytest.approx((alarm, miss))
+    for threshold, alarm in zip(found.thresholds, found.false_accepts, strict=True):
+        assert np.mean(scores[~targets] >= threshold) == pytest.approx(alarm)
+
+
+def test_the_threshold_for_a_rate_by_hand() -> None:
+    scores = np.arange(1.0, 100.0)  # 99 of them: a hundredth has 1 % above the highest, and 5 % above the fifth
+    assert threshold_for(scores, 0.01) == np.nextafter(99.0, np.inf)
+    assert threshold_for(scores, 0.05) == np.nextafter(95.0, np.inf)
+    assert threshold_for(scores[::-1], 0.05) == np.nextafter(95.0, np.inf)
+    assert threshold_for([0.3], 0.5) == np.nextafter(0.3, np.inf)
+    assert threshold_for([0.3, 0.1], 0.001) == np.nextafter(0.3, np.inf)  # too few for such a rate
+
+
+@pytest.mark.parametrize("n", [20, 99, 500])
+def test_one_more_of_the_same_passes_no_more_often_than_asked(n: int) -> None:
+    draw = np.random.default_rng(n)
+    passed = [draw.normal() >= threshold_for(draw.normal(size=n), 0.05) for _ in range(20_000)]
+    assert np.mean(passed) == pytest.approx(np.floor((n + 1) * 0.05) / (n + 1), abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("scores", "rate"), [([], 0.1), ([np.nan], 0.1), ([[1.0]], 0.1), ([1.0], 0.0), ([1.0], 1.0), ([1.0], np.nan)]
+)
+def test_scores_without_a_threshold(scores: list[float], rate: float) -> None:
+    with pytest.raises(InputError, match="rate between 0 and 1"):
+        threshold_for(scores, rate)
+
+
+def test_open_set_by_hand() -> None:
+    scores = [[0.9, 0.1], [0.2, 0.4], [0.7, 0.6], [0.1, 0.8], [0.3, 0.2]]
+    owners = [0, 1, 1, -1, -1]  # right; right but low; another's; a stranger named; a stranger not named
+    found = open_set(scores, owners, 0.5)
+    assert found == (0.5, pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert open_set(scores, owners, [0.5, 0.4, 0.5, 0.9, 0.9]) == (0.0, pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert np.isnan(open_set(scores, [0, 1, 0, 1, 0], 0.5).false_accepts)
+    assert np.isnan(open_set(scores, [-1] * 5, 0.5).misses)
+    for wrong in ([], [[np.nan]], [0.5]):
+        with pytest.raises(InputError, match="expected finite scores"):
+            open_set(wrong, [0] * len(wrong), 0.5)
 
 
 def test_classification_by_hand() -> None:

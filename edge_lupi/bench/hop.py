@@ -1,6 +1,7 @@
-"""Time per hop of a bundle on this device, as a stream runs it: front end, encoder, aggregator, one thread.
+"""Time per hop of a bundle on this device, as a stream runs it: front end, speech gate, encoder, aggregator, one thread.
 
-Deterministic noise shaped like speech drives it: no graph here branches on what it hears, so speech takes as long.
+Deterministic noise drives it, loud enough that the gate looks at all of it: no graph here branches on what it hears, so
+speech takes as long. Silence costs the front end alone.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import onnxruntime
 from edge_lupi import __version__
 from edge_lupi.bundle import Bundle
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
+from edge_lupi.runtime.silero import make_gate
 from edge_lupi.runtime.student import CompiledStudent
 
 __all__ = ["HopReport", "Spread", "environment", "measure"]
 
-PARTS = ("front_end", "encoder", "aggregator", "hop")
+PARTS = ("front_end", "gate", "encoder", "aggregator", "hop")
 WARM_UP_HOPS = 20
 
 
@@ -67,19 +69,21 @@ def measure(bundle: Bundle, task: str | None, seconds: float) -> HopReport:
     hops = max(1, round(seconds / cut.hop_seconds))
     random = np.random.default_rng(0)
     frames = np.zeros((80, cut.frames), np.float32)
-    state = student.initial_state()
-    taken = np.zeros((hops, 3))
+    state, gate = student.initial_state(), make_gate()
+    taken = np.zeros((hops, len(PARTS) - 1))
     for hop in range(-WARM_UP_HOPS, hops):
         samples = (random.standard_normal(CONTEXT_SAMPLES + cut.hop_frames * HOP_SAMPLES) * 0.05).astype(np.float32)
         t0 = time.perf_counter()
         fresh = student.log_mel(samples)
         frames = np.concatenate([frames[:, cut.hop_frames :], fresh], axis=1)
         t1 = time.perf_counter()
-        embedding = student.encode(frames[None, :, None])
+        gate.push(fresh, samples[CONTEXT_SAMPLES:])
         t2 = time.perf_counter()
+        embedding = student.encode(frames[None, :, None])
+        t3 = time.perf_counter()
         state = student.step(embedding, state).state
         if hop >= 0:
-            taken[hop] = t1 - t0, t2 - t1, time.perf_counter() - t2
+            taken[hop] = t1 - t0, t2 - t1, t3 - t2, time.perf_counter() - t3
     columns = np.column_stack([taken, taken.sum(1)]) * 1e3
     parts = {
         name: Spread(*(float(p) for p in np.percentile(columns[:, i], [50, 90, 99]))) for i, name in enumerate(PARTS)

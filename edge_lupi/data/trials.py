@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_lupi.data.rows import read_text
 from edge_lupi.errors import InputError
 
-__all__ = ["Trial", "missing_files", "read_trials"]
+__all__ = ["Trial", "missing_files", "read_trials", "speakers_of"]
 
 LARGEST_BYTES = 1 << 30  # unpacked; VoxCeleb1-H, the longest list in use, is 40 MB
 
@@ -48,6 +48,28 @@ def missing_files(trials: Iterable[Trial]) -> list[Path]:
     """The files of the trials that are not there, each once, sorted."""
     files = {path for trial in trials for path in (trial.enrol, trial.test)}
     return sorted(path for path in files if not path.is_file())
+
+
+def speakers_of(trials: Iterable[Trial]) -> dict[Path, int]:
+    """A number for who speaks in each recording: recordings that target trials join, directly or not, share one.
+
+    A speaker whose recordings no target trial joins counts as several.
+    """
+    above: dict[Path, Path] = {}
+
+    def first(path: Path) -> Path:
+        above.setdefault(path, path)
+        while above[path] != path:
+            above[path] = above[above[path]]
+            path = above[path]
+        return path
+
+    for trial in trials:
+        enrol, test = first(trial.enrol), first(trial.test)
+        if trial.target:
+            above[enrol] = test
+    numbers: dict[Path, int] = {}
+    return {path: numbers.setdefault(first(path), len(numbers)) for path in list(above)}
 
 
 def _trial(file: Path, number: int, fields: list[str], base: Path) -> Trial:

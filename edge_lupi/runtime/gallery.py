@@ -1,20 +1,24 @@
 """Known speakers on disk: one JSON file, several unit vectors per person, of one student only.
 
 Reading trusts nothing and bounds everything. Writing goes to a file beside it that is then renamed: never half there.
+A voice is as personal as a fingerprint, so the file is its owner's alone (0600).
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
-import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.disk import locked, write_at_once
 from edge_lupi.errors import InputError
 
 __all__ = ["Gallery", "default_gallery_path"]
@@ -40,16 +44,17 @@ class Gallery:
         self._people: dict[str, Array] = {}
 
     @classmethod
-    def load(cls, path: str | Path, fingerprint: str) -> Gallery:
-        """Read the store of the student with this fingerprint; where there is none yet, an empty one."""
-        gallery = cls(path, fingerprint)
+    def load(cls, path: str | Path, fingerprint: str | None = None) -> Gallery:
+        """Read the store of the student with this fingerprint, or of whichever; where there is none yet, an empty one."""
+        gallery = cls(path, fingerprint or "")
         if not gallery.path.exists():
             return gallery
         content = _read_json(gallery.path)
-        if content.get("fingerprint") != fingerprint:
+        if fingerprint is not None and content["fingerprint"] != fingerprint:
             raise InputError(
                 f"{path} was made with another student, whose voices cannot be compared with this one's: enrol the speakers anew, with --gallery for another file"
             )
+        gallery.fingerprint = content["fingerprint"]
         try:
             for name, exemplars in content["people"].items():
                 gallery.add(name, np.array(exemplars, np.float32))
@@ -58,6 +63,21 @@ class Gallery:
                 f"{path} is not a store of speakers of this version ({error}): remove it and enrol anew"
             ) from error
         return gallery
+
+    @classmethod
+    @contextmanager
+    def changed(cls, path: str | Path, fingerprint: str | None = None) -> Iterator[Gallery]:
+        """The store, held against other processes and saved at the end; as it was where anything is raised before that."""
+        folder = Path(path).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder):
+                gallery = cls.load(path, fingerprint)
+                yield gallery
+                gallery.save()
+                _clear_left_overs(gallery.path)
+        except OSError as error:
+            raise _not_written(Path(path), error) from error
 
     @property
     def names(self) -> list[str]:
@@ -91,12 +111,46 @@ class Gallery:
         self._check_known(name)
         del self._people[name]
 
-    def match(self, embedding: Array) -> tuple[str, float] | None:
+    def clear(self) -> None:
+        """Forget everybody. Nothing is on disk before `save`."""
+        self._people = {}
+
+    def take(self, other: Gallery, *, renamed: Mapping[str, str] | None = None, replace: bool = False) -> list[str]:
+        """Add everybody of another store of the same student, some by another name; gives the names they have here.
+
+        A name that is here already is refused, or takes the place of the one here with `replace`.
+        """
+        if self._people and other.fingerprint != self.fingerprint:
+            raise InputError(
+                f"expected a file of the student of {self.path}, got {other.path} of another, whose voices cannot be compared: enrol the speakers anew"
+            )
+        renamed = renamed or {}
+        for name in renamed:
+            other._check_known(name)
+        names = [renamed.get(name, name) for name in other.names]
+        clashes = sorted({name for name in names if names.count(name) > 1 or (name in self.names and not replace)})
+        if clashes:
+            raise InputError(
+                f"expected names that {self.path} does not have, got {', '.join(clashes[:5])}: pass --rename OLD=NEW, or --replace"
+            )
+        self.fingerprint = other.fingerprint
+        for name, here in zip(other.names, names, strict=True):
+            self._people.pop(here, None)
+            self.add(here, other.exemplars(name))
+        return names
+
+    def only(self, names: list[str], path: str | Path) -> Gallery:
+        """Another store, at another path, of these people alone."""
+        found = Gallery(path, self.fingerprint)
+        for name in names:
+            found.add(name, self.exemplars(name))
+        return found
+
+    def match(self, embedding: Array, *, leave_out: str | None = None) -> tuple[str, float] | None:
         """The person nearest to a unit vector [D] and the cosine with their nearest exemplar; None when nobody is known."""
-        if not self._people:
-            return None
-        nearest = {name: float((exemplars @ embedding).max()) for name, exemplars in self._people.items()}
-        return max(nearest.items(), key=lambda item: item[1])
+        people = self._people.items()
+        nearest = {name: float((exemplars @ embedding).max()) for name, exemplars in people if name != leave_out}
+        return max(nearest.items(), key=lambda item: item[1], default=None)
 
     def save(self) -> None:
         """Write the store at once or not at all."""
@@ -104,11 +158,9 @@ class Gallery:
         content = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint, "people": people}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _replace_file(self.path, json.dumps(content, ensure_ascii=False).encode())
+            write_at_once(self.path, json.dumps(content, ensure_ascii=False).encode(), mode=0o600)
         except OSError as error:
-            raise InputError(
-                f"could not write {self.path} ({error.strerror or error}): nothing was changed; choose another --gallery"
-            ) from error
+            raise _not_written(self.path, error) from error
 
     def _dimension(self) -> int | None:
         return next((exemplars.shape[1] for exemplars in self._people.values()), None)
@@ -139,20 +191,23 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         raise InputError(f"{path} is not a store of speakers of version {VERSION}: choose another --gallery")
+    fingerprint = content.get("fingerprint")
+    if not isinstance(fingerprint, str) or not fingerprint.isprintable() or len(fingerprint) > 200:
+        raise InputError(f"{path} does not say which student made it: remove it and enrol anew")
     return content
 
 
-def _replace_file(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _not_written(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"could not write {path} ({error.strerror or error}): nothing was changed; choose another --gallery"
+    )
+
+
+def _clear_left_overs(path: Path) -> None:
+    """What processes that were killed while they wrote have left; nobody else writes while the folder is held."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _check_exemplars(exemplars: Array, dimension: int | None) -> None:

@@ -23,13 +23,16 @@ class Block:
     """Some sound, as it was handed over.
 
     `received_seconds` is `time.perf_counter()` when its last sample came, `dropped` counts the samples lost since the
-    stream began, `gap` says that some were lost right before this block.
+    stream began, `gap` says that some were lost right before this block. `stream` names the stream where a source has
+    several. `more` says that another block is ready right behind this one, so that their segments may share a batch.
     """
 
     samples: NDArray[np.float32]
     received_seconds: float
     dropped: int = 0
     gap: bool = False
+    stream: str = ""
+    more: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,8 @@ class Ring:
             lost = self._lost_at_head + entry.lost_before
             self._lost_at_head = 0
             self._dropped_told += lost
-            return Block(entry.samples, entry.received_seconds, self._dropped_told, gap=lost > 0)
+            more = bool(self._entries)
+            return Block(entry.samples, entry.received_seconds, self._dropped_told, gap=lost > 0, more=more)
 
     def _drop_oldest_down_to(self, fill_samples: int) -> None:
         while self._fill > fill_samples:

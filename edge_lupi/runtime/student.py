@@ -1,7 +1,8 @@
-"""A compiled student: the graphs of a bundle for one task, joined. Arrays in, arrays out; all state is handed in and back."""
+"""A compiled student: the graphs of a bundle, joined; one encoder, and an aggregator per task. Arrays in, arrays out; all state is handed in and back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,10 @@ from edge_lupi.runtime.accelerator import Engine, open_engines
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd
 
-__all__ = ["CompiledStudent", "Step"]
+__all__ = ["Branch", "CompiledStudent", "Step"]
 
 Array = NDArray[np.float32]
+MAX_BATCH = 16  # what engines are built for unless told otherwise; more at once gains nothing on a CPU
 FRONT_END_TOLERANCE = 2e-3  # natural log of power; float32 sums of 512 products in another order reach 1e-4
 GOLDEN_COSINE = 0.99  # another processor's int8 kernels may round otherwise; a wrong graph is far below
 GPU_GOLDEN_COSINE = 0.9  # a GPU may run another precision than the golden one; the gate has measured it more strictly
@@ -33,21 +35,43 @@ class Step:
     scores: Array | None
 
 
-class CompiledStudent:
-    """Front end, encoder and one task's aggregator of a bundle, checked against the bundle's golden vectors.
+class Branch:
+    """One task's aggregator: segment embeddings in, what they say of the utterance so far out."""
 
+    def __init__(self, task: Task, engine: Engine) -> None:
+        self.task = task
+        self.state_size = int(engine.input_shapes["state"][-1])
+        self._engine = engine
+
+    def initial_state(self, batch: int = 1) -> Array:
+        """The aggregator's state before anything was heard, float32 [B, K]."""
+        return np.zeros((batch, self.state_size), np.float32)
+
+    def step(self, embedding: Array, state: Array) -> Step:
+        """One more segment embedding [B, D] and the state so far -> utterance embedding, scores, new state."""
+        out = self._engine.run({"embedding": embedding, "state": state})
+        return Step(out["utterance"], out["next_state"], out.get("scores"))
+
+
+class CompiledStudent:
+    """Front end, encoder and the aggregators of some tasks of a bundle, checked against the bundle's golden vectors.
+
+    Several tasks share one pass of the encoder; each has its branch in `branches`, and the first is the student's own.
     Runs on the CPU; on the GPU where the bundle has engines that were built, measured and chosen on this device.
     `runs_on` says where, and why the engines that there are do not run.
     """
 
-    def __init__(self, bundle: Bundle, task: str | None = None, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, task: str | Sequence[str] | None = None, *, threads: int = 1) -> None:
         self.bundle = bundle
-        self.task: Task = bundle.task(task)
+        names = [task] if task is None or isinstance(task, str) else task
+        self._tasks = [bundle.task(name) for name in names]
+        self.task: Task = self._tasks[0]
         self.segmentation = bundle.segmentation
         self._front_end = FftFrontEnd()
-        self._graphs = ("encoder", f"aggregator.{self.task.name}")
+        self._graphs = ("encoder", *(f"aggregator.{known.name}" for known in self._tasks))
         self._encoder: Engine
-        self._aggregator: Engine
+        self._aggregators: Sequence[Engine]
+        self.branches: Mapping[str, Branch]
         self.runs_on = "CPU"
         if not (bundle.engines and self._starts_on_gpu()):
             self._start_on_cpu(threads)
@@ -56,18 +80,28 @@ class CompiledStudent:
         """float32 [240 + 160 * F], context first -> log-mel [80, F]."""
         return self._front_end(samples)
 
+    @property
+    def max_batch(self) -> int:
+        """So many segments may be encoded at once."""
+        most = self._encoder.input_shapes["log_mel"][0]
+        return most if isinstance(most, int) else MAX_BATCH
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in the state of the first task's aggregator."""
+        return self.branches[self.task.name].state_size
+
     def encode(self, segments: Array) -> Array:
         """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]."""
         return self._encoder.run({"log_mel": segments})["embedding"]
 
     def initial_state(self, batch: int = 1) -> Array:
-        """The aggregator's state before anything was heard, float32 [B, K]."""
-        return np.zeros((batch, self.state_size), np.float32)
+        """The state of the first task's aggregator before anything was heard, float32 [B, K]."""
+        return self.branches[self.task.name].initial_state(batch)
 
     def step(self, embedding: Array, state: Array) -> Step:
-        """One more segment embedding [B, D] and the state so far -> utterance embedding, scores, new state."""
-        out = self._aggregator.run({"embedding": embedding, "state": state})
-        return Step(out["utterance"], out["next_state"], out.get("scores"))
+        """The first task's aggregator: one more segment embedding [B, D] and the state so far -> Step."""
+        return self.branches[self.task.name].step(embedding, state)
 
     def segments(self, samples: Array) -> Array:
         """A whole utterance float32 [T] -> its segments as log-mel [S, 80, 1, frames]; short ones are padded with silence."""
@@ -89,7 +123,8 @@ class CompiledStudent:
     def _starts_on_gpu(self) -> bool:
         """Whether the bundle's engines run here; if not, `runs_on` says why."""
         try:
-            precision, (self._encoder, self._aggregator) = open_engines(self.bundle, *self._graphs)
+            precision, engines = open_engines(self.bundle, *self._graphs)
+            self._encoder, self._aggregators = engines[0], engines[1:]
             self._start(GPU_GOLDEN_COSINE)
         except (BundleError, DeviceError) as error:
             self.runs_on = f"CPU: {error}"
@@ -98,14 +133,16 @@ class CompiledStudent:
         return True
 
     def _start_on_cpu(self, threads: int) -> None:
-        self._encoder, self._aggregator = (
+        engines = [
             OnnxEngine(self.bundle.file(f"{name}.onnx"), threads=threads, name=f"{name}.onnx") for name in self._graphs
-        )
+        ]
+        self._encoder, self._aggregators = engines[0], engines[1:]
         self._start(GOLDEN_COSINE)
 
     def _start(self, least_cosine: float) -> None:
         try:
-            self.state_size = int(self._aggregator.input_shapes["state"][-1])
+            pairs = zip(self._tasks, self._aggregators, strict=True)
+            self.branches = {task.name: Branch(task, engine) for task, engine in pairs}
             self._check_golden(least_cosine)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(

@@ -1,16 +1,24 @@
-"""What people read: events of one label joined into turns, a line each, and on a terminal a live line below them."""
+"""From events to turns: what one label said without a pause, per stream and task. Events in; Turns to outputs as they end.
+
+with Teller(listener.segmentation, [Lines(sys.stdout)]) as teller:
+    for event in listener.listen(source, passed=teller.passed):
+        teller.event(event)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
+from types import TracebackType
 from typing import TextIO
 
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
 
-__all__ = ["Turn", "TurnJoiner", "show"]
+__all__ = ["JsonLines", "Lines", "Output", "Teller", "Turn", "Turns", "printable"]
+
+QUIET_SEGMENTS = 3  # a turn of which nothing was heard for so long does not go on; trackers hold back less
 
 
 @dataclass(frozen=True)
@@ -22,54 +30,132 @@ class Turn:
     label: str
     figure_name: str
     figure: float
+    task: str = ""
+    stream: str = ""
 
     def __str__(self) -> str:
-        return f"{self.start_seconds:7.2f} – {self.end_seconds:7.2f} s  {self.label:<12} {self.figure_name} {self.figure:.2f}"
+        stream = f"{printable(self.stream):<12} " if self.stream else ""
+        times = f"{self.start_seconds:7.2f} – {self.end_seconds:7.2f} s"
+        return f"{stream}{times}  {printable(self.label):<12} {self.figure_name} {self.figure:.2f}"
 
 
-class TurnJoiner:
+class Turns:
     """Joins events. Segments overlap, so each counts for its middle, one hop long, and neighbours meet without overlap."""
 
     def __init__(self, segmentation: Segmentation) -> None:
+        self._hop_seconds = segmentation.hop_seconds
         self._trim_seconds = (segmentation.seconds - segmentation.hop_seconds) / 2
-        self.current: Turn | None = None
+        self._quiet_seconds = QUIET_SEGMENTS * segmentation.seconds
+        self._current: dict[tuple[str, str], Turn] = {}
 
-    def push(self, event: Event) -> Turn | None:
+    def push(self, event: Event) -> list[Turn]:
         """Take the next event; gives the turn that ends with it, if one does."""
+        key = (event.stream or "", event.task)
         name, figure = ("score", event.score) if event.score is not None else ("probability", event.probability)
-        start, end = event.start + self._trim_seconds, event.time - self._trim_seconds
-        before = self.current
-        goes_on = (
-            before is not None and before.label == event.label and start <= before.end_seconds + self._trim_seconds
-        )
+        trim_seconds = max(0.0, min(self._trim_seconds, (event.time - event.start - self._hop_seconds) / 2))
+        start, end = event.start + trim_seconds, event.time - trim_seconds
+        before = self._current.get(key)
+        goes_on = before and before.label == event.label and start <= before.end_seconds + self._trim_seconds
         if before and goes_on:
             start = before.start_seconds
-        self.current = Turn(start, end, event.label, name, figure or 0.0)
-        return None if goes_on else before
+        self._current[key] = Turn(start, end, event.label, name, figure or 0.0, event.task, key[0])
+        return [] if before is None or goes_on else [before]
 
-    def finish(self) -> Turn | None:
-        """The last turn."""
-        last, self.current = self.current, None
+    def passed(self, stream: str, seconds: float) -> list[Turn]:
+        """A stream has come so far; gives its turns that have been over for long."""
+        over = [key for key, turn in self._current.items() if key[0] == stream and self._is_over(turn, seconds)]
+        return [self._current.pop(key) for key in over]
+
+    def finish(self) -> list[Turn]:
+        """The last turns."""
+        last, self._current = list(self._current.values()), {}
         return last
 
-
-def show(events: Iterable[Event], segmentation: Segmentation, out: TextIO) -> None:
-    """Print finished turns to `out` as they come, and the current one below them where that is a terminal."""
-    if isinstance(out, TextIOWrapper):
-        out.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets its lines
-    joiner, live = TurnJoiner(segmentation), out.isatty()
-    for event in events:
-        turn = joiner.push(event)
-        if turn:
-            _print_line(turn, out, live)
-        if live:
-            out.write(f"\r\x1b[K{joiner.current} …")
-            out.flush()
-    last = joiner.finish()
-    if last:
-        _print_line(last, out, live)
+    def _is_over(self, turn: Turn, seconds: float) -> bool:
+        return seconds - turn.end_seconds > self._quiet_seconds
 
 
-def _print_line(turn: Turn, out: TextIO, live: bool) -> None:
-    out.write(f"\r\x1b[K{turn}\n" if live else f"{turn}\n")
-    out.flush()
+class Output:
+    """What is told to somebody, from entering to leaving; each kind takes what it needs."""
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of whatever is open."""
+
+    def event(self, event: Event) -> None:
+        """The next event."""
+
+    def turn(self, turn: Turn) -> None:
+        """A turn that has ended."""
+
+    def passed(self, stream: str, seconds: float) -> None:
+        """A stream has come so far."""
+
+
+class Lines(Output):
+    """A line for each turn that has ended."""
+
+    def __init__(self, out: TextIO) -> None:
+        if isinstance(out, TextIOWrapper):
+            out.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets its lines
+        self._out = out
+
+    def turn(self, turn: Turn) -> None:
+        """Print it."""
+        print(turn, file=self._out, flush=True)
+
+
+class JsonLines(Output):
+    """A line of JSON for each event."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def event(self, event: Event) -> None:
+        """Print it."""
+        print(event.to_json(), file=self._out, flush=True)
+
+
+class Teller:
+    """Tells outputs of events and of the turns they make. At its end, however that comes, the last turns are told too."""
+
+    def __init__(self, segmentation: Segmentation, outputs: Sequence[Output]) -> None:
+        self._turns = Turns(segmentation)
+        self._outputs = outputs
+
+    def __enter__(self) -> Teller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        last = self._turns.finish()
+        for output in self._outputs:
+            for turn in last:
+                output.turn(turn)
+
+    def event(self, event: Event) -> None:
+        """The next event."""
+        self._tell(self._turns.push(event))
+        for output in self._outputs:
+            output.event(event)
+
+    def passed(self, stream: str, seconds: float) -> None:
+        """A stream has come so far."""
+        self._tell(self._turns.passed(stream, seconds))
+        for output in self._outputs:
+            output.passed(stream, seconds)
+
+    def _tell(self, turns: Sequence[Turn]) -> None:
+        for output in self._outputs:
+            for turn in turns:
+                output.turn(turn)
+
+
+def printable(text: str) -> str:
+    """The text without what could steer a terminal: a bundle from elsewhere names its labels as it likes."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -33,6 +33,7 @@ from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import distil
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.student import under_teachers
+from edge_lupi.train.temperature import with_temperature
 from edge_lupi.train.threshold import with_threshold
 
 __all__ = ["find_ranges", "train_qat"]
@@ -98,7 +99,7 @@ def train_qat(
         stop_rounding(student.cpu().encoder)
         provenance = {**trained.provenance, "qat": recipe.plain()["qat"]}
         rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=ranges, provenance=provenance)
-        save_student(path, with_threshold(rounded, recipe, prepared))
+        save_student(path, with_temperature(with_threshold(rounded, recipe, prepared), recipe, prepared))
     return path
 
 

@@ -26,6 +26,7 @@ from edge_lupi.train.losses import Labels, Projection, distil, label_loss, label
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
 from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
+from edge_lupi.train.temperature import with_temperature
 from edge_lupi.train.threshold import with_threshold
 
 __all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
@@ -112,7 +113,7 @@ def train_student(
     if fabric.is_global_zero:
         provenance = {**prepared.provenance(recipe), "distilled": known is not None}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
-        save_student(path, with_threshold(trained, recipe, prepared))
+        save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
     return path
 
 

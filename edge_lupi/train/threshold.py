@@ -3,6 +3,10 @@
 Their recordings are cut into pieces of a few seconds, as a stream hears them; every pair of pieces is a trial, and the
 threshold is where as many are wrongly taken for one voice as for two (EER). Pairs of one recording are easy, so the
 threshold is on the strict side for a voice that comes back on another day.
+
+It is one cosine for every duration. For a false accept rate of 1 %, thresholds of their own for 1 to 5 s of speech,
+fitted on half of the 20 validation voices of LibriSpeech, gave the other half the same mean of both error rates as the
+one for 3 s, to 0.3 points. `edge-lupi calibrate` fits them where the device's own recordings say otherwise.
 """
 
 from __future__ import annotations

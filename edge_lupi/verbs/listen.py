@@ -3,48 +3,100 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption
+from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, numbers
 
 
 def listen(
     bundle: BundleArgument = None,
-    task: Annotated[str, typer.Option(help="What to tell: speaker or emotion.")] = "speaker",
+    task: Annotated[
+        str, typer.Option(help="What to tell: speaker or emotion; or both, with a comma, of a bundle that knows both.")
+    ] = "speaker",
     input: Annotated[
-        str, typer.Option(metavar="mic|FILE|-", help="Microphone, sound file, or raw 16-bit mono.")
-    ] = "mic",
+        Optional[list[str]],
+        typer.Option(
+            metavar="mic|FILE|-",
+            help="Microphone, sound file, or raw 16-bit mono; may be repeated.",
+            show_default="mic",
+        ),
+    ] = None,
     device: DeviceOption = None,
+    channels: Annotated[
+        Optional[str],
+        typer.Option(metavar="0,1,2", help="Channels to hear each for itself.", show_default="the mean of all"),
+    ] = None,
     rate: Annotated[int, typer.Option(help="Samples per second of --input -.")] = 16_000,
     paced: Annotated[bool, typer.Option("--paced", help="Play a file as slowly as a microphone would.")] = False,
+    gate: Annotated[
+        str, typer.Option(help="What lets speech in: voice, also in noise; or energy, cheaper, in quiet rooms.")
+    ] = "voice",
+    latency: Annotated[
+        str,
+        typer.Option(
+            help="low, normal or accurate. The method needs segment + hop + gate, which is 1 + 0.5 + 0.03 s with the usual "
+            "student; low halves the hop; accurate adds a hop, in which the next segment must agree. "
+            "The computer's part is latency_ms in each event."
+        ),
+    ] = "normal",
+    no_retry: Annotated[
+        bool,
+        typer.Option("--no-retry", help="End with an error where the microphone is lost, instead of waiting for it."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
+    rttm: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
+    ] = None,
     gallery: GalleryOption = None,
     threshold: Annotated[Optional[float], typer.Option(help="Cosine above which two voices are one.")] = None,
+    sure: Annotated[
+        Optional[float],
+        typer.Option(help="Probability below which an emotion is called unsure; 0: never.", show_default="0.5"),
+    ] = None,
 ) -> None:
     """Tell who speaks, or in what emotion, as it is heard."""
     from edge_lupi.bundle import Bundle, shipped_bundle
     from edge_lupi.runtime.gallery import Gallery, default_gallery_path
     from edge_lupi.runtime.listener import Listener
+    from edge_lupi.runtime.live import live_view
+    from edge_lupi.runtime.rttm import RttmFile
     from edge_lupi.runtime.sources import open_source, stop_on_signals
-    from edge_lupi.runtime.turns import show
+    from edge_lupi.runtime.turns import JsonLines, Lines, Output, Teller
 
-    student = Bundle.load(bundle or shipped_bundle(task))
+    tasks = task.split(",")
+    student = Bundle.load(bundle or shipped_bundle(tasks[0]))
     known = None
-    if student.task(task).kind == "verification":
+    if any(student.task(name).kind == "verification" for name in tasks):
         known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
-    listener = Listener(student, task, known, threshold)
+    listener = Listener(student, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
     if student.engines:
         print(f"runs on the {listener.student.runs_on}", file=sys.stderr)
-    with open_source(input, device=device, paced=paced, rate_hz=rate) as source:
+    inputs = input or ["mic"]
+    source = open_source(
+        *inputs,
+        device=device,
+        paced=paced,
+        rate_hz=rate,
+        channels=numbers(channels),
+        retry=not no_retry,
+    )
+    with ExitStack() as opened:
+        shown: Output = JsonLines(sys.stdout)
+        if not json:
+            shown = live_view(lambda: listener.statistics) or Lines(sys.stdout)
+        outputs = [*([RttmFile(rttm, inputs, tasks[0])] if rttm else []), shown]
+        opened.enter_context(source)
+        for output in outputs:
+            opened.enter_context(output)
         stop_on_signals(source)
-        events = listener.listen(source)
-        if json:
-            for event in events:
-                print(event.to_json(), flush=True)
-        else:
-            show(events, student.segmentation, sys.stdout)
+        teller = opened.enter_context(Teller(listener.segmentation, outputs))
+        for event in listener.listen(source, passed=teller.passed):
+            teller.event(event)
     print(listener.statistics, file=sys.stderr)
 
 

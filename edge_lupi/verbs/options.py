@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.errors import MissingExtra
+from edge_lupi.errors import InputError, MissingExtra
 
 BundleArgument = Annotated[
     Optional[Path],
@@ -28,3 +28,13 @@ def need(verb: str, *modules: str) -> None:
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
         raise MissingExtra(verb, " and ".join(absent), "train")
+
+
+def numbers(text: str | None) -> tuple[int, ...] | None:
+    """`0,1,2` -> (0, 1, 2)."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"expected whole numbers with commas between, as in 0,1,2, got {text!r}") from error

@@ -1,12 +1,24 @@
-"""enroll."""
+"""enroll and speakers list, show, remove, export, import, re-embed."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption
+from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, JsonOption
+
+if TYPE_CHECKING:
+    from edge_lupi.runtime.gallery import Gallery
+
+speakers = typer.Typer(
+    help="The known speakers: who they are, forgetting them, and taking them to another device.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+NameArgument = Annotated[str, typer.Argument(help="Who.")]
 
 
 def enroll(
@@ -18,20 +30,146 @@ def enroll(
     seconds: Annotated[float, typer.Option(min=3, max=300, help="Speech to gather from the microphone.")] = 10.0,
     device: DeviceOption = None,
     gallery: GalleryOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Forget their earlier recordings.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take speech that would be refused, unless too short.")
+    ] = False,
+    keep_audio: Annotated[
+        bool, typer.Option("--keep-audio", help="Keep the sound too, for speakers re-embed; otherwise none is kept.")
+    ] = False,
 ) -> None:
     """Learn a voice, from recordings or from the microphone, so that listen calls it by name."""
     from edge_lupi.bundle import Bundle, shipped_bundle
     from edge_lupi.runtime.enrolment import enroll as enroll_voice
-    from edge_lupi.runtime.gallery import Gallery, default_gallery_path
+    from edge_lupi.runtime.gallery import default_gallery_path
     from edge_lupi.runtime.sources import open_source
 
     student = Bundle.load(bundle or shipped_bundle("speaker"))
-    known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
-    known.check_name(name)
-    if input:
-        sources, enough_seconds = [open_source(path) for path in input], None
-    else:
-        sources, enough_seconds = [open_source("mic", device=device)], seconds
-    speech_seconds = enroll_voice(name, student, known, sources, enough_seconds)
-    count = len(known.exemplars(name))
-    print(f"{name}: heard {speech_seconds:.1f} s of speech, {count} exemplars in {known.path}")
+    sources = [open_source(path) for path in input] if input else [open_source("mic", device=device)]
+    found = enroll_voice(
+        name,
+        student,
+        gallery or default_gallery_path(),
+        sources,
+        None if input else seconds,
+        replace=replace,
+        force=force,
+        keep_audio=keep_audio,
+    )
+    print(f"{name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
+    if found.resembles:
+        other, cosine = found.resembles
+        print(f"{name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other", file=sys.stderr)
+
+
+@speakers.command("list")
+def list_speakers(gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """Who is known."""
+    known = _gallery(gallery)
+    if json:
+        _print_json({"gallery": str(known.path), "student": known.fingerprint, "speakers": known.names})
+        return
+    for name in known.names:
+        print(f"{name:<24} {len(known.exemplars(name))} exemplars")
+    if not known.names:
+        print(f"nobody is known in {known.path}: edge-lupi enroll NAME", file=sys.stderr)
+
+
+@speakers.command()
+def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
+    """What is known of one speaker: how alike their exemplars are, and who else sounds like them."""
+    known = _gallery(gallery)
+    exemplars = known.exemplars(name)
+    alike = float((exemplars @ exemplars.T).min())
+    others = [found for exemplar in exemplars if (found := known.match(exemplar, leave_out=name))]
+    nearest = max(others, key=lambda found: found[1], default=None)
+    if json:
+        near = nearest and {"name": nearest[0], "cosine": round(nearest[1], 4)}
+        _print_json({"name": name, "exemplars": len(exemplars), "least_cosine": round(alike, 4), "nearest": near})
+        return
+    print(f"name       {name}")
+    print(f"exemplars  {len(exemplars)}, the least alike with a cosine of {alike:.2f}")
+    print(f"nearest    {f'{nearest[0]}, cosine {nearest[1]:.2f}' if nearest else 'nobody else is known'}")
+    print(f"student    {known.fingerprint[:16]}")
+
+
+@speakers.command()
+def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
+    """Forget a speaker: their voice, and the recordings of them if any were kept."""
+    from edge_lupi.runtime.gallery import Gallery
+    from edge_lupi.runtime.recordings import Recordings
+
+    with Gallery.changed(_path(gallery)) as known:
+        known.remove(name)
+    Recordings(known.path).forget(name)
+    print(f"{name} is forgotten; {len(known.names)} speakers are left in {known.path}")
+
+
+@speakers.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to.")],
+    name: Annotated[Optional[list[str]], typer.Option(help="Only this speaker; may be repeated.")] = None,
+    gallery: GalleryOption = None,
+) -> None:
+    """Write speakers to a file of their own, for another device with the same student. It holds no sound."""
+    from edge_lupi.errors import InputError
+
+    known = _gallery(gallery)
+    if out.exists():
+        raise InputError(f"expected a file that is not there yet, got {out}: remove it or choose another name")
+    chosen = known.only(name or known.names, out)
+    if not chosen.names:
+        raise InputError(f"expected speakers in {known.path}, got nobody: edge-lupi enroll NAME")
+    chosen.save()
+    print(f"{', '.join(chosen.names)}: written to {out}")
+
+
+@speakers.command("import")
+def import_speakers(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.")],
+    rename: Annotated[
+        Optional[list[str]], typer.Option(metavar="OLD=NEW", help="Take a speaker by another name; may be repeated.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Speakers of the same name give way.")] = False,
+    gallery: GalleryOption = None,
+) -> None:
+    """Add the speakers of a file to those that are known. All of them or none."""
+    from edge_lupi.errors import InputError
+    from edge_lupi.runtime.gallery import Gallery
+
+    if not file.exists():
+        raise InputError(f"expected a file of speakers at {file}, got none: check the path")
+    pairs = [pair.partition("=") for pair in rename or []]
+    if not all(old and new for old, _, new in pairs):
+        raise InputError(f"expected --rename OLD=NEW, got {' '.join(rename or [])!r}")
+    with Gallery.changed(_path(gallery)) as known:
+        names = known.take(Gallery.load(file), renamed={old: new for old, _, new in pairs}, replace=replace)
+    print(f"{', '.join(names)}: added to {known.path}")
+
+
+@speakers.command("re-embed")
+def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> None:
+    """Learn everybody's voice again for another student, from the recordings that enroll --keep-audio kept."""
+    from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.enrolment import re_embed as embed_again
+
+    known = embed_again(Bundle.load(bundle or shipped_bundle("speaker")), _path(gallery))
+    print(f"{', '.join(known.names)}: learnt again in {known.path}")
+
+
+def _path(gallery: Path | None) -> Path:
+    from edge_lupi.runtime.gallery import default_gallery_path
+
+    return gallery or default_gallery_path()
+
+
+def _gallery(gallery: Path | None) -> Gallery:
+    from edge_lupi.runtime.gallery import Gallery
+
+    return Gallery.load(_path(gallery))
+
+
+def _print_json(content: object) -> None:
+    from json import dumps
+
+    print(dumps(content, ensure_ascii=False))

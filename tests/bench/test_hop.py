@@ -22,7 +22,7 @@ def test_a_hop_is_the_sum_of_its_parts(report: HopReport) -> None:
     for spread in report.parts.values():
         assert 0 < spread.p50_ms <= spread.p90_ms <= spread.p99_ms
     hop, parts = report.parts["hop"].p50_ms, [report.parts[name].p50_ms for name in PARTS[:-1]]
-    assert hop == pytest.approx(sum(parts), rel=0.5)
+    assert max(parts) <= hop <= sum(report.parts[name].p99_ms for name in PARTS[:-1])
     assert report.real_time_factor == pytest.approx(hop / 250, rel=2)
 
 

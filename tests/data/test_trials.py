@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.data.trials import Trial, missing_files, read_trials
+from edge_lupi.data.trials import Trial, missing_files, read_trials, speakers_of
 from edge_lupi.errors import InputError
 
 
@@ -72,3 +72,14 @@ def test_real_lists(data_root: Path) -> None:
         trials = read_trials(data_root / name)
         assert (sum(trial.target for trial in trials), len(trials)) == (targets, count)
         assert missing_files(trials) == []
+
+
+def test_target_trials_tell_who_is_who() -> None:
+    a, b, c, d, e = map(Path, "abcde")
+    trials = [Trial(True, a, b), Trial(False, a, d), Trial(True, c, b), Trial(False, e, c), Trial(True, d, d)]
+    found = speakers_of(trials)
+    assert found[a] == found[b] == found[c]
+    assert len({found[a], found[d], found[e]}) == 3
+    assert sorted(set(found.values())) == [0, 1, 2]
+    long = [Trial(True, Path(str(n)), Path(str(n + 1))) for n in range(20_000)]
+    assert set(speakers_of(long).values()) == {0}

@@ -1,5 +1,8 @@
 import json
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +94,11 @@ def _store(**changes: object) -> str:
         _store(people={"a": [[1.0]], "b": [[1.0, 0.0]]}),
         _store(people={"a" * 100: [[1.0]]}),
         _store(people={f"p{i}": [[1.0]] for i in range(1001)}),
+        _store(fingerprint=None),
+        _store(fingerprint="\x1b[2J"),
+        _store(fingerprint="s" * 201),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_a_hostile_store_is_one_sentence(tmp_path: Path, content: str) -> None:
     path = tmp_path / "s.json"
@@ -118,6 +124,136 @@ def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         gallery.save()
     assert (tmp_path / "s.json").read_bytes() == before
     assert os.listdir(tmp_path) == ["s.json"]
+
+
+def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(_store())
+    with Gallery.changed(tmp_path / "s.json", "s") as gallery:
+        gallery.add("a", _units(1))
+    assert (tmp_path / "s.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_change_that_fails_is_not_saved(tmp_path: Path) -> None:
+    with Gallery.changed(tmp_path / "s.json", "s") as gallery:
+        gallery.add("a", _units(1))
+
+    def forget_and_fail() -> None:
+        with Gallery.changed(tmp_path / "s.json", "s") as gallery:
+            gallery.remove("a")
+            gallery.add("", _units(1))
+
+    with pytest.raises(InputError, match="expected a name"):
+        forget_and_fail()
+    assert Gallery.load(tmp_path / "s.json", "s").names == ["a"]
+
+
+def test_changes_at_the_same_time_all_count(tmp_path: Path) -> None:
+    def add(number: int) -> None:
+        with Gallery.changed(tmp_path / "s.json", "s") as gallery:
+            gallery.add(f"p{number}", _units(1, seed=number))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Gallery.load(tmp_path / "s.json", "s").names == [f"p{number}" for number in range(8)]
+
+
+KILLED_WHILE_WRITING = """
+import os, random, signal, sys, time
+import numpy as np
+from edge_lupi.runtime.gallery import Gallery
+
+path, kills = sys.argv[1], int(sys.argv[2])
+
+def versions():
+    names = Gallery.load(path, "s").names
+    assert len(names) == 20, names
+    return {int(name.split("-")[1]) for name in names}
+
+def write(version):
+    with Gallery.changed(path, "s") as gallery:
+        gallery.clear()
+        for number in range(20):
+            gallery.add(f"p{number}-{version}", np.eye(32, dtype=np.float32)[:4])
+
+began = time.perf_counter()
+write(1)
+seconds = time.perf_counter() - began
+draw, before = random.Random(0), 1
+for _ in range(kills):
+    child = os.fork()
+    if child == 0:
+        for version in range(before + 1, 10**9):
+            write(version)
+    time.sleep(draw.uniform(0, 4 * seconds))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (found,) = versions()
+    assert found >= before, (found, before)
+    before = found
+print(before)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_store(tmp_path: Path) -> None:
+    """50 writers, each ended by SIGKILL at a moment of its own: the file is always one of the versions, never an older one."""
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "s.json"), "50"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 20
+    with Gallery.changed(tmp_path / "s.json", "s") as gallery:
+        assert len(gallery.names) == 20
+    assert os.listdir(tmp_path) == ["s.json"]
+
+
+def _other(tmp_path: Path, fingerprint: str = "s", **people: int) -> Gallery:
+    gallery = Gallery(tmp_path / "other.json", fingerprint)
+    for name, seed in people.items():
+        gallery.add(name, _units(2, seed))
+    return gallery
+
+
+def test_takes_in_the_people_of_another_store(tmp_path: Path) -> None:
+    gallery = Gallery(tmp_path / "s.json", "")
+    assert gallery.take(_other(tmp_path, ann=1, bob=2)) == ["ann", "bob"]
+    assert gallery.fingerprint == "s"
+    with pytest.raises(InputError, match=r"got ann, bob: pass --rename"):
+        gallery.take(_other(tmp_path, ann=3, bob=4, carl=5))
+    assert gallery.names == ["ann", "bob"]
+    assert gallery.take(_other(tmp_path, ann=3), renamed={"ann": "eve"}) == ["eve"]
+    assert gallery.take(_other(tmp_path, bob=4), replace=True) == ["bob"]
+    np.testing.assert_array_equal(gallery.exemplars("bob"), _units(2, 4))
+    np.testing.assert_array_equal(gallery.exemplars("ann"), _units(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("renamed", "reason"),
+    [({"ann": "bob"}, "got bob"), ({"nobody": "x"}, "'nobody'"), ({"ann": "unknown"}, "expected a name")],
+)
+def test_names_that_would_clash_are_refused(tmp_path: Path, renamed: dict[str, str], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        Gallery(tmp_path / "s.json", "").take(_other(tmp_path, ann=1, bob=2), renamed=renamed)
+
+
+def test_people_of_another_student_are_not_taken_in(tmp_path: Path) -> None:
+    gallery = _other(tmp_path, ann=1)
+    with pytest.raises(InputError, match="voices cannot be compared"):
+        gallery.take(_other(tmp_path, "another", bob=1))
+
+
+def test_exports_some_of_its_people(tmp_path: Path) -> None:
+    _other(tmp_path, ann=1, bob=2).only(["bob"], tmp_path / "bob.json").save()
+    assert Gallery.load(tmp_path / "bob.json").names == ["bob"]
+    assert (tmp_path / "bob.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_may_leave_somebody_out_of_a_match(tmp_path: Path) -> None:
+    gallery = _other(tmp_path, ann=1, bob=2)
+    voice = _units(2, 1)[0]
+    assert gallery.match(voice)[0] == "ann"
+    assert gallery.match(voice, leave_out="ann")[0] == "bob"
 
 
 def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_enrolled_voice_is_called_by_name_after_a_restart(
     assert enrolled.returncode == 0, enrolled.stderr
     listened = _edge_lupi("listen", "--input", str(TWO_VOICES), home=tmp_path)
     labels = {line.split(" s  ")[1].split("  ")[0] for line in listened.stdout.decode().splitlines()}
-    assert labels == {"Lou", "speaker 1"}
+    assert labels - {"unknown"} == {"Lou", "speaker 1"}
 
 
 def test_enrolment_refuses_too_little_and_too_quiet_speech(bundle: Bundle, samples: np.ndarray) -> None:
@@ -123,7 +123,8 @@ def test_enrolment_refuses_too_little_and_too_quiet_speech(bundle: Bundle, sampl
 
 def test_enrolment_says_how_far_along_it_is(bundle: Bundle, samples: np.ndarray) -> None:
     enrolment, told = Enrolment(CompiledStudent(bundle)), list[float]()
-    enrolment.hear(_blocks(samples, 1600), enough_seconds=8.0, progress=told.append)
+    one_voice = np.tile(samples[round(0.5 * 16_000) : round(3.9 * 16_000)], 3)
+    enrolment.hear(_blocks(one_voice, 1600), enough_seconds=8.0, progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 100
     assert 8.0 <= enrolment.speech_seconds < 9.0

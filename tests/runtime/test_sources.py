@@ -7,21 +7,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import soundfile
 
-from edge_lupi.errors import DeviceError, InputError
-from edge_lupi.runtime import sources
-from edge_lupi.runtime.ring import Block
+from edge_lupi.errors import InputError
 from edge_lupi.runtime.sources import (
     FileSource,
     Microphone,
+    Several,
     Source,
     StdinSource,
-    input_devices,
     open_source,
     stop_on_signals,
 )
@@ -107,147 +105,6 @@ def test_ctrl_c_stops_the_source_and_a_second_one_the_process(tone_file: Path) -
         signal.signal(signal.SIGTERM, before[1])
 
 
-class FakePortAudio:
-    """Stands in for the sounddevice module: one device, which accepts `rates_hz` only."""
-
-    PortAudioError = type("PortAudioError", (Exception,), {})
-    default = SimpleNamespace(device=(1, 0))
-
-    def __init__(self, rates_hz: tuple[int, ...] = (16_000,), devices: int = 1) -> None:
-        self._rates_hz = rates_hz
-        self._devices = [
-            {"name": "loudspeaker", "max_input_channels": 0, "default_samplerate": 48_000.0},
-            {"name": "fake", "max_input_channels": 2, "default_samplerate": 48_000.0},
-        ][: 1 + devices]
-        self.stream = None
-
-    def query_devices(self, device: int | str | None = None, kind: str | None = None) -> object:
-        if kind is None:
-            return self._devices
-        if device not in (None, 1, "fake") or len(self._devices) < 2:
-            raise ValueError(f"No input device matching {device!r}")
-        return self._devices[1]
-
-    def InputStream(self, **settings: object) -> SimpleNamespace:
-        if settings["samplerate"] not in self._rates_hz:
-            raise self.PortAudioError("Invalid sample rate")
-        self.stream = SimpleNamespace(start=lambda: None, close=lambda: None, **settings)
-        return self.stream
-
-    def speak(self, samples: np.ndarray, overflow: bool = False) -> None:
-        blocks = samples.reshape(-1, self.stream.blocksize, self.stream.channels)
-        for block in blocks:
-            self.stream.callback(block, len(block), None, SimpleNamespace(input_overflow=overflow))
-
-
-@pytest.fixture
-def portaudio(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePortAudio]:
-    def install(**settings: object) -> FakePortAudio:
-        fake = FakePortAudio(**settings)
-        monkeypatch.setitem(sys.modules, "sounddevice", fake)
-        return fake
-
-    return install
-
-
-def _hear(microphone: Microphone, blocks: int) -> list[Block]:
-    stream = iter(microphone)
-    return [next(stream) for _ in range(blocks)]
-
-
-def test_a_microphone_gives_what_it_hears(portaudio: Callable[..., FakePortAudio]) -> None:
-    fake = portaudio()
-    with Microphone("fake") as microphone:
-        fake.speak(_tone(0.2))
-        heard = _hear(microphone, 10)
-    np.testing.assert_array_equal(np.concatenate([block.samples for block in heard]), _tone(0.2))
-    assert not any(block.gap for block in heard)
-
-
-def test_a_microphone_opens_itself_for_one_iteration(portaudio: Callable[..., FakePortAudio]) -> None:
-    fake = portaudio()
-    microphone = Microphone()
-    stream = iter(microphone)
-    threading.Timer(0.05, lambda: fake.speak(_tone(0.02))).start()
-    assert len(next(stream).samples) == 320
-    microphone.stop()
-    assert list(stream) == []
-    assert microphone._stream is None
-
-
-def test_a_microphone_that_refuses_16_khz_is_resampled(portaudio: Callable[..., FakePortAudio]) -> None:
-    fake = portaudio(rates_hz=(48_000,))
-    with Microphone() as microphone:
-        assert (microphone.rate_hz, microphone.channels) == (48_000, 2)
-        fake.speak(np.repeat(_tone(1.0, 48_000)[:, None], 2, axis=1))
-        samples = np.concatenate([block.samples for block in _hear(microphone, 50)])
-    np.testing.assert_allclose(samples[1000:14_000], _tone(1.0)[1000:14_000], atol=0.01)
-
-
-def test_an_overflow_of_the_device_is_counted_and_marked(portaudio: Callable[..., FakePortAudio]) -> None:
-    fake = portaudio(rates_hz=(48_000,))
-    with Microphone() as microphone:
-        silence = np.zeros((960, 2), np.float32)
-        fake.speak(silence)
-        fake.speak(silence, overflow=True)
-        first, second = _hear(microphone, 2)
-    assert (first.dropped, first.gap, second.dropped, second.gap) == (0, False, 320, True)
-
-
-def test_a_reader_that_is_too_slow_is_told(
-    portaudio: Callable[..., FakePortAudio], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "RING_SECONDS", 0.2)
-    fake = portaudio()
-    with Microphone() as microphone:
-        fake.speak(_tone(1.0))
-        (block,) = _hear(microphone, 1)
-        assert block.gap
-        assert block.dropped == microphone.ring.dropped > 0
-        assert microphone.ring.peak_fill <= 3200
-
-
-def test_a_microphone_that_falls_silent_for_good_is_one_sentence(
-    portaudio: Callable[..., FakePortAudio], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "SILENT_DEVICE_SECONDS", 0.1)
-    portaudio()
-    with Microphone() as microphone, pytest.raises(DeviceError, match="unplugged"):
-        list(microphone)
-
-
-@pytest.mark.parametrize("settings", [{"devices": 0}, {"rates_hz": ()}])
-def test_a_microphone_that_cannot_be_opened_is_one_sentence(
-    portaudio: Callable[..., FakePortAudio], settings: dict[str, Any]
-) -> None:
-    portaudio(**settings)
-    with pytest.raises(DeviceError, match="edge-lupi devices"), Microphone():
-        pass
-
-
-def test_an_unknown_microphone_is_one_sentence(portaudio: Callable[..., FakePortAudio]) -> None:
-    portaudio()
-    with pytest.raises(DeviceError, match="microphone 'nonesuch' cannot be opened"), Microphone("nonesuch"):
-        pass
-
-
-def test_a_missing_portaudio_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str, *rest: object) -> object:
-        if name == "sounddevice":
-            raise OSError("PortAudio library not found")
-        return real(name, *rest)
-
-    real = __import__
-    monkeypatch.setattr("builtins.__import__", refuse)
-    with pytest.raises(DeviceError, match="apt install libportaudio2"):
-        input_devices()
-
-
-def test_lists_what_can_listen(portaudio: Callable[..., FakePortAudio]) -> None:
-    portaudio()
-    assert input_devices() == [{"index": 1, "name": "fake", "channels": 2, "rate_hz": 48_000, "default": True}]
-
-
 def test_names_lead_to_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
     assert isinstance(open_source("-"), StdinSource)
@@ -255,3 +112,46 @@ def test_names_lead_to_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_source("a.wav"), FileSource)
     with pytest.raises(InputError, match="--device"):
         open_source("a.wav", device="3")
+    assert isinstance(open_source("a.wav", "mic"), Several)
+
+
+def test_each_channel_of_a_file_is_a_stream_of_its_own(sound_file: Callable[..., Path]) -> None:
+    three = np.stack([_tone(0.55) * gain for gain in (0.1, 0.5, 1.0)], axis=1)
+    blocks = list(FileSource(sound_file("three.wav", three, subtype="FLOAT"), channels=(0, 2)))
+    for name, column in (("0", three[:, 0]), ("2", three[:, 2])):
+        np.testing.assert_array_equal(np.concatenate([b.samples for b in blocks if b.stream == name]), column)
+    assert [block.more for block in blocks[:4]] == [True, False, True, False]
+
+
+def test_a_single_channel_needs_no_name(sound_file: Callable[..., Path]) -> None:
+    stereo = np.stack([_tone(0.55), np.zeros(8800, np.float32)], axis=1)
+    path = sound_file("stereo.wav", stereo, subtype="FLOAT")
+    assert {block.stream for block in FileSource(path, channels=(1,))} == {""}
+    np.testing.assert_array_equal(_joined(FileSource(path, channels=(0,))), _tone(0.55))
+
+
+def test_channels_of_another_rate_are_resampled_each_for_itself(sound_file: Callable[..., Path]) -> None:
+    stereo = np.stack([_tone(1.0, 44_100), np.zeros(44_100, np.float32)], axis=1)
+    blocks = list(FileSource(sound_file("stereo.wav", stereo, 44_100), channels=(0, 1)))
+    loud, quiet = (np.concatenate([b.samples for b in blocks if b.stream == name]) for name in "01")
+    np.testing.assert_allclose(loud[1000:14_000], _tone(1.0)[1000:14_000], atol=0.01)
+    assert not quiet.any()
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (("a.wav", "a.wav"), {}, "a.wav again"),
+        (("a.wav", "mic"), {"device": "1", "channels": (0, 0)}, "each once"),
+        (("-",), {"channels": (0,)}, "mono"),
+        (("a.wav",), {"channels": (-1,)}, "--channels"),
+    ],
+)
+def test_what_cannot_be_a_source_is_one_sentence(names: tuple[str, ...], options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        open_source(*names, **options)
+
+
+def test_a_channel_that_a_file_has_not_is_one_sentence(tone_file: Path) -> None:
+    with pytest.raises(InputError, match=r"tone.wav: expected channels of 0 to 0, got 0, 3"):
+        list(FileSource(tone_file, channels=(0, 3)))

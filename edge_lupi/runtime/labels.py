@@ -1,0 +1,100 @@
+"""How somebody speaks: segment embeddings [1, D] in, Findings with a label and its probability out.
+
+The segments since the last long pause share one aggregator state. What is said changes late and on purpose: another
+label is told once it leads by a margin or has led for two segments, and below a stated probability none is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.bundle import Task
+from edge_lupi.confidence import probabilities_of
+from edge_lupi.errors import BundleError, InputError
+from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.tracker import Aggregator, Finding
+
+__all__ = ["UNSURE", "LabelTracker", "Smoothing"]
+
+Array = NDArray[np.float32]
+UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """When a label is told. `sure` is the least probability: 0 tells the best label always."""
+
+    sure: float = 0.5
+    lead: float = 0.2  # a probability by which another label is so far ahead that it is told at once
+    patience: int = 2  # segments for which it must be ahead otherwise
+    pause_seconds: float = 1.0  # a silence this long begins anew
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sure < 1:
+            raise InputError(f"expected a probability from 0 up to 1 to be sure at, got {self.sure}")
+
+
+@dataclass(eq=False)
+class _Speech:
+    """What was said since the last long pause."""
+
+    state: Array
+    told: int | None = None
+    best: int | None = None  # in the last segment,
+    ahead: int = 0  # and for so many segments running
+
+
+class LabelTracker:
+    """The label of what was said since the last long pause, and how probable that label is."""
+
+    def __init__(self, aggregator: Aggregator, task: Task, smoothing: Smoothing | None = None) -> None:
+        self._aggregator = aggregator
+        self._task = task
+        self._smoothing = smoothing or Smoothing()
+        self._speech = _Speech(aggregator.initial_state())
+        self._last_speech_seconds = 0.0
+
+    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+        """A segment in which somebody speaks, with its embedding [1, D]."""
+        self._pause(segment.start_seconds)
+        self._last_speech_seconds = segment.end_seconds
+        probabilities = self._probabilities(embedding)
+        told = self._choose(probabilities)
+        probability = float(probabilities[told])
+        label = self._task.labels[told] if probability >= self._smoothing.sure else UNSURE
+        return [Finding(segment.start_seconds, segment.end_seconds, label, probability=probability)]
+
+    def silence(self, segment: Segment) -> list[Finding]:
+        """A segment in which hardly anybody speaks."""
+        self._pause(segment.end_seconds)
+        return []
+
+    def finish(self) -> list[Finding]:
+        """The end of the stream; nothing was held back."""
+        return []
+
+    def _probabilities(self, embedding: Array) -> Array:
+        step = self._aggregator.step(embedding, self._speech.state)
+        self._speech.state = step.state
+        if step.scores is None or step.scores.shape[-1] != len(self._task.labels):
+            raise BundleError(
+                f"expected {len(self._task.labels)} scores for task {self._task.name}, got none or others: compile the student anew"
+            )
+        return probabilities_of(step.scores[0], self._task.temperature)
+
+    def _choose(self, probabilities: Array) -> int:
+        """The label told before, unless another leads by the margin or has led for long enough."""
+        speech, smoothing, best = self._speech, self._smoothing, int(probabilities.argmax())
+        speech.ahead = speech.ahead + 1 if best == speech.best else 1
+        speech.best = best
+        lead = 1.0 if speech.told is None else float(probabilities[best] - probabilities[speech.told])
+        if speech.told is None or lead >= smoothing.lead or speech.ahead >= smoothing.patience:
+            speech.told = best
+        return speech.told
+
+    def _pause(self, now_seconds: float) -> None:
+        if now_seconds - self._last_speech_seconds >= self._smoothing.pause_seconds:
+            self._speech = _Speech(self._aggregator.initial_state())

@@ -1,0 +1,126 @@
+"""Who spoke when, in the field's own format: Turns in, lines of RTTM out, and back.
+
+    SPEAKER two_voices 1 0.500 3.390 <NA> <NA> alice <NA> <NA>
+
+Rich Transcription Time Marked, NIST RT-09 evaluation plan, appendix A: type, file, channel, start and duration in
+seconds, orthography, subtype, speaker, confidence, look-ahead. Fields are parted by white space and hold none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from edge_lupi.diarisation import Stretch
+from edge_lupi.errors import InputError
+from edge_lupi.runtime.turns import Output, Turn
+
+__all__ = ["RttmFile", "read_rttm", "rttm_line"]
+
+MAX_FILE_BYTES = 1 << 28
+
+
+class RttmFile(Output):
+    """Writes each turn of a task as it ends, so that a process that is killed loses none of these.
+
+    The file that a line names is the input that a stream comes from. What a file of this path held is replaced where it
+    ends in .rttm; any other file is left alone.
+    """
+
+    def __init__(self, path: str | Path, inputs: Sequence[str], task: str) -> None:
+        self.path = Path(path)
+        self._names = _names(inputs)
+        self._task = task
+        if self.path.suffix != ".rttm" and self.path.exists() and (not self.path.is_file() or self.path.stat().st_size):
+            raise InputError(f"{path} exists and is not named .rttm: remove it or choose another --rttm")
+        self._file: TextIO | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()
+
+    def passed(self, stream: str, seconds: float) -> None:
+        """Sound came, so the file is begun; it stays empty where nobody speaks."""
+        self._opened()
+
+    def turn(self, turn: Turn) -> None:
+        """Write it, down to the operating system."""
+        if turn.task != self._task:
+            return
+        file = self._opened()
+        try:
+            file.write(rttm_line(turn, self._name(turn.stream)) + "\n")
+            file.flush()
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _opened(self) -> TextIO:
+        try:
+            self._file = self._file or self.path.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise self._not_written(error) from error
+        return self._file
+
+    def _name(self, stream: str) -> str:
+        """What the format calls a file: without folder and ending, as in references; then the channel if it is one of several."""
+        if not stream:
+            return next(iter(self._names.values()))
+        if stream in self._names:
+            return self._names[stream]
+        source, _, channel = stream.rpartition(":")
+        return f"{self._names.get(source, next(iter(self._names.values())))}:{channel}"
+
+    def _not_written(self, error: OSError) -> InputError:
+        return InputError(f"could not write {self.path} ({error.strerror or error}): choose another --rttm")
+
+
+def rttm_line(turn: Turn, name: str) -> str:
+    """A turn as a line, without its end."""
+    seconds = turn.end_seconds - turn.start_seconds
+    return f"SPEAKER {_field(name)} 1 {turn.start_seconds:.3f} {seconds:.3f} <NA> <NA> {_field(turn.label)} <NA> <NA>"
+
+
+def read_rttm(path: str | Path) -> dict[str, list[Stretch]]:
+    """Who speaks when, by file name, in the order of time. Raises InputError naming the line that is not RTTM."""
+    try:
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"expected at most {MAX_FILE_BYTES >> 20} MB of RTTM, got {path}: split it by file")
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a readable RTTM file, got {path} ({error}): check the path") from error
+    found: dict[str, list[Stretch]] = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields or fields[0] != "SPEAKER":  # the format has other types, and comments (;;)
+            continue
+        name, stretch = _stretch(fields, f"{path}:{number}")
+        found.setdefault(name, []).append(stretch)
+    return {name: sorted(stretches, key=lambda s: s.start_seconds) for name, stretches in found.items()}
+
+
+def _stretch(fields: Sequence[str], place: str) -> tuple[str, Stretch]:
+    try:
+        start, seconds, name, label = float(fields[3]), float(fields[4]), fields[1], fields[7]
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"{place}: expected SPEAKER file 1 start duration <NA> <NA> speaker ...: correct it"
+        ) from error
+    if not (0 <= start < float("inf") and 0 <= seconds < float("inf")):
+        raise InputError(f"{place}: expected a start and a duration from 0, got {start} and {seconds}: correct it")
+    return name, Stretch(start, start + seconds, label)
+
+
+def _names(inputs: Sequence[str]) -> dict[str, str]:
+    """Name by input: its stem, or all of it where two stems are the same."""
+    stems = ["stdin" if name == "-" else Path(name).stem for name in inputs]
+    return {name: name if stems.count(stem) > 1 else stem for name, stem in zip(inputs, stems, strict=True)}
+
+
+def _field(text: str) -> str:
+    """The text without white space or what steers a terminal; never empty."""
+    kept = "".join(character if character.isprintable() and not character.isspace() else "_" for character in text)
+    return kept or "<NA>"

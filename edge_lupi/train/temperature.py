@@ -1,0 +1,89 @@
+"""The temperature at which a student's probabilities mean what they say, from validation speakers it has not heard.
+
+One number divides all scores, so no answer changes, only how sure it is: that of the least negative log-likelihood of the
+true labels (Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599).
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.confidence import calibration_error, negative_log_likelihood, probabilities_of
+from edge_lupi.evaluate import answers
+from edge_lupi.models.files import TrainedStudent
+from edge_lupi.train.answer import student_answerer
+from edge_lupi.train.corpus import Prepared
+from edge_lupi.train.recipe import Recipe
+
+__all__ = ["fit_temperature", "with_temperature"]
+
+COLDEST, HOTTEST = 0.05, 20.0
+HALVINGS = 50
+
+
+def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature of the least negative log-likelihood, for scores [N, C] with truth [N].
+
+    In 1 / temperature that is convex, so the place where its slope, the mean over utterances of the expected score less
+    the true label's, changes sign is found by halving. Where all answers are right, or worse than chance, there is no
+    such place, and it is the coldest or hottest that is allowed.
+    """
+    values, rows = scores.astype(np.float64), np.arange(len(labels))
+    low, high = np.log(COLDEST), np.log(HOTTEST)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        expected = (probabilities_of(values, float(np.exp(middle))) * values).sum(1)
+        too_sure = float((expected - values[rows, labels]).mean()) > 0
+        low, high = (middle, high) if too_sure else (low, middle)
+    return float(np.exp((low + high) / 2))
+
+
+def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
+    """The same student with its task's temperature set, where the task has labels and the recipe keeps speakers for this."""
+    if prepared.task.kind != "classification":
+        return trained
+    if not prepared.split.validation or prepared.split.speaker_dependent:
+        print(
+            "no temperature: expected validation speakers, got none, so probabilities may be too sure: "
+            "set data.validation_speakers",
+            file=sys.stderr,
+        )
+        return trained
+    scores, labels = _answers(trained, recipe, prepared)
+    temperature = fit_temperature(scores, labels)
+    config = trained.student.config
+    tasks = tuple(
+        replace(task, temperature=temperature) if task.name == prepared.task.name else task for task in config.tasks
+    )
+    trained.student.config = replace(config, tasks=tasks)
+    trained.provenance["temperature"] = {
+        "value": temperature,
+        "utterances": len(labels),
+        "speakers": len({utterance.speaker for utterance in prepared.split.validation}),
+        **{
+            f"{name}_{when}": figure
+            for when, degrees in (("before", 1.0), ("after", temperature))
+            for name, figure in (
+                ("nll", negative_log_likelihood(scores, labels, degrees)),
+                ("ece", calibration_error(probabilities_of(scores, degrees), labels)),
+            )
+        },
+    }
+    return trained
+
+
+def _answers(
+    trained: TrainedStudent, recipe: Recipe, prepared: Prepared
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores [N, C] and truth [N] of the validation utterances."""
+    kept = replace(trained, student=copy.deepcopy(trained.student))  # answering folds and rounds
+    answer = student_answerer(kept, prepared.task.name)
+    utterances = prepared.split.validation
+    found = answers(answer, utterances, trim_db=recipe.segments.trim_db)
+    scores = np.stack([a.scores for a in found if a.scores is not None])
+    return scores, np.array([prepared.task.labels.index(utterance.label) for utterance in utterances])
