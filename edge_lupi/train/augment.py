@@ -3,7 +3,8 @@
 The log-mel of a corpus is computed once, and reverberation and noise happen to its power, without the samples:
 noise adds up with a random phase between it and the speech, reverberation is an exponential decay
 along time (Lebart et al. 2001). Level is an offset. Masks in time and frequency are SpecAugment (Park et al. 2019, arXiv
-1904.08779). Labels and teacher embeddings stay what they were for the clean sound.
+1904.08779); other heads are vocal tract length perturbation (Jaitly and Hinton 2013). Labels and teacher embeddings stay
+what they were for the clean sound.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_lupi.frames import FFT_POINTS, FRAMES_PER_SECOND, LOG_FLOOR, SAMPLE_RATE_HZ, mel_filters, window
+from edge_lupi.frames import FFT_POINTS, FRAMES_PER_SECOND, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, mel_filters, window
 from edge_lupi.models.front_end import cut
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, Recipe
 
-__all__ = ["add_noise", "add_reverb", "disturb", "disturbed_segments", "mask", "shift"]
+__all__ = ["add_noise", "add_reverb", "disturb", "disturbed_segments", "mask", "shift", "warp"]
 
 SILENCE = math.log(LOG_FLOOR)
 
 
 def disturbed_segments(frames: Tensor, recipe: Recipe, draw: Draw) -> Tensor:
     """log-mel crops [B, 80, 1, F] -> their segments [B, S, 80, 1, segment] as a training step hears them."""
-    heard = mask(disturb(shift(frames, recipe.augment, draw), recipe.augment, draw), recipe.augment, draw)
+    spoken = warp(shift(frames, recipe.augment, draw), recipe.augment, draw)
+    heard = mask(disturb(spoken, recipe.augment, draw), recipe.augment, draw)
     return cut(heard, recipe.segments.segmentation)[:, :: recipe.segments.every]
 
 
@@ -41,6 +43,24 @@ def shift(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
     inside = ((place >= 0) & (place < count))[:, None, None, :].to(frames.device)
     place = place.clamp(0, count - 1)[:, None, None, :].expand(-1, mels, 1, -1).to(frames.device)
     return torch.where(inside, frames.gather(3, place), torch.full_like(frames, SILENCE))
+
+
+def warp(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
+    """Every row's frequencies are multiplied, formants and pitch alike, by 1 - warp to 1 + warp. [B, 80, 1, F] -> the same.
+
+    What lay above 8 kHz is not known; the highest band stands for it.
+    """
+    if not recipe.warp:
+        return frames
+    factor = 1 + (2 * draw.uniform(len(frames), 1) - 1) * recipe.warp
+    top = math.log1p(SAMPLE_RATE_HZ / 2 / 700)
+    height = torch.arange(1, MELS + 1)[None] * top / (MELS + 1)  # of the bands' centres, on the mel scale
+    place = torch.log1p(torch.expm1(height) / factor) / top * (MELS + 1) - 1  # [B, 80]: whose sound a band now has
+    place = place.clamp(0, MELS - 1)
+    below = place.floor().clamp_max(MELS - 2)
+    share = (place - below)[:, :, None, None].to(frames.device)
+    index = below.long()[:, :, None, None].expand(-1, -1, 1, frames.shape[3]).to(frames.device)
+    return torch.lerp(frames.gather(1, index), frames.gather(1, index + 1), share)
 
 
 def disturb(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:

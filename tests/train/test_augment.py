@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edge_lupi.frames import LOG_FLOOR
 from edge_lupi.models.front_end import log_mel
-from edge_lupi.train.augment import add_noise, add_reverb, disturb, disturbed_segments, mask, shift
+from edge_lupi.train.augment import add_noise, add_reverb, disturb, disturbed_segments, mask, shift, warp
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe
 
@@ -147,3 +147,25 @@ def test_a_shift_moves_everything_and_lets_silence_in() -> None:
         assert (row[10 + min(0, by) :] == SILENCE).all()
     assert seen == set(range(-3, 4))
     assert shift(frames, AugmentRecipe(), Draw(0)) is frames
+
+
+def test_warp_is_the_sound_of_a_voice_whose_every_frequency_is_higher() -> None:
+    def tones(factor: float) -> Tensor:
+        time = torch.arange(16_000) / 16_000
+        return log_mel(sum(torch.sin(2 * math.pi * factor * hz * time) for hz in (300.0, 1200.0, 3500.0))[None] * 0.1)
+
+    class Highest(Draw):
+        def uniform(self, rows: int, *shape: int) -> Tensor:
+            return torch.ones(rows, *shape)
+
+    wanted = tones(1.15)[..., 10:]
+    made = warp(tones(1.0), replace(QUIET, warp=0.15), Highest(1))[..., 10:]
+    peaks = [x.mean((0, 2, 3)).topk(8).indices for x in (made, wanted)]
+    assert len(set(peaks[0].tolist()) & set(peaks[1].tolist())) >= 6
+    assert (made - wanted).abs().mean() < 0.5 * (tones(1.0)[..., 10:] - wanted).abs().mean()
+
+
+def test_without_warp_nothing_changes_and_rows_are_warped_apart(frames: Tensor) -> None:
+    assert warp(frames, QUIET, Draw(0)) is frames
+    same = frames[:1].expand(4, -1, -1, -1)
+    assert warp(same, replace(QUIET, warp=0.2), Draw(0)).var(0).mean() > 0
