@@ -38,8 +38,12 @@ from edge_lupi.train.threshold import with_threshold
 
 __all__ = ["find_ranges", "train_qat"]
 
-CALIBRATION_BATCHES = 12
-PERCENTILE = 99.995  # of activations inside the range; the rare peaks beyond it clip
+CALIBRATION_BATCHES = 64
+# Of a range above the largest magnitude seen. A grid that is reached nowhere is the same in every writing: where a tensor
+# cannot be negative, unsigned targets clip twice as high as signed ones. Ranges that cut off the highest 0.005 % were
+# nearer to the float student on average (cosine .9996 against .9994 on unheard voices) and far off where they clipped
+# (worst .971 against .997).
+HEADROOM = 1.15
 
 
 def train_qat(
@@ -59,7 +63,7 @@ def train_qat(
     examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
-    ranges = find_ranges(student.encoder, _log_mels(examples, recipe))
+    ranges = find_ranges(student.encoder, _disturbed_log_mels(examples, recipe))
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
     every = recipe.segments.every
@@ -122,7 +126,7 @@ def _relative(student: Tensor, wanted: Tensor) -> Tensor:
 def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tensor]:
     """The range of every weight and activation of a folded encoder, from what it does on some batches [B, 80, 1, F].
 
-    nvidia-modelopt's calibrators: the largest magnitude for weights, by channel; a high percentile for activations.
+    nvidia-modelopt's calibrators of the largest magnitude: of weights by channel; of activations with some headroom.
     """
     # modelopt looks for a compiler that it does not need here, and torch warns about it
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -131,7 +135,7 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
         from modelopt.torch.quantization.nn import TensorQuantizer
     except ImportError as error:
         raise MissingExtra("train qat", "nvidia-modelopt", "train") from error
-    activation = QuantizerAttributeConfig(num_bits=8, axis=None, calibrator="histogram")
+    activation = QuantizerAttributeConfig(num_bits=8, axis=None)
     weight = QuantizerAttributeConfig(num_bits=8, axis=0)
     quantisers: dict[str, Any] = {}
 
@@ -147,18 +151,17 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
         encoder(frames)
     ranges = {}
     for name, found in quantisers.items():
-        if name.endswith(".weight"):
-            found.load_calib_amax()
-            ranges[name] = found.amax.detach().float().flatten()
-        else:
-            found.load_calib_amax("percentile", percentile=PERCENTILE)
-            ranges[name] = found.amax.detach().float().squeeze()
+        found.load_calib_amax()
+        largest = found.amax.detach().float()
+        ranges[name] = largest.flatten() if name.endswith(".weight") else HEADROOM * largest.squeeze()
     stop_rounding(encoder)
     return ranges
 
 
-def _log_mels(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
+def _disturbed_log_mels(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
+    """Segments [B, 80, 1, F] at the levels and in the noise that training knows."""
     for number, batch in enumerate(batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)):
         if number == CALIBRATION_BATCHES:
             return
-        yield cut(batch.frames, recipe.segments.segmentation).flatten(0, 1)
+        frames = disturb(batch.frames, recipe.augment, Draw(number))
+        yield cut(frames, recipe.segments.segmentation).flatten(0, 1)
