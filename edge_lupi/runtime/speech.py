@@ -11,8 +11,8 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.listener import SPEECH_SHARE
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.segments import Segment, Segmenter
+from edge_lupi.runtime.strangers import unit
 from edge_lupi.runtime.student import CompiledStudent
-from edge_lupi.runtime.tracker import unit
 
 __all__ = ["Speech", "exemplars", "pieces", "voice"]
 

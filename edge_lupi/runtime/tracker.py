@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.strangers import Strangers, unit
 from edge_lupi.runtime.student import Step
 from edge_lupi.runtime.threshold import Threshold
 
-__all__ = ["DEFAULT_THRESHOLD", "UNKNOWN", "Aggregator", "Finding", "SpeakerTracker", "Tracking", "unit"]
+__all__ = ["DEFAULT_THRESHOLD", "UNKNOWN", "Aggregator", "Finding", "SpeakerTracker", "Tracking"]
 
 Array = NDArray[np.float32]
 UNKNOWN = "unknown"
-MAX_STRANGERS = 200
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
 DEFAULT_THRESHOLD = 0.4  # where the student brings none
 
@@ -114,7 +114,7 @@ class SpeakerTracker:
         self._aggregator = aggregator
         self._gallery = gallery
         self._change = self.threshold * self.tracking.change_share
-        self._strangers: dict[str, Array] = {}  # sums of unit vectors [D], weighted by pieces
+        self._strangers = Strangers()
         self._numbers = 0
         self._turn: _Turn | None = None
         self._held: _Piece | None = None
@@ -163,11 +163,10 @@ class SpeakerTracker:
         likeness = float(alone @ turn.voice)
         if likeness < self._change:
             return False
-        own = self._strangers.get(turn.label)
-        likeness = likeness if own is None else max(likeness, float(unit(own) @ alone))
-        rivals = [float(unit(voice) @ alone) for name, voice in self._strangers.items() if name != turn.label]
+        rivals = self._strangers.likeness(alone)
+        likeness = max(likeness, rivals.pop(turn.label, -1.0))
         known = self._gallery.match(alone, leave_out=turn.label) if self._gallery else None
-        return likeness >= max([*rivals, known[1] if known else -1.0], default=-1.0)
+        return likeness >= max([*rivals.values(), known[1] if known else -1.0])
 
     def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Finding]:
         """Make the piece part of the turn, or the first of a new one, and say whose turn it is, if that can be said."""
@@ -234,8 +233,11 @@ class SpeakerTracker:
         known = self._gallery.match(voice) if self._gallery else None
         if known and known[1] >= self._known.at(seconds):
             return known
-        likeness = {name: float(unit(total) @ voice) for name, total in self._strangers.items()}
-        return max(likeness.items(), key=lambda item: item[1], default=(UNKNOWN, known[1] if known else 0.0))
+        return max(
+            self._strangers.likeness(voice).items(),
+            key=lambda item: item[1],
+            default=(UNKNOWN, known[1] if known else 0.0),
+        )
 
     def _level(self, label: str, seconds: float) -> float:
         if label not in self._strangers:
@@ -255,13 +257,5 @@ class SpeakerTracker:
             return []
         untold = self._tell(turn)
         if turn.label != UNKNOWN and not (self._gallery and turn.label in self._gallery.names):
-            known = self._strangers.pop(turn.label, np.zeros_like(turn.voice))
-            self._strangers[turn.label] = known + turn.pieces * turn.voice  # last heard, last in line
-        if len(self._strangers) > MAX_STRANGERS:
-            del self._strangers[next(iter(self._strangers))]
+            self._strangers.add(turn.label, turn.voice, turn.pieces)
         return untold
-
-
-def unit(vector: Array) -> Array:
-    """The vector [D] scaled to length one."""
-    return (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)

@@ -21,8 +21,8 @@ from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.strangers import unit
 from edge_lupi.runtime.student import CompiledStudent
-from edge_lupi.runtime.tracker import unit
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TWO_VOICES = EXAMPLES / "two_voices.flac"

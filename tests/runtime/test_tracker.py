@@ -5,8 +5,9 @@ import pytest
 
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.strangers import unit
 from edge_lupi.runtime.student import Step
-from edge_lupi.runtime.tracker import Finding, SpeakerTracker, unit
+from edge_lupi.runtime.tracker import Finding, SpeakerTracker
 
 VOICES = np.eye(8, dtype=np.float32)
 A, B, C = VOICES[:3]
@@ -146,11 +147,3 @@ def test_a_voice_nearly_known_is_nobody_until_it_is_clear(tmp_path: Path) -> Non
     assert _labels(findings)[0] == "unknown"
     assert _labels(findings)[-1] == "alice"
     assert "speaker 1" in _labels(_track([nearly] * 6, SpeakerTracker(MeanOfSegments(), 0.8, gallery)))
-
-
-def test_remembers_a_bounded_number_of_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_lupi.runtime.tracker.MAX_STRANGERS", 2)
-    tracker = SpeakerTracker(MeanOfSegments(), 0.5)
-    findings = _track([voice for row in VOICES for voice in (row, row, row)], tracker)
-    assert _labels(findings)[-1] == "speaker 8"
-    assert len(tracker._strangers) == 2
