@@ -160,9 +160,16 @@ def shipped_bundle(task: str) -> Path:
 
 
 def write_bundle(
-    path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], tasks: Mapping[str, Task]
+    path: str | Path,
+    manifest: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    tasks: Mapping[str, Task],
+    unlisted: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write a bundle folder at once or not at all; an older bundle in that place is replaced, anything else is refused."""
+    """Write a bundle folder at once or not at all; an older bundle in that place is replaced, anything else is refused.
+
+    `unlisted` files lie in the folder and are no part of the bundle: what was found out about it on the device.
+    """
     path = Path(path)
     if path.exists() and not (path / MANIFEST).is_file():
         raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
@@ -171,7 +178,7 @@ def write_bundle(
         name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()
     }
     whole = {"format": FORMAT, "version": VERSION, **manifest, "tasks": entries, "files": listed}
-    written = {**files, MANIFEST: (json.dumps(whole, indent=2) + "\n").encode()}
+    written = {**(unlisted or {}), **files, MANIFEST: (json.dumps(whole, indent=2) + "\n").encode()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_folder(path, written)

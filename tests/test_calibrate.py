@@ -119,6 +119,12 @@ def test_strangers_set_the_threshold_that_listening_uses(
     assert events[0].threshold == pytest.approx(first["threshold"], abs=0.05)
     assert {event.threshold for event in Listener(bundle, "speaker", known, 0.3).listen(iter(sound))} == {0.3}
 
+    assert Listener(bundle, "speaker", known).doubts == []
+    for number in range(4):
+        known.add(f"guest {number}", known.exemplars("ann"))
+    assert "calibrated against 2 enrolled, now there are 6" in Listener(bundle, "speaker", known).doubts[0]
+    assert Listener(bundle, "speaker", known, 0.3).doubts == []  # what was given is not what was calibrated
+
     content = json.loads(Path(found["path"]).read_text())
     for point in content["points"]:
         point["threshold"] = 1.0

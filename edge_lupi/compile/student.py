@@ -34,6 +34,7 @@ from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
+from edge_lupi.runtime.calibration import kept_calibrations
 from edge_lupi.runtime.engine import OnnxEngine
 
 __all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
@@ -54,8 +55,8 @@ def compile_student(
 ) -> Choice:
     """Compile for the CPU and write the bundle `out`, for target tensorrt with the graphs that TensorRT builds from.
 
-    The gate judges by `data` where it is given, else by the speech in student.pt. Raises InputError or BundleError, and
-    then writes nothing.
+    The gate judges by `data` where it is given, else by the speech in student.pt. What was calibrated in `out` for the same
+    student stays. Raises InputError or BundleError, and then writes nothing.
     """
     asked = Wanted(target, precision, data=data, trials=trials)
     trained = load_student(source)
@@ -82,7 +83,7 @@ def compile_student(
     manifest = _manifest(trained, choice, float_layers(chosen))
     if asked.for_gpu:
         manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
-    write_bundle(out, manifest, files, tasks)
+    write_bundle(out, manifest, files, tasks, kept_calibrations(out, manifest["fingerprint"], tasks))
     return choice
 
 

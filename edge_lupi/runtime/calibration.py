@@ -6,7 +6,7 @@ It is made on the device after the bundle, so the manifest does not list it; it 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from edge_lupi.disk import locked, write_at_once
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.threshold import Threshold
 
-__all__ = ["Calibration", "Point", "load_calibration", "save_calibration"]
+__all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration"]
 
 FORMAT = "edge-lupi calibration"
 VERSION = 1
 MAX_FILE_BYTES = 1 << 16
 MAX_POINTS = 100
 ENOUGH_ERRORS = 30  # expected among the trials: "rule of 30", Doddington et al. 2000, doi 10.1016/S0167-6393(99)00080-1
+OUTGROWN = 1.5  # times as many people; false accepts grow as fast
 ERRORS_IN_SIGHT = 3  # none seen in n trials: the rate is below 3 / n (95 %), Hanley and Lippman-Hand 1983
 
 
@@ -73,6 +74,12 @@ class Calibration:
         bound = f"; so few cannot show a rate below {least:.1%}" if least > self.false_accepts else ""
         return f"a false accept rate of {self.false_accepts:.2%} is known to a third only with {wanted} impostor trials, got {trials} of {self.impostors} people{bound}: bring more recordings"
 
+    def outgrown(self, people: int) -> str | None:
+        """Why the rate asked for no longer holds with so many people enrolled, in a sentence; None where it does."""
+        if people <= OUTGROWN * self.people:
+            return None
+        return f"the threshold of task {self.task} was calibrated against {self.people} enrolled, now there are {people}: strangers are taken for somebody about {people / self.people:.1f} times as often as the {self.false_accepts:.2%} asked for; calibrate anew"
+
     def text(self) -> str:
         """For people."""
         head = f"task {self.task}: false accepts {self.false_accepts:.2%} asked, {self.impostors} impostors against {self.people} enrolled"
@@ -102,6 +109,20 @@ def load_calibration(folder: Path, fingerprint: str, task: str) -> Calibration |
     if (found.fingerprint, found.task) != (fingerprint, task):
         raise BundleError(f"{file} was made for another student or task: remove it, or calibrate anew")
     return found
+
+
+def kept_calibrations(folder: Path, fingerprint: str, tasks: Iterable[str]) -> dict[str, bytes]:
+    """Name -> content of what was calibrated in this folder for this student: compiled again it hears the same."""
+    kept: dict[str, bytes] = {}
+    for task in tasks:
+        try:
+            found = load_calibration(folder, fingerprint, task)
+        except BundleError:  # another student's, or damaged
+            continue
+        if found:
+            files = (_file(folder, task), _file(folder, task).with_suffix(".svg"))
+            kept |= {file.name: file.read_bytes() for file in files if file.is_file() and not file.is_symlink()}
+    return kept
 
 
 def save_calibration(calibration: Calibration, folder: Path, curve: str) -> Path:

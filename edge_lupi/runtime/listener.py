@@ -21,7 +21,7 @@ from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.calibration import load_calibration
+from edge_lupi.runtime.calibration import Calibration, load_calibration
 from edge_lupi.runtime.confirm import Confirmed, Tracker
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.labels import UNSURE, LabelTracker, Smoothing
@@ -31,7 +31,6 @@ from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.silero import make_gate
 from edge_lupi.runtime.source import Source
 from edge_lupi.runtime.student import CompiledStudent
-from edge_lupi.runtime.threshold import Threshold
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
 
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
@@ -117,7 +116,8 @@ class Listener:
 
     `threshold` stands for the bundle's own where given; what `edge-lupi calibrate` found stands for it towards enrolled
     people where it is not. `gate` is `voice` or `energy`, `latency` is `low`, `normal` or
-    `accurate`. `sure` is the probability below which a label is `unsure` (see `labels.Smoothing`).
+    `accurate`. `sure` is the probability below which a label is `unsure` (see `labels.Smoothing`). `doubts` are sentences
+    about what was calibrated and no longer holds.
     """
 
     def __init__(
@@ -147,6 +147,8 @@ class Listener:
         for known in self.tasks:
             self._check_threshold(known)
         self._calibrated = {} if threshold is not None else _calibrated(loaded, self.tasks)
+        people = len(gallery.names) if gallery else 0
+        self.doubts = [doubt for known in self._calibrated.values() if (doubt := known.outgrown(people))]
         delay_seconds = make_gate(gate).delay_seconds
         self.algorithm_seconds = self._latency.seconds(self.segmentation, delay_seconds)
         self.statistics = Statistics(self.algorithm_seconds)
@@ -190,7 +192,8 @@ class Listener:
         tracker: Tracker
         if task.kind == "verification":
             known = self._calibrated.get(task.name)
-            tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, known=known), UNKNOWN
+            asked = known.threshold if known else None
+            tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, known=asked), UNKNOWN
         else:
             tracker, doubt = LabelTracker(branch, task, self._smoothing), UNSURE
         return Confirmed(tracker, doubt) if self._latency.confirmations else tracker
@@ -275,9 +278,9 @@ class Listener:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
 
 
-def _calibrated(bundle: Bundle, tasks: Sequence[Task]) -> dict[str, Threshold]:
+def _calibrated(bundle: Bundle, tasks: Sequence[Task]) -> dict[str, Calibration]:
     found = {task.name: load_calibration(bundle.path, bundle.fingerprint, task.name) for task in tasks}
-    return {name: calibration.threshold for name, calibration in found.items() if calibration}
+    return {name: calibration for name, calibration in found.items() if calibration}
 
 
 def _hear(tracker: Tracker, segment: Segment, embedding: NDArray[np.float32] | None) -> list[Finding]:

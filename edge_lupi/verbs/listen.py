@@ -76,6 +76,8 @@ def listen(
     listener = Listener(student, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
     if student.engines:
         print(f"runs on the {listener.student.runs_on}", file=sys.stderr)
+    for doubt in listener.doubts:
+        print(f"edge-lupi: {doubt}", file=sys.stderr)
     inputs = input or ["mic"]
     source = open_source(
         *inputs,

@@ -15,6 +15,7 @@ from edge_lupi.bundle import Bundle
 from edge_lupi.compile.student import compile_student, fingerprint
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
+from edge_lupi.runtime.calibration import Calibration, Point, load_calibration, save_calibration
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.train.answer import student_answerer
@@ -135,6 +136,26 @@ def test_one_fingerprint_for_every_precision_of_a_student(compiled: Path, make_g
     with torch.no_grad():
         changed.student.encoder.project.bias[0] += 1e-3
     assert fingerprint(changed.student) not in prints
+
+
+def test_what_was_calibrated_stays_when_the_same_student_is_compiled_again(
+    make_grid_student: MakeStudent, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.lupi"
+    save_student(tmp_path / "x.pt", make_grid_student())
+    compile_student(tmp_path / "x.pt", out, precision="fp32")
+    mine = Calibration("speaker", Bundle.load(out).fingerprint, 0.01, 4, 40, (Point(1.0, 0.5, 0.4, 0.6, 4000),))
+    save_calibration(mine, out, "<svg/>")
+    compile_student(tmp_path / "x.pt", out, precision="int8")
+    assert load_calibration(out, Bundle.load(out).fingerprint, "speaker") == mine
+    assert (out / "calibration.speaker.svg").read_text() == "<svg/>"
+
+    other = make_grid_student()
+    with torch.no_grad():
+        other.student.encoder.project.bias[0] += 1e-3
+    save_student(tmp_path / "x.pt", other)
+    compile_student(tmp_path / "x.pt", out, precision="fp32")
+    assert not list(out.glob("calibration*"))
 
 
 @pytest.mark.parametrize(

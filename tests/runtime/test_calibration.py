@@ -45,6 +45,14 @@ def test_survives_a_restart(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["calibration.speaker.json", "calibration.speaker.svg"]
 
 
+def test_many_more_people_outgrow_it() -> None:
+    assert [MADE.outgrown(people) for people in (0, 4, 6)] == [None] * 3
+    told = MADE.outgrown(12)
+    assert told is not None
+    assert "against 4 enrolled, now there are 12" in told
+    assert "3.0 times as often as the 1.00%" in told
+
+
 @pytest.mark.parametrize("changes", [{"fingerprint": "student-2"}, {"task": "other"}])
 def test_a_calibration_of_another_student_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
     file = save_calibration(replace(MADE, **changes), tmp_path, "")
