@@ -36,10 +36,11 @@ def summarise(results: Sequence[dict[str, Any]], references: dict[str, str]) -> 
 def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], condition: str) -> dict[str, Any]:
     arms = list(dict.fromkeys(r["arm"] for r in results))
     labels = results[0]["labels"]
-    hits, counts = _tables(results, arms, condition)  # [A, seeds, groups, C], [groups, C]
-    drawn = _draws(hits.shape[1], len(counts))
+    hits, counts = _tables(results, arms, condition)  # [A, seeds, groups, C], [seeds, groups, C]
+    drawn = _draws(*counts.shape[:2])
     spread = {arm: _uars(hits[a], counts, *drawn) for a, arm in enumerate(arms)}
-    value = {arm: float((hits[a].sum(1) / counts.sum(0)).mean()) for a, arm in enumerate(arms)}
+    recall = hits.sum(2) / counts.sum(1)  # [A, seeds, C]
+    value = dict(zip(arms, recall.mean((1, 2)).tolist(), strict=True))
     summary = {}
     for a, arm in enumerate(arms):
         mine = [r for r in results if r["arm"] == arm]
@@ -53,9 +54,9 @@ def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], cond
             "high": around.high,
             "gain": {"value": gain.value, "low": gain.low, "high": gain.high},
             "against": reference,
-            "by_seed": (hits[a].sum(1) / counts.sum(0)).mean(1).tolist(),
+            "by_seed": recall[a].mean(1).tolist(),
             "by_fold": _by_fold(mine, condition),
-            "recall": dict(zip(labels, (hits[a].sum(1) / counts.sum(0)).mean(0).tolist(), strict=True)),
+            "recall": dict(zip(labels, recall[a].mean(0).tolist(), strict=True)),
             "distance": float(np.mean(distances)) if distances else None,
             "seeds": sorted({r["seed"] for r in mine}),
             "folds": sorted({r["fold"] for r in mine}),
@@ -66,7 +67,10 @@ def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], cond
 
 
 def _tables(results: Sequence[dict[str, Any]], arms: list[str], condition: str) -> tuple[Floats, Floats]:
-    """How many utterances of a class each speaker (or each utterance) has, and how many of them an arm found with a seed."""
+    """How many utterances of a class each speaker (or each utterance) has with a seed, and how many of them an arm found.
+
+    Seeds differ in their speakers where they draw them, as validation speakers are.
+    """
     seeds = sorted({r["seed"] for r in results})
     speakers = sorted({s for r in results for s in r["speakers"]})
     by = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "names"
@@ -78,7 +82,7 @@ def _tables(results: Sequence[dict[str, Any]], arms: list[str], condition: str) 
         rows, truth = np.array([groups[n] for n in r[by]]), np.array(r["truth"])
         np.add.at(counts[place], (rows, truth), 1)
         np.add.at(hits[place], (rows, truth), truth == np.array(r["said"][condition]))
-    return hits, counts[0, 0]
+    return hits, counts[0]
 
 
 def _draws(seeds: int, groups: int) -> tuple[Floats, Floats]:
@@ -92,14 +96,14 @@ def _draws(seeds: int, groups: int) -> tuple[Floats, Floats]:
 
 def _uars(hits: Floats, counts: Floats, seeds: Floats, groups: Floats) -> Floats:
     """UAR of every resample [R]; classes that a resample lacks do not count in it."""
-    found = np.einsum("rs,rg,sgc->rc", seeds / seeds.sum(1, keepdims=True), groups, hits, optimize=True)
-    there = groups @ counts
-    with np.errstate(invalid="ignore"):
-        return np.nanmean(np.where(there > 0, found / there, np.nan), 1)
+    found, there = (np.einsum("rs,rg,sgc->rc", seeds, groups, table, optimize=True) for table in (hits, counts))
+    recall = np.divide(found, there, out=np.zeros_like(found), where=there > 0)
+    classes = (there > 0).sum(1)
+    return np.divide(recall.sum(1), classes, out=np.full(len(recall), np.nan), where=classes > 0)
 
 
 def _interval(value: float, spread: Floats) -> Interval:
-    low, high = np.quantile(spread, [0.025, 0.975])
+    low, high = np.nanquantile(spread, [0.025, 0.975])  # NaN: nobody of the seeds that were drawn
     return Interval(value, float(low), float(high))
 
 

@@ -67,6 +67,20 @@ def test_with_one_speaker_utterances_are_drawn() -> None:
     assert row["low"] < row["uar"] < row["high"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_seeds_may_have_speakers_of_their_own() -> None:
+    """As where validation speakers are drawn anew with every seed."""
+    found = results({"audio": 0.6, "taught": 0.66})
+    for r in found:
+        r["speakers"] = [f"seed{r['seed']}{who}" for who in r["speakers"]]
+        r["names"] = [f"seed{r['seed']}{name}" for name in r["names"]]
+    apart, together = summarise(found, AGAINST)["clean"], summarise(results({"audio": 0.6, "taught": 0.66}), AGAINST)
+    for arm, row in apart.items():
+        assert row["uar"] == pytest.approx(together["clean"][arm]["uar"])
+        assert 0.5 < row["low"] < row["uar"] < row["high"] < 0.8
+    assert 0.02 < apart["taught"]["gain"]["low"] < 0.06 < apart["taught"]["gain"]["high"] < 0.12
+
+
 def test_distance_is_in_the_teachers_own_spread() -> None:
     teacher = np.random.default_rng(0).normal(3, 2, (50, 4))
     scale = np.stack([teacher.mean(0), teacher.std(0)])
