@@ -3,7 +3,8 @@
 Learnt once: weights int8 per output channel, activations int8 per tensor, symmetric. TensorRT takes it as it is. ONNX
 Runtime on x86 fuses and computes unsigned activations far better, so for the CPU the same scales are written with zero
 point 0 where a tensor cannot be negative (after a ReLU; the ReLU then vanishes into the rounding) and 128 elsewhere.
-The one difference: after a ReLU the range reaches twice as high before it clips.
+The one difference: after a ReLU the range reaches twice as high before it clips. `train.qat` leaves room above all that it
+hears, so that hardly anything does.
 """
 
 from __future__ import annotations
