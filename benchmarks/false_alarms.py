@@ -77,7 +77,7 @@ def truth(count: int, speech: list[Samples]) -> np.ndarray:
     return spoken.ravel()
 
 
-def heard(bundle: Path, gate: str, kind: str, count: int, speech: list[Samples]) -> dict[str, float]:
+def heard(bundle: Path, gate: str, kind: str, count: int, speech: list[Samples]) -> dict[str, float | None]:
     listener, spoken = Listener(bundle, gate=gate), truth(count, speech)
     began = time.process_time()
     spans = [(round(e.start * 100), round(e.time * 100)) for e in listener.listen(blocks(pieces(kind, count, speech)))]
@@ -87,7 +87,7 @@ def heard(bundle: Path, gate: str, kind: str, count: int, speech: list[Samples])
         covered[begin:end] = True
     seconds = count * PIECE_SECONDS
     elsewhere = sum(spoken[begin:end].mean() < 0.1 for begin, end in spans)
-    found = float(covered[spoken].mean()) if spoken.any() else float("nan")
+    found = float(covered[spoken].mean()) if spoken.any() else None
     return {
         "seconds": seconds,
         "events": len(spans),

@@ -30,7 +30,7 @@ __all__ = ["Evidence", "read_evidence"]
 
 Array = NDArray[np.float32]
 MOST_SEGMENTS = 400
-MOST_UTTERANCES = 100  # that segments are taken from; the metric is measured on all
+FEWEST_UTTERANCES = 100  # that segments are taken from; the metric is measured on all
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,13 @@ def _utterances(data: Path, task: str, origin: Mapping[str, Any]) -> tuple[Utter
 
 
 def _segments(student: CompiledStudent, utterances: Sequence[Utterance], trim_db: float) -> Array:
-    order = np.random.default_rng(0).permutation(len(utterances))[:MOST_UTTERANCES]
-    every = np.concatenate([student.segments(read_speech(utterances[index], trim_db)[0]) for index in order])
+    """Segments from many utterances: of so many at least, and of more where those are short."""
+    pieces: list[Array] = []
+    for index in np.random.default_rng(0).permutation(len(utterances)):
+        if len(pieces) >= FEWEST_UTTERANCES and sum(map(len, pieces)) >= MOST_SEGMENTS:
+            break
+        pieces.append(student.segments(read_speech(utterances[index], trim_db)[0]))
+    every = np.concatenate(pieces)
     return every[np.linspace(0, len(every) - 1, min(len(every), MOST_SEGMENTS)).astype(int)]
 
 

@@ -39,11 +39,6 @@ from edge_lupi.train.threshold import with_threshold
 __all__ = ["find_ranges", "train_qat"]
 
 CALIBRATION_BATCHES = 64
-# Of a range above the largest magnitude seen. A grid that is reached nowhere is the same in every writing: where a tensor
-# cannot be negative, unsigned targets clip twice as high as signed ones. Ranges that cut off the highest 0.005 % were
-# nearer to the float student on average (cosine .9996 against .9994 on unheard voices) and far off where they clipped
-# (worst .971 against .997).
-HEADROOM = 1.15
 
 
 def train_qat(
@@ -63,7 +58,7 @@ def train_qat(
     examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
-    ranges = find_ranges(student.encoder, _disturbed_log_mels(examples, recipe))
+    ranges = find_ranges(student.encoder, _disturbed_log_mels(examples, recipe), recipe.qat.headroom)
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
     every = recipe.segments.every
@@ -123,10 +118,10 @@ def _relative(student: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tensor]:
+def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor], headroom: float = 1.0) -> dict[str, Tensor]:
     """The range of every weight and activation of a folded encoder, from what it does on some batches [B, 80, 1, F].
 
-    nvidia-modelopt's calibrators of the largest magnitude: of weights by channel; of activations with some headroom.
+    nvidia-modelopt's calibrators of the largest magnitude: of weights by channel, of activations `headroom` times that.
     """
     # modelopt looks for a compiler that it does not need here, and torch warns about it
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -153,7 +148,7 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor]) -> dict[str, Tenso
     for name, found in quantisers.items():
         found.load_calib_amax()
         largest = found.amax.detach().float()
-        ranges[name] = largest.flatten() if name.endswith(".weight") else HEADROOM * largest.squeeze()
+        ranges[name] = largest.flatten() if name.endswith(".weight") else headroom * largest.squeeze()
     stop_rounding(encoder)
     return ranges
 
