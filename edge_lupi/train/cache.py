@@ -16,8 +16,9 @@ from torch import Tensor
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.teacher import Teacher
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared, data_path
-from edge_lupi.train.examples import Batch, Example, as_seen, segments_of
+from edge_lupi.train.examples import Example, as_seen, segments_of
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told"]

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import write_atomically
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch, epoch_seed
+from edge_lupi.train.examples import epoch_seed
 from edge_lupi.train.recipe import Course
 from edge_lupi.train.together import act_as_one
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from edge_lupi.errors import InputError
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
+from edge_lupi.train.batch import Batch, blend
 from edge_lupi.train.cache import TeacherEmbeddings
-from edge_lupi.train.examples import Batch, blend
 from edge_lupi.train.recipe import DistilRecipe
 
 __all__ = ["DISTANCES", "Labels", "Projection", "distance", "distil", "label_loss", "labels_of", "soft_labels"]

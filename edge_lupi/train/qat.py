@@ -26,9 +26,10 @@ from edge_lupi.models.front_end import cut
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
 from edge_lupi.models.student import Heard
 from edge_lupi.train.augment import disturb
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch, Epochs, Example, batches
+from edge_lupi.train.examples import Epochs, Example, batches
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import distil
 from edge_lupi.train.recipe import Recipe

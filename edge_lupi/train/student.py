@@ -17,10 +17,11 @@ from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.train.augment import disturbed_segments
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch, Epochs, Example, load_examples, shuffled
+from edge_lupi.train.examples import Epochs, Example, load_examples, shuffled
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain

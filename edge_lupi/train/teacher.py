@@ -13,9 +13,10 @@ from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import FeatureEye, Teacher, TeacherConfig
 from edge_lupi.train.augment import disturbed_segments
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch, Epochs, Example
+from edge_lupi.train.examples import Epochs, Example
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe

@@ -18,10 +18,11 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.teacher import Teacher, TeacherConfig
 from edge_lupi.train import cache
 from edge_lupi.train.augment import disturbed_segments
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared, prepare
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch, Example, batches, load_examples, segments_of, shuffled, video_of
+from edge_lupi.train.examples import Example, batches, load_examples, segments_of, shuffled, video_of
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
 
 CUT = SegmentRecipe(seconds=0.5, hop_seconds=0.25, crop_seconds=1.0)

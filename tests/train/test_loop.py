@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Batch
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Course
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from edge_lupi.errors import InputError
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings
-from edge_lupi.train.examples import Batch
 from edge_lupi.train.losses import DISTANCES, MARGIN, distance, distil, label_loss, labels_of, soft_labels
 from edge_lupi.train.recipe import DistilRecipe
 

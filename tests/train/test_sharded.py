@@ -20,9 +20,10 @@ from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student, load_teacher
 from edge_lupi.train import shard_cache
 from edge_lupi.train import shards as cutting
+from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import teacher_embeddings
 from edge_lupi.train.corpus import Prepared, prepare
-from edge_lupi.train.examples import Batch, Epochs, Example, load_examples, shuffled
+from edge_lupi.train.examples import Epochs, Example, load_examples, shuffled
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
