@@ -7,7 +7,6 @@ about a third of the graph's time; where it does not, the graph is run.
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edge_lupi.frames import (
@@ -38,7 +37,7 @@ class FftFrontEnd:
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [240 + 160 * F] (the 240 samples before the first frame's hop come first) -> float32 [80, F]."""
-        windows = sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES]
+        windows = _windows(np.ascontiguousarray(samples, np.float32))
         framed = np.zeros((len(windows), FFT_POINTS), np.float32)  # padded here: numpy's own padding costs a fifth more
         np.multiply(windows, self._window, out=framed[:, :WINDOW_SAMPLES])
         spectrum = np.fft.rfft(framed, axis=-1)
@@ -48,6 +47,13 @@ class FftFrontEnd:
             np.matmul(power[first : first + SMALL_FRAMES], self._filters, out=mel[first : first + SMALL_FRAMES])
         log_mel: NDArray[np.float32] = np.log(mel + np.float32(LOG_FLOOR)).T
         return log_mel
+
+
+def _windows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view [F, 400] of float32 [240 + 160 * F]. numpy's own takes a tenth of the front end's time, through a dict each time."""
+    frames = (len(samples) - CONTEXT_SAMPLES) // HOP_SAMPLES
+    step = samples.itemsize
+    return np.ndarray((frames, WINDOW_SAMPLES), np.float32, samples, strides=(HOP_SAMPLES * step, step))
 
 
 class GraphFrontEnd:

@@ -36,7 +36,7 @@ from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, Speak
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
 
 SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
-KEPT_TIMES = 10_000  # of the newest segments: over an hour
+KEPT_TIMES = 2_000  # of the newest segments: over a quarter of an hour of one stream
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Statistics:
     """What was heard and what it cost, all streams together.
 
     `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
-    segment, the newest 10,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
+    segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
     that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
     """
 

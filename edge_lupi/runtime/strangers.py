@@ -16,30 +16,38 @@ class Strangers:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._sums: dict[str, Array] = {}
-        self._names: list[str] = []
-        self._voices: Array = np.zeros((0, 0), np.float32)  # unit vectors [N, D], in the order of the names
+        self._rows: dict[str, int] = {}  # last heard, last in line
+        self._sums: Array = np.zeros((0, 0), np.float32)  # [most, D], allocated once
+        self._voices: Array = np.zeros((0, 0), np.float32)  # the same as unit vectors
 
     def __contains__(self, name: object) -> bool:
-        return name in self._sums
+        return name in self._rows
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._rows)
 
     def likeness(self, voice: Array) -> dict[str, float]:
         """The cosine of everyone with a unit vector [D]."""
-        if not self._names:
+        if not self._rows:
             return {}
-        return dict(zip(self._names, (self._voices @ voice).tolist(), strict=True))
+        cosines = (self._voices[: len(self._rows)] @ voice).tolist()
+        return {name: cosines[row] for name, row in self._rows.items()}
 
     def add(self, name: str, voice: Array, segments: int) -> None:
         """One more turn: its unit vector [D], and how many segments it had."""
-        known = self._sums.pop(name, np.zeros_like(voice))
-        self._sums[name] = known + segments * voice  # last heard, last in line
-        if len(self._sums) > self._most:
-            del self._sums[next(iter(self._sums))]
-        self._names = list(self._sums)
-        self._voices = np.stack([unit(total) for total in self._sums.values()])
+        if not self._sums.size:
+            self._sums, self._voices = (np.zeros((self._most, len(voice)), np.float32) for _ in range(2))
+        row = self._rows.pop(name) if name in self._rows else self._empty_row()
+        self._rows[name] = row
+        self._sums[row] += segments * voice
+        self._voices[row] = unit(self._sums[row])
+
+    def _empty_row(self) -> int:
+        """The next row, or that of whom is forgotten for it."""
+        full = len(self._rows) == self._most
+        row = self._rows.pop(next(iter(self._rows))) if full else len(self._rows)
+        self._sums[row] = 0
+        return row
 
 
 def unit(vector: Array) -> Array:
