@@ -11,6 +11,8 @@ from edge_lupi.verbs import calibrate, compile, doctor, listen, measure, speaker
 
 app = typer.Typer(
     help="Train a student that hears under a teacher that sees, compile it for an edge device, and listen.",
+    epilog="Begin with: edge-lupi listen (who speaks into the default microphone), edge-lupi enroll alice (call her by "
+    "name from now on), edge-lupi listen --task emotion --input call.wav; edge-lupi doctor where something does not work.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
