@@ -3,7 +3,8 @@
 python benchmarks/endurance.py --hours 24
 
 Time per hop is what everything takes for half a second of stream, in the thread's own time; medians of the hops in which
-somebody speaks.
+somebody speaks. The machine's own pace drifts over minutes, so every tenth hop is followed by a yardstick, the student
+alone on one fixed segment, and the last hour is compared with the first in yardsticks.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import numpy as np
 from sounds import Samples, clips, music, white
 
 from edge_lupi.bundle import shipped_bundle
-from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.frames import CONTEXT_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.ring import Block
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ // 10
 CLIPS = 20
 FIRST_SECONDS = 600.0
+YARD_HOPS = 10
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -73,6 +75,8 @@ class Watched:
         self._sounds = make_sounds()
         hops = round(seconds / listener.segmentation.hop_seconds) + 1
         self.hop_ms = np.full(hops, -1.0)  # filled now, so that it does not grow while it is watched
+        self.yard_ms = np.full(hops, -1.0)
+        self._fixed = self._sounds.speech[0][: CONTEXT_SAMPLES + listener.segmentation.samples]
         self.resident_mb: dict[float, float] = {}
 
     def __iter__(self) -> Iterator[Block]:
@@ -87,16 +91,25 @@ class Watched:
                 now = self._listener.statistics.encoded
                 self.hop_ms[index // hop_blocks] = 1000 * spent if now > encoded else -1.0
                 spent, encoded = 0.0, now
+                if index // hop_blocks % YARD_HOPS == 0:
+                    self.yard_ms[index // hop_blocks] = self._yardstick_ms()
             seconds = index * BLOCK_SAMPLES / SAMPLE_RATE_HZ
             if marks and seconds >= marks[0]:
                 self.resident_mb[marks.pop(0)] = resident_mb()
             if seconds >= self._seconds:
                 return
 
-    def median_ms(self, begin_seconds: float, end_seconds: float) -> float:
+    def _yardstick_ms(self) -> float:
+        began = time.thread_time()
+        self._listener.student.encode(self._listener.student.log_mel(self._fixed)[None, :, None, :])
+        return 1000 * (time.thread_time() - began)
+
+    def medians_ms(self, begin_seconds: float, end_seconds: float) -> tuple[float, float]:
+        """Of the hops and of the yardstick in this time."""
         hop = self._listener.segmentation.hop_seconds
-        part = self.hop_ms[round(begin_seconds / hop) : round(end_seconds / hop)]
-        return float(np.median(part[part >= 0]))
+        parts = (ms[round(begin_seconds / hop) : round(end_seconds / hop)] for ms in (self.hop_ms, self.yard_ms))
+        hop_ms, yard_ms = (float(np.median(part[part >= 0])) for part in parts)
+        return hop_ms, yard_ms
 
 
 def main() -> None:
@@ -112,12 +125,15 @@ def main() -> None:
         events += 1
     wall, last = time.perf_counter() - began, resident_mb()
     hour = min(3600.0, seconds / 2)
-    first_ms, last_ms = watched.median_ms(0, hour), watched.median_ms(seconds - hour, seconds)
+    first_ms, first_yard_ms = watched.medians_ms(0, hour)
+    last_ms, last_yard_ms = watched.medians_ms(seconds - hour, seconds)
+    change = (last_ms / last_yard_ms) / (first_ms / first_yard_ms) - 1
     early = watched.resident_mb.get(FIRST_SECONDS, last)
     print(f"{arguments.hours} h in {wall:.0f} s, {events} events, {listener.statistics.encoded} segments with speech")
     print(f"resident {early:.1f} MB after ten minutes, {last:.1f} MB at the end: {last - early:+.2f} MB")
     print(
-        f"per hop {first_ms:.3f} ms in the first hour, {last_ms:.3f} ms in the last: {100 * (last_ms / first_ms - 1):+.1f} %"
+        f"per hop {first_ms:.3f} ms in the first hour, {last_ms:.3f} ms in the last; yardstick {first_yard_ms:.3f} and "
+        f"{last_yard_ms:.3f} ms: {100 * change:+.1f} % in yardsticks"
     )
     found = {
         "hours": arguments.hours,
@@ -129,6 +145,9 @@ def main() -> None:
         "resident_mb": watched.resident_mb,
         "hop_first_ms": first_ms,
         "hop_last_ms": last_ms,
+        "yardstick_first_ms": first_yard_ms,
+        "yardstick_last_ms": last_yard_ms,
+        "change_in_yardsticks": change,
     }
     print(json.dumps(found))
 
