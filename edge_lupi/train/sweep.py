@@ -191,11 +191,11 @@ def _do(job: Job, folder: Path) -> float:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     began = time.monotonic()
     place = folder / job.place
-    key = place / "key.txt"
-    if not key.is_file() or key.read_text() != job.key:  # another recipe's leavings
+    begun, begins = place / "begun.json", json.dumps([job.key, job.recipe.plain()])
+    if not begun.is_file() or begun.read_text() != begins:  # leavings of another recipe, or of an older edge-lupi
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        key.write_text(job.key)
+        begun.write_text(begins)
     with (place / "log.txt").open("a", buffering=1) as log, contextlib.redirect_stderr(log):
         try:
             _train_one(job, folder)

@@ -87,6 +87,17 @@ def test_killed_and_given_again_it_tells_the_same(recipe: Path, tmp_path: Path) 
     assert found["summary"]["clean"]["teacher"]["distance"] is None
 
 
+def test_what_an_older_version_left_half_done_is_done_anew(recipe: Path, tmp_path: Path) -> None:
+    (job,) = load_plan(recipe, ["student.epochs=6"]).jobs(["audio"], ["test"], [0])
+    place = tmp_path / job.place
+    place.mkdir(parents=True)
+    (place / "begun.json").write_text(json.dumps([job.key, {**job.recipe.plain(), "student": {}}]))
+    (place / "student.checkpoint").write_bytes(b"of other keys")
+    done = subprocess.run((*run(recipe, tmp_path), "--arms", "audio", "--seeds", "1"), capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1/1 trainings" in done.stderr
+
+
 def test_an_unknown_arm_or_fold_is_one_sentence(recipe: Path, cli: Cli) -> None:
     plan = load_plan(recipe)
     with pytest.raises(InputError, match="expected arms of teacher, audio, taught, int8, got loud"):
