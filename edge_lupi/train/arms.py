@@ -3,6 +3,7 @@
     [sweep]
     reference = "audio"                 # gains are against this arm
     snr_db = [0.0, -10.0]               # measured in noise, too
+    pairs = [["embed-mse", "soft"]]     # differences of two arms that a second table tells
     measure = "validation"              # on data.validation_speakers: for choosing among arms without a look at the test
 
     [arms.teacher]
@@ -49,15 +50,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all arms share: the arm that gains are against, and what they are measured on."""
+    """What all arms share: the arm that gains are against, pairs to be compared, and what they are measured on."""
 
     reference: str = ""
+    pairs: tuple[tuple[str, ...], ...] = ()
     snr_db: tuple[float, ...] = ()
     measure: str = "test"
 
     def __post_init__(self) -> None:
         if self.measure not in ("test", "validation"):
             raise InputError(f"expected sweep.measure test or validation, got {self.measure!r}")
+        if any(len(pair) != 2 for pair in self.pairs):
+            raise InputError('expected sweep.pairs of two arms each, as [["taught", "soft"]]')
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,10 @@ def load_plan(path: str | Path, changes: Sequence[str] = ()) -> Plan:
     for name, arm in arms.items():
         _check(name, arm, arms, path)
     references = {name: arm.against or sweep.reference or next(iter(arms)) for name, arm in arms.items()}
-    unknown = set(references.values()) - set(arms)
+    unknown = {*references.values(), *(arm for pair in sweep.pairs for arm in pair)} - set(arms)
     if unknown:
         raise InputError(
-            f"expected sweep.reference and against of {', '.join(arms)} in {path}, got {', '.join(sorted(unknown))}"
+            f"expected sweep.reference, sweep.pairs and against of {', '.join(arms)} in {path}, got {', '.join(sorted(unknown))}"
         )
     return Plan(Path(path), recipe, tuple(changes), arms, references, sweep)
 

@@ -25,15 +25,22 @@ FEWEST_SPEAKERS = 5
 Floats = NDArray[np.float64]
 
 
-def summarise(results: Sequence[dict[str, Any]], references: dict[str, str]) -> dict[str, Any]:
-    """{condition: {arm: {uar, low, high, gain: {value, low, high}, against, recall, seeds, folds, ...}}}; rates are fractions."""
+def summarise(
+    results: Sequence[dict[str, Any]], references: dict[str, str], pairs: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """{condition: {arm: {uar, low, high, gain: {value, low, high}, against, over, recall, seeds, folds, ...}}}; rates are fractions.
+
+    `over` has an arm's gain over every other that `pairs` name beside it, and in how many trainings it was nearer to its teacher.
+    """
     return {
-        condition: _summary([r for r in results if condition in r["said"]], references, condition)
+        condition: _summary([r for r in results if condition in r["said"]], references, pairs, condition)
         for condition in results[0]["said"]
     }
 
 
-def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], condition: str) -> dict[str, Any]:
+def _summary(
+    results: Sequence[dict[str, Any]], references: dict[str, str], pairs: Sequence[Sequence[str]], condition: str
+) -> dict[str, Any]:
     arms = list(dict.fromkeys(r["arm"] for r in results))
     labels = results[0]["labels"]
     hits, counts = _tables(results, arms, condition)  # [A, seeds, groups, C], [seeds, groups, C]
@@ -46,14 +53,19 @@ def _summary(results: Sequence[dict[str, Any]], references: dict[str, str], cond
         mine = [r for r in results if r["arm"] == arm]
         around = _interval(value[arm], spread[arm])
         reference = references.get(arm, arms[0])
-        gain = _interval(value[arm] - value[reference], spread[arm] - spread[reference])
+        gain = {other: _difference(arm, other, value, spread) for other in arms}
         distances = [r["distance"] for r in mine if r["distance"] is not None]
         summary[arm] = {
             "uar": around.value,
             "low": around.low,
             "high": around.high,
-            "gain": {"value": gain.value, "low": gain.low, "high": gain.high},
+            "gain": gain[reference],
             "against": reference,
+            "over": {
+                other: {**gain[other], **_nearer(results, arm, other)}
+                for one, other in pairs
+                if one == arm and other in arms
+            },
             "by_seed": recall[a].mean(1).tolist(),
             "by_fold": _by_fold(mine, condition),
             "recall": dict(zip(labels, recall[a].mean(0).tolist(), strict=True)),
@@ -107,6 +119,21 @@ def _interval(value: float, spread: Floats) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def _difference(arm: str, other: str, value: dict[str, float], spread: dict[str, Floats]) -> dict[str, float]:
+    found = _interval(value[arm] - value[other], spread[arm] - spread[other])
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def _nearer(results: Sequence[dict[str, Any]], arm: str, other: str) -> dict[str, int]:
+    """In how many trainings an arm was nearer to its teacher than another, and of how many; nothing without a distance."""
+    mine, theirs = (
+        {(r["fold"], r["seed"]): r["distance"] for r in results if r["arm"] == of and r["distance"] is not None}
+        for of in (arm, other)
+    )
+    both = [(mine[key], theirs[key]) for key in mine if key in theirs]
+    return {"nearer": sum(one < two for one, two in both), "of": len(both)} if both else {}
+
+
 def _by_fold(results: Sequence[dict[str, Any]], condition: str) -> dict[str, float]:
     from edge_lupi.metrics import uar
 
@@ -133,15 +160,29 @@ def table(summary: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|",
         ]
         for arm, row in arms.items():
-            gain = row["gain"]
             folds = " ".join(f"{100 * value:.1f}" for value in row["by_fold"].values())
             far = "" if row["distance"] is None else f"{row['distance']:.3f}"
             lines.append(
                 f"| {arm} | {100 * row['uar']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f}) "
-                f"| {100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}) | {folds} | {far} | {row['seconds']:.0f} |"
+                f"| {_points(row['gain'])} | {folds} | {far} | {row['seconds']:.0f} |"
             )
-        lines.append("")
+        lines += ["", *_pairs(arms, head)]
     return "\n".join(lines)
+
+
+def _pairs(arms: dict[str, Any], head: str) -> list[str]:
+    rows = [
+        f"| {arm} | {other} | {_points(gain)} | " + (f"{gain['nearer']} of {gain['of']} |" if "of" in gain else "|")
+        for arm, row in arms.items()
+        for other, gain in row["over"].items()
+    ]
+    if not rows:
+        return []
+    return [f"| arm | over | gain in UAR{head}, points | nearer to the teacher |", "|---|---|---|---|", *rows, ""]
+
+
+def _points(gain: dict[str, float]) -> str:
+    return f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
 
 
 def write_summary(summary: dict[str, Any], results: Sequence[dict[str, Any]], folder: Path) -> None:

@@ -44,7 +44,7 @@ def run_sweep(
     with _alone(folder):
         _train(todo, folder, jobs)
         results = [json.loads(_result(folder, job).read_text()) for job in todo]
-        summary = summarise(results, plan.references)
+        summary = summarise(results, plan.references, plan.sweep.pairs)
         write_summary(summary, results, folder)
     return summary
 

@@ -69,7 +69,7 @@ def test_a_key_changes_with_the_recipe_and_with_what_came_before(recipe: Path) -
         ('under = ["teacher"]', 'under = ["int8"]', "stand before it"),
         ('under = ["taught"]', 'under = ["teacher"]', "of one student"),
         ('stage = "qat"', 'stage = "boil"', "teacher, student, qat"),
-        ('reference = "audio"', 'reference = "silence"', "sweep.reference and against of teacher, audio"),
+        ('reference = "audio"', 'reference = "silence"', "sweep.pairs and against of teacher, audio"),
         ("set = [", "sets = [", "did you mean arms.taught.set"),
     ],
 )
@@ -83,3 +83,15 @@ def test_a_recipe_without_arms_says_so(recipe: Path) -> None:
     recipe.write_text(RECIPE.partition("[sweep]")[0])
     with pytest.raises(InputError, match="got none: write"):
         load_plan(recipe)
+
+
+def test_pairs_are_of_two_known_arms(recipe: Path) -> None:
+    def pairs(content: str) -> tuple[tuple[str, ...], ...]:
+        recipe.write_text(RECIPE.replace('reference = "audio"', f'reference = "audio"\npairs = {content}'))
+        return load_plan(recipe).sweep.pairs
+
+    assert pairs('[["taught", "audio"]]') == (("taught", "audio"),)
+    with pytest.raises(InputError, match=r"expected sweep\.pairs of two arms each"):
+        pairs('[["taught"]]')
+    with pytest.raises(InputError, match=r"sweep\.pairs and against of teacher, audio, taught, int8 .* got loud"):
+        pairs('[["taught", "loud"]]')

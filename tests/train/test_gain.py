@@ -81,6 +81,20 @@ def test_seeds_may_have_speakers_of_their_own() -> None:
     assert 0.02 < apart["taught"]["gain"]["low"] < 0.06 < apart["taught"]["gain"]["high"] < 0.12
 
 
+def test_pairs_of_arms_are_compared_as_gains_are() -> None:
+    found = results({"audio": 0.5, "soft": 0.6, "taught": 0.66})
+    for r in found:
+        r["distance"] = {"audio": None, "soft": 0.5, "taught": 0.6 - 0.1 * r["seed"]}[r["arm"]]
+    summary = summarise(
+        found, dict.fromkeys(("audio", "soft", "taught"), "audio"), [["taught", "soft"], ["taught", "gone"]]
+    )
+    against_soft = summarise(found, dict.fromkeys(("audio", "soft", "taught"), "soft"))["clean"]["taught"]["gain"]
+    assert summary["clean"]["soft"]["over"] == {}
+    assert summary["clean"]["taught"]["over"] == {"soft": {**against_soft, "nearer": 2, "of": 6}}
+    assert f"| taught | soft | {100 * against_soft['value']:+.1f} (" in table(summary)
+    assert "| 2 of 6 |" in table(summary)
+
+
 def test_distance_is_in_the_teachers_own_spread() -> None:
     teacher = np.random.default_rng(0).normal(3, 2, (50, 4))
     scale = np.stack([teacher.mean(0), teacher.std(0)])
