@@ -3,8 +3,9 @@
 The log-mel of a corpus is computed once, and reverberation and noise happen to its power, without the samples:
 noise adds up with a random phase between it and the speech, reverberation is an exponential decay
 along time (Lebart et al. 2001). Level is an offset. Masks in time and frequency are SpecAugment (Park et al. 2019, arXiv
-1904.08779); other heads are vocal tract length perturbation (Jaitly and Hinton 2013). Labels and teacher embeddings stay
-what they were for the clean sound.
+1904.08779); other heads are vocal tract length perturbation (Jaitly and Hinton 2013), other voices and microphones a smooth
+filter (FilterAugment, Nam et al. 2022, arXiv 2110.03282). Labels and teacher embeddings stay what they were for the clean
+sound.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from edge_lupi.models.front_end import cut
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, Recipe
 
-__all__ = ["add_noise", "add_reverb", "disturb", "disturbed_segments", "mask", "shift", "warp"]
+__all__ = ["add_noise", "add_reverb", "disturb", "disturbed_segments", "equalise", "mask", "shift", "tempo", "warp"]
 
 SILENCE = math.log(LOG_FLOOR)
+EQUALISER_BANDS = 6
 
 
 def disturbed_segments(frames: Tensor, recipe: Recipe, draw: Draw) -> Tensor:
     """log-mel crops [B, 80, 1, F] -> their segments [B, S, 80, 1, segment] as a training step hears them."""
-    spoken = warp(shift(frames, recipe.augment, draw), recipe.augment, draw)
-    heard = mask(disturb(spoken, recipe.augment, draw), recipe.augment, draw)
-    return cut(heard, recipe.segments.segmentation)[:, :: recipe.segments.every]
+    spoken = frames
+    for change in (shift, warp, tempo, equalise, disturb, mask):
+        spoken = change(spoken, recipe.augment, draw)
+    return cut(spoken, recipe.segments.segmentation)[:, :: recipe.segments.every]
 
 
 def shift(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
@@ -61,6 +64,33 @@ def warp(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
     share = (place - below)[:, :, None, None].to(frames.device)
     index = below.long()[:, :, None, None].expand(-1, -1, 1, frames.shape[3]).to(frames.device)
     return torch.lerp(frames.gather(1, index), frames.gather(1, index + 1), share)
+
+
+def tempo(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
+    """Every row is spoken 1 - tempo to 1 + tempo times as fast, its frequencies kept. [B, 80, 1, F] -> the same.
+
+    Of a slower row some stretch fills the crop; a faster one has silence before and after it.
+    """
+    if not recipe.tempo:
+        return frames
+    batch, mels, _, count = frames.shape
+    pace = 1 + (2 * draw.uniform(batch, 1) - 1) * recipe.tempo
+    start = draw.uniform(batch, 1) * (count - 1) * (1 - pace)
+    place = start + pace * torch.arange(count)[None]  # [B, F]: which frame is now heard
+    outside = ((place < 0) | (place > count - 1))[:, None, None, :].to(frames.device)
+    below = place.floor().clamp(0, count - 2)
+    share = (place - below)[:, None, None, :].to(frames.device)
+    index = below.long()[:, None, None, :].expand(-1, mels, 1, -1).to(frames.device)
+    return torch.lerp(frames.gather(3, index), frames.gather(3, index + 1), share).masked_fill(outside, SILENCE)
+
+
+def equalise(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:
+    """Every row goes through a filter of its own, its gain in dB linear between random ones along the mel scale. [B, 80, 1, F] -> the same."""
+    if not recipe.equaliser_db:
+        return frames
+    knots = (2 * draw.uniform(len(frames), 1, EQUALISER_BANDS) - 1) * recipe.equaliser_db * math.log(10) / 10
+    gain = F.interpolate(knots, MELS, mode="linear", align_corners=True)[:, 0, :, None, None]
+    return (frames + gain.to(frames.device)).clamp_min(SILENCE)
 
 
 def disturb(frames: Tensor, recipe: AugmentRecipe, draw: Draw) -> Tensor:

@@ -189,7 +189,8 @@ class AugmentRecipe:
     """What happens to sound on its way to the network in training. `speeds` of a voice count as other voices.
 
     `reverb_share` of the crops get a decay time drawn from `reverb_seconds` (RT60); `warp` is the largest share by which
-    all frequencies of a voice rise or fall; `mixup` is the parameter of its beta distribution. 0 is off.
+    all frequencies of a voice rise or fall, `tempo` the largest by which speech is faster or slower at the same frequencies,
+    `equaliser_db` the largest gain of a smooth filter; `mixup` is the parameter of its beta distribution. 0 is off.
     """
 
     gain_db: float = 6.0
@@ -201,6 +202,8 @@ class AugmentRecipe:
     mel_mask: int = 10
     shift_frames: int = 0
     warp: float = 0.0
+    tempo: float = 0.0
+    equaliser_db: float = 0.0
     speeds: tuple[float, ...] = (1.0,)
     mixup: float = 0.0
 
@@ -209,8 +212,12 @@ class AugmentRecipe:
             raise InputError(f"expected augment.reverb_seconds = [shortest, longest], got {list(self.reverb_seconds)}")
         if not (0 <= self.noise_share <= 1 and 0 <= self.reverb_share <= 1 and self.mixup >= 0):
             raise InputError("expected augment shares between 0 and 1 and mixup of at least 0")
-        if not 0 <= self.warp <= 0.5:
-            raise InputError(f"expected augment.warp between 0 and 0.5, got {self.warp}")
+        if not (0 <= self.warp <= 0.5 and 0 <= self.tempo <= 0.5):
+            raise InputError(
+                f"expected augment.warp and augment.tempo between 0 and 0.5, got {self.warp} and {self.tempo}"
+            )
+        if not 0 <= self.equaliser_db <= 30:
+            raise InputError(f"expected augment.equaliser_db between 0 and 30, got {self.equaliser_db}")
         if len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]:
             raise InputError(f"expected augment.snr_db = [lowest, highest], got {list(self.snr_db)}")
         if 1.0 not in self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from edge_lupi.frames import LOG_FLOOR
 from edge_lupi.models.front_end import log_mel
-from edge_lupi.train.augment import add_noise, add_reverb, disturb, disturbed_segments, mask, shift, warp
+from edge_lupi.train.augment import (
+    add_noise,
+    add_reverb,
+    disturb,
+    disturbed_segments,
+    equalise,
+    mask,
+    shift,
+    tempo,
+    warp,
+)
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe
 
@@ -169,3 +179,60 @@ def test_without_warp_nothing_changes_and_rows_are_warped_apart(frames: Tensor) 
     assert warp(frames, QUIET, Draw(0)) is frames
     same = frames[:1].expand(4, -1, -1, -1)
     assert warp(same, replace(QUIET, warp=0.2), Draw(0)).var(0).mean() > 0
+
+
+class Fixed(Draw):
+    """Uniform numbers that the test knows."""
+
+    def __init__(self, *numbers: Tensor) -> None:
+        super().__init__(0)
+        self.numbers = list(numbers)
+
+    def uniform(self, rows: int, *shape: int) -> Tensor:
+        return self.numbers.pop(0).expand(rows, *shape)
+
+
+@pytest.mark.parametrize("pace", [1.2, 0.8])
+def test_tempo_is_the_sound_of_faster_or_slower_speech_at_the_same_frequencies(pace: float) -> None:
+    count = 200
+    start = 0.5 * (count - 1) * (1 - pace)
+
+    def syllables(first_frame: float, pace: float) -> Tensor:
+        time = torch.arange(count * 160, dtype=torch.float64) / 16_000
+        which = ((first_frame / 100 + pace * time) / 0.25).floor().long() % 3  # a tone of its own every 250 ms
+        hz = torch.tensor([300.0, 1200.0, 3500.0], dtype=torch.float64)[which]
+        return log_mel((0.1 * torch.sin(2 * math.pi * hz * time)).float()[None])
+
+    drawn = Fixed(torch.tensor(1.0 if pace > 1 else 0.0), torch.tensor(0.5))
+    made, wanted, before = (
+        tempo(syllables(0, 1), replace(QUIET, tempo=0.2), drawn),
+        syllables(start, pace),
+        syllables(0, 1),
+    )
+    place = start + pace * torch.arange(count)
+    inside = (place >= 4) & (place <= count - 4)
+    loudest = [x[0, :, 0, inside].argmax(0) for x in (made, wanted, before)]
+    assert (loudest[0] == loudest[1]).float().mean() > 0.9
+    assert (loudest[2] == loudest[1]).float().mean() < 0.7
+    assert (made[..., (place < 0) | (place > count - 1)] == SILENCE).all()
+
+
+def test_equalise_is_the_sound_through_a_filter(voices: Tensor) -> None:
+    gains_db = torch.tensor([6.0, -3.0, 0.0, 4.0, -6.0, 2.0])
+    top = math.log1p(8000 / 700)
+    bins = torch.arange(voices.shape[1] // 2 + 1) * 16_000 / voices.shape[1]
+    place = (torch.log1p(bins / 700) / top * 81 - 1).clamp(0, 79) / 79 * 5  # along the six gains, on the mel scale
+    below = place.floor().long().clamp_max(4)
+    curve_db = torch.lerp(gains_db[below], gains_db[below + 1], place - below)
+    filtered = torch.fft.irfft(torch.fft.rfft(voices) * 10 ** (curve_db / 20), voices.shape[1])
+    made = equalise(log_mel(voices), replace(QUIET, equaliser_db=6.0), Fixed((gains_db / 6 + 1) / 2))
+    loud = log_mel(voices) > SILENCE + 6
+    assert (made - log_mel(filtered))[loud].abs().mean() < 0.1
+    assert (log_mel(voices) - log_mel(filtered))[loud].abs().mean() > 0.4
+
+
+def test_without_tempo_and_equaliser_nothing_changes_and_rows_are_changed_apart(frames: Tensor) -> None:
+    same = frames[:1].expand(4, -1, -1, -1)
+    for change, wanted in ((tempo, replace(QUIET, tempo=0.2)), (equalise, replace(QUIET, equaliser_db=6.0))):
+        assert change(frames, QUIET, Draw(0)) is frames
+        assert change(same, wanted, Draw(0)).var(0).mean() > 0
