@@ -23,12 +23,16 @@ SHOWN = 5  # of a long list of names, in a message
 
 @dataclass(frozen=True)
 class Split:
-    """Three lists without a common utterance. `speaker_dependent` must be said wherever a figure from it is printed."""
+    """Lists without a common utterance. `speaker_dependent` must be said wherever a figure from it is printed.
+
+    `unlabelled` train too, but nobody tells their labels.
+    """
 
     train: Utterances
     validation: Utterances
     test: Utterances
     speaker_dependent: bool = False
+    unlabelled: Utterances = ()
 
 
 def split(
@@ -36,12 +40,14 @@ def split(
     test: str | float | Collection[str],
     *,
     validation_speakers: float = 0.0,
+    labelled_speakers: float = 1.0,
     seed: int = 0,
     speaker_dependent: bool = False,
 ) -> Split:
     """Train, validation and test of a corpus: `test` is a split's name, names of speakers, or a share of the speakers.
 
-    `validation_speakers` takes that share of the training speakers away as validation. With `speaker_dependent` (or a
+    `validation_speakers` takes that share of the training speakers away as validation; of the others all but a share of
+    `labelled_speakers` lose their labels. With `speaker_dependent` (or a
     corpus that is) shares are of utterances and voices may be on both sides; the result says so.
     """
     dependent = speaker_dependent or corpus.speaker_dependent
@@ -52,13 +58,16 @@ def split(
                 f"expected no share of validation speakers, as {corpus.name} names its validation: leave it out"
             )
         train, validation = _drawn(train, validation_speakers, seed, dependent)
+    unlabelled: Utterances = ()
+    if labelled_speakers < 1:
+        unlabelled, train = _drawn(train, labelled_speakers, seed, dependent)
     for name, side in (("training", train), ("test", tested)):
         if not side:
             raise InputError(f"expected utterances for {name} in {corpus.name}, got none: choose another test")
     for side in (validation, tested):
-        refuse_shared_speakers(train, side, speaker_dependent=dependent)
+        refuse_shared_speakers((*train, *unlabelled), side, speaker_dependent=dependent)
     refuse_shared_speakers(validation, tested, speaker_dependent=dependent)
-    return Split(train, validation, tested, dependent)
+    return Split(train, validation, tested, dependent, unlabelled)
 
 
 def refuse_shared_speakers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, split
-from edge_lupi.data.utterance import Corpus
+from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.train.recipe import Recipe
 
@@ -36,33 +37,35 @@ class Prepared:
 
     @property
     def utterances(self) -> int:
-        """How many utterances train."""
+        """How many utterances train by their labels."""
         return self.shards.utterances if self.shards else len(self.split.train)
 
-    def _names(self) -> list[str]:
+    def _names(self, heard: Sequence[Utterance]) -> list[str]:
         """Where voices are on both sides, only names tell what training has heard."""
         if self.shards:
             return sorted({name.decode() for name in self.shards.names.tolist()} | set(self.shards.validation_names))
-        return sorted(u.name for u in (*self.split.train, *self.split.validation))
+        return sorted(u.name for u in heard)
 
-    def _speakers(self) -> list[str]:
+    def _speakers(self, heard: Sequence[Utterance]) -> list[str]:
         """Whom training and its threshold have heard."""
         if self.shards:
             return sorted({*self.shards.speakers, *self.shards.validation_speakers})
-        return sorted({u.speaker for u in (*self.split.train, *self.split.validation) if u.speaker})
+        return sorted({u.speaker for u in heard if u.speaker})
 
-    def provenance(self, recipe: Recipe) -> dict[str, Any]:
-        """What a trained file says of its origin: plain values only."""
+    def provenance(self, recipe: Recipe, *, taught: bool = False) -> dict[str, Any]:
+        """What a trained file says of its origin, plain values only; a student that was `taught` has heard the unlabelled, too."""
         import torch
 
+        more = self.split.unlabelled if taught else ()
+        heard = (*self.split.train, *more, *self.split.validation)
         return {
             "recipe": recipe.plain(),
             "corpus": self.corpus.name,
             "licence": self.corpus.licence,
-            "training_utterances": self.utterances,
-            "training_speakers": self._speakers(),
+            "training_utterances": self.utterances + len(more),
+            "training_speakers": self._speakers(heard),
             "speaker_dependent": self.split.speaker_dependent,
-            "training_names": self._names() if self.split.speaker_dependent else [],
+            "training_names": self._names(heard) if self.split.speaker_dependent else [],
             "edge_lupi": __version__,
             "torch": str(torch.__version__),
         }
@@ -94,6 +97,7 @@ def prepare(recipe: Recipe) -> Prepared:
         corpus,
         recipe.data.test,
         validation_speakers=recipe.data.validation_speakers,
+        labelled_speakers=recipe.data.labelled_speakers,
         seed=recipe.seed,
         speaker_dependent=recipe.data.speaker_dependent,
     )
@@ -117,6 +121,10 @@ def _from_shards(recipe: Recipe, shards: Shards) -> Prepared:
 
 def cut_settings(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe is decided when shards are cut, by key."""
+    if recipe.data.labelled_speakers != 1:
+        raise InputError(
+            f"expected data.labelled_speakers = 1 where a corpus is in shards, got {recipe.data.labelled_speakers}: train from the corpus itself"
+        )
     plain = recipe.plain()
     keys = ["data.task", "data.test", "data.validation_speakers", "data.speaker_dependent", "augment.speeds"]
     keys += [f"segments.{key}" for key in plain["segments"] if key not in ("setting", "every")]

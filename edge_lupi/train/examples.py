@@ -27,6 +27,7 @@ from edge_lupi.train.batch import Batch, Crops
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = [
+    "UNLABELLED",
     "Epochs",
     "Example",
     "as_seen",
@@ -43,13 +44,14 @@ __all__ = [
     "video_of",
 ]
 
+UNLABELLED = -1
 MAX_BYTES = 12 << 30  # of log-mel and video held in memory
 SILENCE = float(np.log(LOG_FLOOR))
 
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance at one speed: log-mel float32 [F, 80] of at least one crop, its class, its video per segment if asked for."""
+    """One utterance at one speed: log-mel float32 [F, 80] of at least one crop, its class (or UNLABELLED), its video per segment if asked for."""
 
     name: str
     frames: NDArray[np.float32]

@@ -19,6 +19,7 @@ from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
 from edge_lupi.train.batch import Batch, blend
 from edge_lupi.train.cache import TeacherEmbeddings
+from edge_lupi.train.examples import UNLABELLED
 from edge_lupi.train.recipe import DistilRecipe
 
 __all__ = ["DISTANCES", "Labels", "Projection", "distance", "distil", "label_loss", "labels_of", "soft_labels"]
@@ -63,7 +64,7 @@ Labels = tuple[Tensor, "Tensor | None", "Tensor | None"]  # labels [B]; those of
 def label_loss(heard: Heard, header: MarginHeader | None, labels: Labels, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy through the margin header, or of the scores with smoothed labels (Szegedy et al. 2016, arXiv 1512.00567).
 
-    Of mixed crops both labels count, in their shares. Scalar.
+    Of mixed crops both labels count, in their shares; a crop without a label counts as no loss. Scalar.
     """
     first, partner, share = labels
     if partner is None or share is None:
@@ -74,9 +75,11 @@ def label_loss(heard: Heard, header: MarginHeader | None, labels: Labels, smooth
 
 def _cross_entropy(heard: Heard, header: MarginHeader | None, labels: Tensor, smoothing: float) -> Tensor:
     if header is not None:
-        return F.cross_entropy(header(heard.utterance, labels), labels, reduction="none")
-    assert heard.scores is not None
-    return F.cross_entropy(heard.scores, labels, label_smoothing=smoothing, reduction="none")
+        scores, smoothing = header(heard.utterance, labels.clamp_min(0)), 0.0
+    else:
+        assert heard.scores is not None
+        scores = heard.scores
+    return F.cross_entropy(scores, labels, label_smoothing=smoothing, ignore_index=UNLABELLED, reduction="none")
 
 
 def labels_of(batch: Batch) -> Labels:

@@ -43,14 +43,20 @@ class DataRecipe:
     """Where the corpus lies (`root`: absolute, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
 
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
-    training speakers.
+    training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
+    show, a student learns from its teacher alone.
     """
 
     root: str
     task: str
     test: str | float | tuple[str, ...]
     validation_speakers: float = 0.0
+    labelled_speakers: float = 1.0
     speaker_dependent: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.labelled_speakers <= 1:
+            raise InputError(f"expected data.labelled_speakers above 0 and at most 1, got {self.labelled_speakers}")
 
 
 @dataclass(frozen=True)

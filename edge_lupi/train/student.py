@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.audio import read_audio, to_pcm
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
@@ -21,7 +22,7 @@ from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Epochs, Example, load_examples, shuffled
+from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
@@ -38,9 +39,17 @@ SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile st
 class Learning(nn.Module):
     """A student with what it needs only while it learns: margin header, and projections to the teacher's width."""
 
-    def __init__(self, student: Student, header: MarginHeader | None, teacher_size: int | None, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        student: Student,
+        header: MarginHeader | None,
+        teacher_size: int | None,
+        recipe: Recipe,
+        labelled: float = 1.0,
+    ) -> None:
         super().__init__()
         self.student = student
+        self.labelled = labelled  # share of the examples
         self.smoothing = recipe.student.smoothing
         self.header = header
         size = student.encoder.embedding_size
@@ -55,7 +64,7 @@ class Learning(nn.Module):
     def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]."""
         heard: Heard = self.student(segments)
-        label = label_loss(heard, self.header, labels, self.smoothing)
+        label = label_loss(heard, self.header, labels, self.smoothing) / self.labelled
         return label, self.to_encoder(heard.segments), self.to_aggregator(heard.utterance), heard.scores
 
 
@@ -76,7 +85,8 @@ def train_student(
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
-    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe)
+    labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if known else 1.0
+    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled)
     every = recipe.segments.every
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
@@ -112,18 +122,28 @@ def train_student(
     fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
-        provenance = {**prepared.provenance(recipe), "distilled": known is not None}
+        provenance = {**prepared.provenance(recipe, taught=known is not None), "distilled": known is not None}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
         save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
     return path
 
 
 def seen_examples(recipe: Recipe, prepared: Prepared, video: str) -> Sequence[Example]:
-    """The training examples with the video a teacher looks at: their own or, for the control, another's."""
+    """The labelled training examples with the video a teacher looks at: their own or, for the control, another's."""
     if prepared.shards:
         return ShardExamples(prepared.shards, recipe, video)
-    examples = load_examples(prepared.split.train, prepared.classes, recipe, video=video)
+    return _seen(prepared.split.train, recipe, prepared, video)
+
+
+def _seen(utterances: Sequence[Utterance], recipe: Recipe, prepared: Prepared, video: str) -> list[Example]:
+    examples = load_examples(utterances, prepared.classes, recipe, video=video)
     return shuffled(examples, recipe.seed) if recipe.teacher.shuffle_video else examples
+
+
+def _unlabelled(recipe: Recipe, prepared: Prepared, video: str) -> list[Example]:
+    """The training examples of which only a teacher tells. What they would have been called is forgotten here."""
+    anonymous = [replace(utterance, label=prepared.classes[0]) for utterance in prepared.split.unlabelled]
+    return [replace(example, label=UNLABELLED) for example in _seen(anonymous, recipe, prepared, video)]
 
 
 def under_teachers(
@@ -142,6 +162,8 @@ def under_teachers(
             )
         shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
         examples = seen_examples(shown, prepared, teacher.config.video)
+        if not prepared.shards:
+            examples = [*examples, *_unlabelled(shown, prepared, teacher.config.video)]
         if isinstance(examples, ShardExamples):
             found = shard_embeddings(teacher, path.read_bytes(), examples, path.parent, device)
         else:

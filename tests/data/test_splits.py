@@ -67,6 +67,14 @@ def test_validation_speakers_leave_the_training() -> None:
     assert len(voices((*parts.train, *parts.validation, *parts.test))) == 10
 
 
+def test_labels_are_told_of_a_share_of_the_training_speakers() -> None:
+    parts = split(corpus("fold0", "fold1"), "fold0", validation_speakers=0.2, labelled_speakers=0.25)
+    sides = (parts.train, parts.unlabelled, parts.validation, parts.test)
+    assert [len(voices(side)) for side in sides] == [1, 3, 1, 5]
+    assert len(voices(tuple(u for side in sides for u in side))) == 10
+    assert split(corpus("fold0", "fold1"), "fold0").unlabelled == ()
+
+
 def test_one_talker_is_divided_by_utterance_and_says_so() -> None:
     parts = split(corpus(None, speakers=1, dependent=True), 0.34)
     assert parts.speaker_dependent

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edge_lupi.bundle import Bundle
 from edge_lupi.errors import InputError
-from edge_lupi.models.files import load_student, load_teacher
+from edge_lupi.models.files import TrainedStudent, load_student, load_teacher
 from edge_lupi.train.recipe import load_recipe
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -93,3 +94,38 @@ def test_a_split_that_shares_a_speaker_is_refused(mood_chain: Any, cli: Cli, tmp
     assert done.returncode == 1
     assert re.fullmatch(r"edge-lupi: expected no speaker in both training and test, got 1 \(voice0\).*\n", done.stderr)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_speakers_without_labels_a_student_learns_what_its_teacher_says(mood_chain: Any, tmp_path: Path) -> None:
+    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.student import train_student
+    from edge_lupi.train.teacher import train_teacher
+
+    unlabelled: set[str] = set()
+
+    def trained(corpus: Path, name: str) -> list[TrainedStudent]:
+        changes = ["data.labelled_speakers=0.5", "teacher.epochs=1", "student.epochs=1", f'data.root="{corpus}"']
+        recipe = load_recipe(mood_chain.recipe, changes)
+        prepared = prepare(recipe)
+        unlabelled.update(str(u.speaker) for u in prepared.split.unlabelled)
+        teacher = train_teacher(recipe, prepared, tmp_path / name)
+        taught = train_student(recipe, prepared, tmp_path / name, teachers=[teacher])
+        alone = train_student(recipe, prepared, tmp_path / name, name="audio_only")
+        assert set(load_teacher(teacher)[1]["training_speakers"]).isdisjoint(unlabelled)
+        return [load_student(taught), load_student(alone)]
+
+    taught, alone = trained(mood_chain.corpus, "told")
+    assert len(unlabelled) == 2
+    assert unlabelled < set(taught.provenance["training_speakers"]) == {"voice0", "voice1", "voice2", "voice3"}
+    assert unlabelled.isdisjoint(alone.provenance["training_speakers"])
+    assert (taught.provenance["training_utterances"], alone.provenance["training_utterances"]) == (16, 8)
+
+    lies = mood_chain.corpus.with_name("lies.csv")
+    swap = {"plain": "bright", "bright": "plain"}
+    rows = [line.split(",") for line in mood_chain.corpus.read_text().splitlines()]
+    lies.write_text(
+        "\n".join(",".join([r[0], swap[r[1]] if r[2] in unlabelled else r[1], *r[2:]]) for r in rows) + "\n"
+    )
+    other, _ = trained(lies, "lied")
+    for key, value in taught.student.state_dict().items():
+        assert torch.equal(value, other.student.state_dict()[key]), f"{key} knows labels that nobody told"

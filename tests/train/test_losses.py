@@ -11,6 +11,7 @@ from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings
+from edge_lupi.train.examples import UNLABELLED
 from edge_lupi.train.losses import DISTANCES, MARGIN, distance, distil, label_loss, labels_of, soft_labels
 from edge_lupi.train.recipe import DistilRecipe
 
@@ -83,6 +84,16 @@ def test_mixed_crops_have_two_labels_in_their_shares(header: MarginHeader | None
     assert loss(first, second, torch.zeros(2)) == pytest.approx(loss(second))
     assert loss(first, first, torch.tensor([0.6, 0.9])) == pytest.approx(loss(first))
     assert loss(first, second, torch.full((2,), 0.7)) == pytest.approx(0.7 * loss(first) + 0.3 * loss(second))
+
+
+@pytest.mark.parametrize("header", [None, MarginHeader(4, 3)], ids=["classes", "voices"])
+def test_a_crop_without_a_label_is_no_loss(header: MarginHeader | None) -> None:
+    both, first, second, none = (
+        label_loss(HEARD, header, (torch.tensor(labels), None, None), smoothing=0.1).item()
+        for labels in ([0, 1], [0, UNLABELLED], [UNLABELLED, 1], [UNLABELLED, UNLABELLED])
+    )
+    assert first + second == pytest.approx(both)
+    assert none == 0
 
 
 @pytest.fixture
