@@ -42,7 +42,7 @@ class EncoderSize:
 SIZES = {
     "pico": EncoderSize(24, (32, 64), (1, 1), (2, 2), 128, square=2),
     "nano": EncoderSize(16, (16, 32, 64), (1, 1, 1), (1, 2, 2), 128),
-    "mini": EncoderSize(32, (64, 128, 144), (1, 2, 1), (2, 2, 1), 160, square=2),
+    "mini": EncoderSize(32, (64, 128, 128), (1, 2, 1), (2, 2, 1), 160, square=2),
     "small": EncoderSize(32, (32, 64, 128), (2, 2, 2), (1, 2, 2), 160),
     "base": EncoderSize(32, (32, 64, 128, 256), (3, 4, 6, 3), (1, 2, 2, 2), 192),
 }

@@ -8,15 +8,19 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import GalleryOption, JsonOption
+from edge_lupi.verbs.options import GalleryOption, JsonOption, among_corpora
 
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .lupi folder.")],
     trials: Annotated[
-        Optional[Path], typer.Option(metavar="LIST", help="Verification trials: lines of `label path path`.")
+        Optional[Path],
+        typer.Option(metavar="LIST", help="Verification trials: lines of `label path path`.", callback=among_corpora),
     ] = None,
-    data: Annotated[Optional[Path], typer.Option(help="The folder that the paths of the trials begin in.")] = None,
+    data: Annotated[
+        Optional[Path],
+        typer.Option(help="The folder that the paths of the trials begin in.", callback=among_corpora),
+    ] = None,
     impostors: Annotated[
         Optional[Path],
         typer.Option(metavar="DIR", help="Recordings of people who are not enrolled: DIR/<person>/*.wav."),

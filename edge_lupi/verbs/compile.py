@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, need
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, need
 
 
 def compile(
@@ -37,10 +37,15 @@ def compile(
         bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
     ] = False,
     data: Annotated[
-        Optional[Path], typer.Option(help="Labelled speech to judge by: the task's own metric, and cosines.")
+        Optional[Path],
+        typer.Option(
+            help="Labelled speech to judge by, here or inside $EDGE_LUPI_DATA: the task's own metric, and cosines.",
+            callback=among_corpora,
+        ),
     ] = None,
     trials: Annotated[
-        Optional[Path], typer.Option(help="Where the task compares voices: lines of `label path path`.")
+        Optional[Path],
+        typer.Option(help="Where the task compares voices: lines of `label path path`.", callback=among_corpora),
     ] = None,
     max_drop: Annotated[
         Optional[float],

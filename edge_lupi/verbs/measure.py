@@ -7,13 +7,22 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="STUDENT.PT|TEACHER.PT|BUNDLE", help="What to measure.")],
-    data: Annotated[Path, typer.Option(help="A corpus: folder root/<label>/*.wav, CSV, or one that edge-lupi knows.")],
-    trials: Annotated[Optional[Path], typer.Option(help="Verification trials: lines of `label path path`.")] = None,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="A corpus: folder root/<label>/*.wav, CSV, or one that edge-lupi knows; here or inside $EDGE_LUPI_DATA.",
+            callback=among_corpora,
+        ),
+    ],
+    trials: Annotated[
+        Optional[Path],
+        typer.Option(help="Verification trials: lines of `label path path`.", callback=among_corpora),
+    ] = None,
     task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
     split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,

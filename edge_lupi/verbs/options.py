@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from edge_lupi.errors import InputError, MissingExtra
+
+
+def among_corpora(path: Path | None) -> Path | None:
+    """A path as it is; where nothing is there, one inside $EDGE_LUPI_DATA, as the paths of recipes are."""
+    base = os.environ.get("EDGE_LUPI_DATA")
+    inside = Path(base) / path if base and path is not None else path
+    return path if path is None or path.exists() or inside is None or not inside.exists() else inside
+
 
 BundleArgument = Annotated[
     Optional[Path],
