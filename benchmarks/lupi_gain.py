@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def plot_recall(arms: dict, path: Path) -> None:
-    shown = [arm for arm in ("teacher", "audio", "soft", "embed-mse") if arm in arms] or list(arms)[:4]
+    shown = [arm for arm in ("teacher", "audio", "soft", "embed-mse", "embed") if arm in arms] or list(arms)[:4]
     labels = list(arms[shown[0]]["recall"])
     figure, axis = pyplot.subplots(figsize=(9, 3.2))
     width = 0.8 / len(shown)

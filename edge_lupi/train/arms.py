@@ -83,6 +83,11 @@ class Job:
         return Path(self.fold) / f"seed{self.seed}" / self.arm
 
     @property
+    def teachers(self) -> tuple[Job, ...]:
+        """Those it learns from; of fine-tuning those of its student."""
+        return self.under[0].under if self.stage == "qat" else self.under
+
+    @property
     def title(self) -> str:
         """For people."""
         return f"{self.arm}, {self.fold}, seed {self.seed}"

@@ -30,7 +30,7 @@ def summarise(
 ) -> dict[str, Any]:
     """{condition: {arm: {uar, low, high, gain: {value, low, high}, against, over, recall, seeds, folds, ...}}}; rates are fractions.
 
-    `over` has an arm's gain over every other that `pairs` name beside it, and in how many trainings it was nearer to its teacher.
+    `over` has an arm's gain over every other that `pairs` name beside it, and in how many trainings it was nearer to the teacher of both.
     """
     return {
         condition: _summary([r for r in results if condition in r["said"]], references, pairs, condition)
@@ -125,9 +125,13 @@ def _difference(arm: str, other: str, value: dict[str, float], spread: dict[str,
 
 
 def _nearer(results: Sequence[dict[str, Any]], arm: str, other: str) -> dict[str, int]:
-    """In how many trainings an arm was nearer to its teacher than another, and of how many; nothing without a distance."""
+    """In how many trainings an arm was nearer than another to the teacher of both, and of how many; nothing without one."""
     mine, theirs = (
-        {(r["fold"], r["seed"]): r["distance"] for r in results if r["arm"] == of and r["distance"] is not None}
+        {
+            (r["fold"], r["seed"], *r["teachers"]): r["distance"]
+            for r in results
+            if r["arm"] == of and r["distance"] is not None
+        }
         for of in (arm, other)
     )
     both = [(mine[key], theirs[key]) for key in mine if key in theirs]

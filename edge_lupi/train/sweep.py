@@ -43,7 +43,9 @@ def run_sweep(
     todo = plan.jobs(arms, folds, seeds)
     with _alone(folder):
         _train(todo, folder, jobs)
-        results = [json.loads(_result(folder, job).read_text()) for job in todo]
+        results = [
+            {**json.loads(_result(folder, job).read_text()), "teachers": [t.arm for t in job.teachers]} for job in todo
+        ]
         summary = summarise(results, plan.references, plan.sweep.pairs)
         write_summary(summary, results, folder)
     return summary
@@ -225,7 +227,7 @@ def _train_one(job: Job, folder: Path) -> None:
     elif job.stage == "student":
         train_student(job.recipe, prepared, place, teachers=before)
     else:
-        teachers = [folder / other.place / trained_file("teacher") for other in job.under[0].under]
+        teachers = [folder / other.place / trained_file("teacher") for other in job.teachers]
         train_qat(job.recipe, prepared, before[0], place, teachers=teachers)
 
 
@@ -269,10 +271,9 @@ def _distance(job: Job, embeddings: np.ndarray, folder: Path) -> float | None:
     from edge_lupi.train.cache import kept_scale
     from edge_lupi.train.gain import distance_to_teacher
 
-    teachers = job.under[0].under if job.stage == "qat" else job.under
-    if len(teachers) != 1:
+    if len(job.teachers) != 1:
         return None
-    place = folder / teachers[0].place
+    place = folder / job.teachers[0].place
     scale = kept_scale(place / trained_file("teacher"))
     if scale is None:
         return None

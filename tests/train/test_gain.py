@@ -85,6 +85,7 @@ def test_pairs_of_arms_are_compared_as_gains_are() -> None:
     found = results({"audio": 0.5, "soft": 0.6, "taught": 0.66})
     for r in found:
         r["distance"] = {"audio": None, "soft": 0.5, "taught": 0.6 - 0.1 * r["seed"]}[r["arm"]]
+        r["teachers"] = ["teacher"]
     summary = summarise(
         found, dict.fromkeys(("audio", "soft", "taught"), "audio"), [["taught", "soft"], ["taught", "gone"]]
     )
@@ -93,6 +94,11 @@ def test_pairs_of_arms_are_compared_as_gains_are() -> None:
     assert summary["clean"]["taught"]["over"] == {"soft": {**against_soft, "nearer": 2, "of": 6}}
     assert f"| taught | soft | {100 * against_soft['value']:+.1f} (" in table(summary)
     assert "| 2 of 6 |" in table(summary)
+
+    for r in found:
+        r["teachers"] = [f"teacher of {r['arm']}"]
+    apart = summarise(found, dict.fromkeys(("audio", "soft", "taught"), "audio"), [["taught", "soft"]])
+    assert apart["clean"]["taught"]["over"] == {"soft": against_soft}, "to another teacher each"
 
 
 def test_distance_is_in_the_teachers_own_spread() -> None:

@@ -75,7 +75,8 @@ def test_killed_and_given_again_it_tells_the_same(recipe: Path, tmp_path: Path) 
     left = len(list(broken.rglob("result.json")))
     again = subprocess.run(run(recipe, broken), capture_output=True, text=True, check=True)
     assert left < 8
-    assert again.stdout.splitlines()[:3] == done.stdout.splitlines()[:3]
+    rows = [[line.rsplit("|", 2)[0] for line in told.stdout.splitlines()[:3]] for told in (again, done)]  # less seconds
+    assert rows[0] == rows[1]
     assert without_times(broken) == without_times(whole)
     third = subprocess.run(run(recipe, broken), capture_output=True, text=True, check=True)
     assert "8 of 8 trainings are done already" in third.stderr
