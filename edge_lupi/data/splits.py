@@ -47,8 +47,8 @@ def split(
     """Train, validation and test of a corpus: `test` is a split's name, names of speakers, or a share of the speakers.
 
     `validation_speakers` takes that share of the training speakers away as validation; of the others all but a share of
-    `labelled_speakers` lose their labels. With `speaker_dependent` (or a
-    corpus that is) shares are of utterances and voices may be on both sides; the result says so.
+    `labelled_speakers` lose their labels. With `speaker_dependent` (or a corpus that is) shares are of utterances and voices
+    may be on both sides; the result says so.
     """
     dependent = speaker_dependent or corpus.speaker_dependent
     train, validation, tested = _sides(corpus, test, seed, dependent)
