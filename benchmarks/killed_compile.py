@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from edge_lupi.bundle import Bundle
+from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import BundleError
 
 STUDENTS = [Path(__file__).parents[1] / "train" / "students" / f"{task}.pt" for task in ("speaker", "emotion")]
@@ -50,7 +51,7 @@ class Reader(threading.Thread):
 
 def kill_as_it_writes(out: Path, running: list[subprocess.Popen[bytes]], draw: random.Random) -> bool:
     """Wait for a folder that is being written, then kill one of the two; whether it was still at work."""
-    while not list(out.parent.glob(f".{out.name}.writing-*")):
+    while not list(out.parent.glob(temporary_prefix(out) + "*")):
         if all(process.poll() is not None for process in running):
             return False
         time.sleep(0.0005)

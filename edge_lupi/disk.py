@@ -1,5 +1,9 @@
 """Files and folders that others read and write too: read only if they are what was promised, written at once or not at all.
 
+Whatever comes from elsewhere is looked at with `kind_of`, read with `read_bounded` and unpacked with `unpacked_arrays`:
+a plain file of bounded size, or one sentence. Whatever is written goes through `write_at_once` or `write_folder`; their
+temporaries have a prefix of ours and are locked while their writer lives, so what a kill leaves can be cleared safely.
+
 A folder is put in place by exchanging two names in one step (renameat2, Linux 3.15): whoever opens it, or ends the
 writer whenever he likes, finds all of the old one or all of the other.
 """
@@ -10,23 +14,126 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import shutil
+import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from edge_lupi.errors import BundleError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["MAX_FILE_BYTES", "identity", "locked", "read_checked", "write_at_once", "write_folder"]
+from edge_lupi.errors import BundleError, InputError
+from edge_lupi.words import printable
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "clear_left_overs",
+    "identity",
+    "kind_of",
+    "locked",
+    "read_bounded",
+    "read_checked",
+    "temporary_prefix",
+    "unpacked_arrays",
+    "write_at_once",
+    "write_folder",
+]
 
 MAX_FILE_BYTES = 1 << 29
+MAX_ARRAYS = 64  # in one .npz
+MAX_RANK = 8
+TEMPORARY = ".edge-lupi-writing-"
+
+Kind = Literal["file", "folder", "nothing", "other"]
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)  # an older kernel, or a file system that cannot
+
+
+def kind_of(path: str | os.PathLike[str]) -> Kind:
+    """What lies at a path that a user gave, links followed; `other` is a pipe, a socket, a device.
+
+    Raises InputError where the path may not be looked at, is too long or can be no path at all.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing"
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{_shown(path)} cannot be looked at ({_why(error)}): check the path and its permissions"
+        ) from error
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def read_bounded(
+    path: str | os.PathLike[str], most_bytes: int, what: str = "a file", *, follow_links: bool = True
+) -> bytes:
+    """The bytes of a plain file of at most so many. Raises InputError, never waits for a pipe and never reads past the bound.
+
+    `what` says in the sentence what was expected, as in `a trial list`.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "something that is no plain file"
+                raise InputError(f"expected {what} at {_shown(path)}, got {kind}: check the path")
+            data = b"" if status.st_size > most_bytes else file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = "a link" if getattr(error, "errno", None) == errno.ELOOP else _why(error)
+        raise InputError(f"expected {what} at {_shown(path)}, got {reason}: check the path") from error
+    if status.st_size > most_bytes or len(data) > most_bytes:
+        got = max(status.st_size, len(data))
+        raise InputError(f"expected {what} of at most {most_bytes} bytes at {_shown(path)}, got {got}: check the file")
+    return data
+
+
+def unpacked_arrays(packed: bytes, most_bytes: int) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz, by name. Raises ValueError: more than so many bytes once unpacked, no numbers, or damaged.
+
+    Sizes are added up before anything is unpacked, and every array's header is held against them.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_ARRAYS or sum(member.file_size for member in members) > most_bytes:
+                raise ValueError(f"more than {MAX_ARRAYS} arrays, or more than {most_bytes} bytes unpacked")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    except ValueError:
+        raise
+    except Exception as error:  # zipfile, zlib, lzma, tokenize, struct and numpy each have kinds of their own
+        raise ValueError(f"not an .npz that can be read ({type(error).__name__}: {_why(error)})") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as file:
+        data = file.read(member.file_size)
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array of format {version}")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read_header(stream)
+    count = 1
+    for size in shape:
+        count *= size
+    if dtype.kind not in "biufU" or len(shape) > MAX_RANK or min(shape, default=0) < 0:
+        raise ValueError(f"an array of dtype {dtype} and shape {shape}"[:200])
+    if count * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError("an array of another size than its header says")
+    found = np.frombuffer(data, dtype, count, offset=stream.tell())
+    return found.reshape(shape, order="F" if in_columns else "C").copy()
 
 
 def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: Any) -> bytes:
@@ -35,16 +142,13 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
         raise BundleError(f"{folder} lists a file that a bundle must not have ({name!r}): do not use this bundle")
     file = folder / name
     try:
-        size = file.stat().st_size
-        if file.is_symlink() or not file.is_file() or size != expected_bytes or size > MAX_FILE_BYTES:
-            raise BundleError(
-                f"expected {expected_bytes} bytes in {file}, got {size}: the bundle is damaged; copy or compile it anew"
-            )
-        data = file.read_bytes()
-    except OSError as error:
+        data = read_bounded(file, MAX_FILE_BYTES, "a file that is listed", follow_links=False)
+    except InputError as error:
+        raise BundleError(f"{error}, and copy or compile the bundle anew") from error
+    if len(data) != expected_bytes:
         raise BundleError(
-            f"{file} is listed and cannot be read ({error.strerror}): copy or compile the bundle anew"
-        ) from error
+            f"expected {expected_bytes} bytes in {file}, got {len(data)}: the bundle is damaged; copy or compile it anew"
+        )
     if hashlib.sha256(data).hexdigest() != expected_sha256:
         raise BundleError(f"{file} does not match its sha256: the bundle is damaged; copy or compile it anew")
     return data
@@ -52,17 +156,20 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
 
 def write_at_once(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write to a temporary file beside the target, then rename. Raises OSError, and then the target is as it was."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+            os.chmod(name, mode)
+            os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -78,8 +185,10 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         temporary.chmod(0o755)
+        _sync_folder(temporary)
         _put(temporary, target)
-    _clear_left_overs(target)
+    _sync_folder(target.parent)
+    clear_left_overs(target)
 
 
 def identity(folder: Path) -> tuple[int, int, int] | None:
@@ -120,7 +229,7 @@ def _lock(folder: Path) -> int:
 def _folder_of_ours(target: Path) -> Iterator[Path]:
     """A temporary folder beside the target, locked so that others see that its writer lives."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(target), dir=target.parent))
         try:
             handle = _lock(temporary)
             break
@@ -133,19 +242,46 @@ def _folder_of_ours(target: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _clear_left_overs(target: Path) -> None:
-    for left in [file for file in target.parent.iterdir() if file.name.startswith(_prefix(target))]:
+def clear_left_overs(target: Path) -> None:
+    """Remove what writers of this name that were killed have left beside it; those that live hold a lock on theirs."""
+    for left in [file for file in target.parent.iterdir() if file.name.startswith(temporary_prefix(target))]:
         with suppress(OSError):
-            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            handle = os.open(left, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where its writer lives
-                shutil.rmtree(left, ignore_errors=True)
+                if stat.S_ISDIR(os.fstat(handle).st_mode):
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
             finally:
                 os.close(handle)
 
 
-def _prefix(target: Path) -> str:
-    return f".{target.name}.writing-"
+def temporary_prefix(target: Path) -> str:
+    """Of the temporaries of this target: ours by the first word, this one's by a hash, short whatever the name's length."""
+    return f"{TEMPORARY}{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+
+
+def _sync_folder(folder: Path) -> None:
+    """A name is on the disk only once its folder is."""
+    with suppress(OSError):  # a file system that cannot
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    text = printable(os.fsdecode(path))
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _why(error: BaseException) -> str:
+    """What the system says went wrong, without the path."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)[:160]
 
 
 def _put(folder: Path, target: Path) -> None:
@@ -181,7 +317,7 @@ def _exchange(a: Path, b: Path) -> None:
 
 
 def _exchange_in_steps(a: Path, b: Path) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=_prefix(b), dir=b.parent)) / "old"
+    aside = Path(tempfile.mkdtemp(prefix=temporary_prefix(b), dir=b.parent)) / "old"
     os.rename(b, aside)
     try:
         os.rename(a, b)

@@ -1,6 +1,7 @@
 """A folder is the old one or the other, whole, whoever reads, writes or is killed at whatever moment."""
 
 import ctypes
+import io
 import multiprocessing
 import os
 import random
@@ -13,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_lupi import disk
 from edge_lupi.bundle import Bundle, shipped_bundle, write_bundle
-from edge_lupi.disk import identity, locked, write_folder
+from edge_lupi.disk import identity, kind_of, locked, read_bounded, temporary_prefix, unpacked_arrays, write_folder
+from edge_lupi.errors import InputError
 
 FORK = multiprocessing.get_context("fork")
 
@@ -106,14 +109,56 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_left_overs_go_unless_their_writer_lives(tmp_path: Path) -> None:
-    for name in (".x.writing-dead", ".x.writing-alive", ".y.writing-dead"):
+    ours = temporary_prefix(tmp_path / "x")
+    dead, alive, other = f"{ours}dead", f"{ours}alive", ".x.env"
+    for name in (dead, alive, other):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_bytes(b"")
-    with locked(tmp_path / ".x.writing-alive"):
+    with locked(tmp_path / alive):
         write_folder(tmp_path / "x", {"a": b"1"})
-        assert names(tmp_path) == [".x.writing-alive", ".y.writing-dead", "x"]
+        assert names(tmp_path) == [alive, other, "x"]
     write_folder(tmp_path / "x", {"a": b"2"})
-    assert names(tmp_path) == [".y.writing-dead", "x"]
+    assert names(tmp_path) == [other, "x"]
+
+
+def test_reads_plain_files_of_bounded_size_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "small").write_bytes(b"four")
+    assert read_bounded(tmp_path / "small", 4) == b"four"
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none", tmp_path / ("n" * 300)):
+        with pytest.raises(InputError, match="expected a list at .*, got"):
+            read_bounded(path, 4, "a list")
+    with pytest.raises(InputError, match="at most 3 bytes"):
+        read_bounded(tmp_path / "small", 3)
+    (tmp_path / "link").symlink_to("small")
+    with pytest.raises(InputError, match="a link"):
+        read_bounded(tmp_path / "link", 4, follow_links=False)
+
+
+def test_says_what_lies_at_a_path(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "plain").touch()
+    kinds = [kind_of(tmp_path / name) for name in ("plain", "", "none", "plain/below", "pipe")]
+    assert kinds == ["file", "folder", "nothing", "nothing", "other"]
+    with pytest.raises(InputError, match="File name too long"):
+        kind_of(tmp_path / ("n" * 300))
+    with pytest.raises(InputError, match="check the path"):
+        kind_of("nul\0inside")
+
+
+def packed(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def test_arrays_are_counted_before_they_are_unpacked() -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7), "c": np.asfortranarray(np.eye(3))}
+    found = unpacked_arrays(packed(**arrays), 10_000)
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    for data in (packed(a=np.zeros(10_000)), packed(a=np.array([None])), b"no zip", packed(a=np.eye(3))[:-30]):
+        with pytest.raises(ValueError, match=r"."):
+            unpacked_arrays(data, 10_000)
 
 
 def test_who_holds_a_folder_is_waited_for(tmp_path: Path) -> None:
