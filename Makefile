@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install lint types test demo clean
+.PHONY: install lint types test fuzz demo clean
 
 install: .venv/installed
 
@@ -19,6 +19,10 @@ test: .venv/installed
 	bash tests/install_system_packages.sh
 	PYTHON=.venv/bin/python bash tests/install_tensorrt_builder.sh
 	.venv/bin/python -m pytest
+
+fuzz: .venv/installed
+	.venv/bin/python -m pip install --quiet --editable '.[fuzz]'
+	.venv/bin/python tests/fuzz/run.py
 
 demo: .venv-edge/installed
 	.venv-edge/bin/edge-lupi listen --task speaker --input examples/two_voices.flac
