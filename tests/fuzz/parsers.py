@@ -6,13 +6,14 @@ each briefly with hypothesis, `run.py` (`make fuzz`) at length with atheris, whi
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.rttm import read_rttm
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.words import folder_word, json_text, printable
+
+from .trees import edited_tree
 
 FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # a file a call: memory is ten times as fast as a disk
 LARGEST_ARRAYS = 1 << 24
@@ -55,7 +58,16 @@ class Parser:
 def parsers() -> dict[str, Parser]:
     """All of them, by name."""
     made = (*_of_the_device(), *_of_the_workstation(), *_of_sound(), *_of_words())
-    return {parser.name: parser for parser in made}
+    trees = (_by_tree(parser) for parser in made if parser.seeds[0][:1] == b"{")
+    return {parser.name: parser for parser in (*made, *trees)}
+
+
+def _by_tree(parser: Parser) -> Parser:
+    """The same parser, given its seed with places of the JSON tree replaced: the bytes say where and by what."""
+    edit = functools.partial(edited_tree, parser.seeds[0])
+    return replace(
+        parser, name=f"{parser.name}, by its tree", read=lambda data: parser.read(edit(data)), seeds=(bytes(range(12)),)
+    )
 
 
 def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:

@@ -27,9 +27,9 @@ def fuzz(name: str, runs: int) -> None:
     """Does not return: libFuzzer ends the process."""
     import atheris
 
-    sys.path.insert(0, str(HERE))
+    sys.path.insert(0, str(HERE.parents[1]))
     with atheris.instrument_imports(include=["edge_lupi"]):
-        from parsers import parsers  # type: ignore[import-not-found]
+        from tests.fuzz.parsers import parsers
     parser = parsers()[name]
     corpus = tempfile.mkdtemp(prefix="edge-lupi-corpus-")
     for number, seed in enumerate(parser.seeds):
@@ -73,8 +73,8 @@ def main() -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     if asked.fuzz:
         fuzz(asked.fuzz, asked.runs)
-    sys.path.insert(0, str(HERE))
-    from parsers import parsers
+    sys.path.insert(0, str(HERE.parents[1]))
+    from tests.fuzz.parsers import parsers
 
     print("| parser | executions | foreign exceptions | seconds |\n|---|---|---|---|", flush=True)
     whole = True
