@@ -76,6 +76,7 @@ def scores_of_impostors(
         for seconds in DURATIONS_SECONDS:
             for spoken in embeddings:
                 voices = pieces(student, spoken, seconds)
+                gallery.check_width(voices.shape[1] if len(voices) else known.shape[1])
                 values[seconds].append((voices @ known.T).max(1) if len(voices) else np.zeros(0, np.float32))
                 speakers[seconds] += [number] * len(voices)
     cut = student.segmentation

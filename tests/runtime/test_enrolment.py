@@ -18,7 +18,7 @@ from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.enrolment import Enrolment, enroll, re_embed
 from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.recordings import MOST, Recordings
+from edge_lupi.runtime.recordings import Recordings
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.sources import FileSource
 from edge_lupi.runtime.student import CompiledStudent
@@ -185,22 +185,6 @@ def test_a_store_of_another_student_is_refused_or_learnt_again(
     assert (again.fingerprint, again.names) == ("another", ["ann"])
     known = Gallery.load(path, "another")
     np.testing.assert_allclose(known.exemplars("ann"), _heard(student, read_audio(files[0])).exemplars(), atol=1e-4)
-
-
-def test_kept_recordings_are_bounded_and_their_owners_alone(tmp_path: Path) -> None:
-    recordings = Recordings(tmp_path / "speakers.json")
-    name = "../../etc/passwd"
-    for second in range(MOST + 2):
-        recordings.keep(name, np.full(16_000 * 61, second / 100, np.float32))
-    kept = recordings.of(name)
-    assert len(kept) == MOST
-    assert {file.parent.parent for file in kept} == {tmp_path / "speakers.audio"}
-    assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
-    assert kept[0].parent.stat().st_mode & 0o777 == kept[0].parent.parent.stat().st_mode & 0o777 == 0o700
-    assert soundfile.info(kept[0]).frames == 60 * 16_000
-    assert read_audio(kept[-1])[0] == pytest.approx((MOST + 1) / 100, abs=1e-4)
-    recordings.forget(name)
-    assert recordings.of(name) == []
 
 
 def test_a_bundle_without_voices_is_refused(mood_chain: object, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_nobody_is_known_at_first(cli: Cli, tmp_path: Path) -> None:
 
 def test_who_is_removed_leaves_no_sound_behind(cli: Cli, store: Path) -> None:
     for name in ("ann", "bob"):
-        Recordings(store).keep(name, np.zeros(16_000, np.float32))
+        Recordings(store).add(name, np.zeros(16_000, np.float32))
     _said(cli("speakers", "remove", "ann", "--gallery", store))
     assert Gallery.load(store).names == ["bob"]
     assert Recordings(store).of("ann") == []
