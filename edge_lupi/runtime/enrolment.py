@@ -16,7 +16,7 @@ from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.names import checked_name
 from edge_lupi.runtime.recordings import LONGEST_SECONDS, Recordings
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource, Source
+from edge_lupi.runtime.sources import SoundFile, Source
 from edge_lupi.runtime.speech import Speech, exemplars, voice
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD
@@ -187,7 +187,7 @@ def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
     found = list[Array]()
     for path in recordings:
         enrolment = Enrolment(student)
-        enrolment.hear(FileSource(path))
+        enrolment.hear(SoundFile(path))
         found.append(enrolment.exemplars(force=True))
     return np.concatenate(found)
 

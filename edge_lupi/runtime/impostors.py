@@ -17,7 +17,7 @@ from edge_lupi.data.folder import SUFFIXES
 from edge_lupi.data.trials import Trial, missing_files, speakers_of
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.speech import EXEMPLAR_SEGMENTS, Speech, exemplars, pieces
 from edge_lupi.runtime.student import CompiledStudent
 
@@ -136,5 +136,5 @@ def _scores(seconds: float, impostors: Array, speakers: Sequence[int], own: Sequ
 
 def _embeddings(student: CompiledStudent, file: Path) -> Array:
     speech = Speech(student)
-    speech.hear(FileSource(file))
+    speech.hear(SoundFile(file))
     return speech.embeddings

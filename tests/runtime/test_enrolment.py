@@ -20,7 +20,7 @@ from edge_lupi.runtime.enrolment import Enrolment, enroll, re_embed
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.recordings import Recordings
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.student import CompiledStudent
 
 Voices = dict[str, np.ndarray]
@@ -126,7 +126,7 @@ def test_is_known_by_name_after_enrolment(student: CompiledStudent, voices: Voic
     for name, samples in voices.items():
         half = len(samples) // 2
         soundfile.write(tmp_path / f"{name}.wav", samples[:half], 16_000)
-        found = enroll(name, student.bundle, path, [FileSource(tmp_path / f"{name}.wav")])
+        found = enroll(name, student.bundle, path, [SoundFile(tmp_path / f"{name}.wav")])
         assert (found.name, found.path) == (name, path)
         assert found.speech_seconds > 4
     known = Gallery.load(path, student.bundle.fingerprint)
@@ -147,12 +147,12 @@ def files(voices: Voices, tmp_path: Path) -> list[Path]:
 
 def test_replace_forgets_the_earlier_recordings(student: CompiledStudent, files: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "speakers.json"
-    enroll("ann", student.bundle, path, [FileSource(files[0])], keep_audio=True)
+    enroll("ann", student.bundle, path, [SoundFile(files[0])], keep_audio=True)
     before = path.read_bytes()
     with pytest.raises(InputError, match="unlike the earlier recordings"):
-        enroll("ann", student.bundle, path, [FileSource(files[1])])
+        enroll("ann", student.bundle, path, [SoundFile(files[1])])
     assert path.read_bytes() == before
-    enroll("ann", student.bundle, path, [FileSource(files[1])], replace=True)
+    enroll("ann", student.bundle, path, [SoundFile(files[1])], replace=True)
     heard = _heard(student, read_audio(files[1])).exemplars()
     np.testing.assert_allclose(Gallery.load(path).exemplars("ann"), heard, atol=1e-6)
     assert Recordings(path).of("ann") == []
@@ -160,8 +160,8 @@ def test_replace_forgets_the_earlier_recordings(student: CompiledStudent, files:
 
 def test_says_whom_a_voice_resembles(student: CompiledStudent, files: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "speakers.json"
-    assert enroll("ann", student.bundle, path, [FileSource(files[0])]).resembles is None
-    found = enroll("ann's other name", student.bundle, path, [FileSource(files[0])]).resembles
+    assert enroll("ann", student.bundle, path, [SoundFile(files[0])]).resembles is None
+    found = enroll("ann's other name", student.bundle, path, [SoundFile(files[0])]).resembles
     assert found is not None
     assert (found[0], found[1]) == ("ann", pytest.approx(1, abs=0.1))
 
@@ -170,12 +170,12 @@ def test_a_store_of_another_student_is_refused_or_learnt_again(
     student: CompiledStudent, files: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "speakers.json"
-    enroll("ann", student.bundle, path, [FileSource(files[0])], keep_audio=True)
-    enroll("bob", student.bundle, path, [FileSource(files[1])])
+    enroll("ann", student.bundle, path, [SoundFile(files[0])], keep_audio=True)
+    enroll("bob", student.bundle, path, [SoundFile(files[1])])
     other = replace(student.bundle, manifest={**student.bundle.manifest, "fingerprint": "another"})
     before = path.read_bytes()
     with pytest.raises(InputError, match="made with another student"):
-        enroll("carl", other, path, [FileSource(files[0])])
+        enroll("carl", other, path, [SoundFile(files[0])])
     with pytest.raises(InputError, match="got none of bob: enrol them anew"):
         re_embed(other, path)
     assert path.read_bytes() == before
