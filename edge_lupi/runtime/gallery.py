@@ -253,5 +253,5 @@ def _listed(names: list[str]) -> str:
 
 def _not_written(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"could not write {printable(str(path))} ({error.strerror or error}): nobody was added, and nobody is forgotten; choose another --gallery"
+        f"could not write {printable(str(path))} ({error.strerror or error}): nobody was added, and nobody is forgotten; choose another file"
     )
