@@ -1,8 +1,8 @@
 """Enrolling and removing by the verbs themselves, killed again and again: is the gallery whole, is anybody's sound left?
 
-python benchmarks/killed_enrolment.py ALICE.flac BOB.flac [--kills 60]
+python benchmarks/killed_enrolment.py ALICE.flac BOB.flac BOB_AGAIN.flac [--kills 60]
 
-Alice is known all the while. Bob is enrolled with --keep-audio, enrolled once more with --replace, and removed, in turn;
+Alice is known all the while. Bob is enrolled with --keep-audio, enrolled anew from another recording with --replace, and removed, in turn;
 each is killed, half of them at any moment from their start, half as soon as a file changes. Then the gallery must be the
 old one or the new one, nobody whom it does not know but once knew may have a recording, and the same verb must finish.
 """
@@ -64,6 +64,10 @@ def killed(process: subprocess.Popen[bytes], folder: Path, seconds: float, draw:
     return process.returncode < 0
 
 
+def moment(gallery_changed: bool, sound_changed: bool) -> str:
+    return "after the change" if gallery_changed else "within the change" if sound_changed else "before the change"
+
+
 def state(path: Path) -> dict[str, bytes]:
     """Who is known, by what; reading fails where the gallery is not whole."""
     gallery = Gallery.load(path)
@@ -91,28 +95,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("alice", type=Path)
     parser.add_argument("bob", type=Path)
+    parser.add_argument("again", type=Path)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    draw, faults, kills, began = random.Random(arguments.seed), Counter[str](), Counter[str](), time.perf_counter()
+    faults, kills, moments = Counter[str](), Counter[str](), Counter[str]()
+    draw, began = random.Random(arguments.seed), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speakers.json"
-        enrol = ("enroll", "bob", "--input", arguments.bob, "--keep-audio", "--gallery", path)
-        verbs = {
-            "enrol": enrol,
-            "replace": (*enrol, "--replace"),
+        options = ("--keep-audio", "--gallery", path)
+        verbs: dict[str, tuple[str | Path, ...]] = {
+            "enrol": ("enroll", "bob", "--input", arguments.bob, *options),
+            "replace": ("enroll", "bob", "--input", arguments.again, *options, "--replace"),
             "remove": ("speakers", "remove", "bob", "--gallery", path),
         }
-        finished("enroll", "alice", "--input", arguments.alice, "--keep-audio", "--gallery", path)
+        finished("enroll", "alice", "--input", arguments.alice, *options)
         seconds = {name: seconds_of(words) for name, words in verbs.items()}
         while kills.total() < arguments.kills:
             for name, words in verbs.items():
-                before = state(path)
-                kills[name] += killed(started(*words), Path(folder), seconds[name], draw)
+                before, sound = state(path), on_disk(Recordings(path).folder)
+                at_work = killed(started(*words), Path(folder), seconds[name], draw)
+                kills[name] += at_work
+                if at_work:
+                    changed = state(path) != before, on_disk(Recordings(path).folder) != sound
+                    moments[moment(*changed)] += 1
                 faults.update(faults_after_a_kill(path, before, words))
         left = [file.name for file in Path(folder).rglob("*") if file.name.startswith(TEMPORARY)]
         of_nobody = len(list(Recordings(path).folder.iterdir())) - 1
-    found = {"killed": dict(kills), "faults": dict(faults), "left": left, "recordings_of_nobody": of_nobody}
+    found = {
+        "killed": dict(kills),
+        "moments": dict(moments),
+        "faults": dict(faults),
+        "left": left,
+        "recordings_of_nobody": of_nobody,
+    }
     print(f"killed {kills.total()} in {time.perf_counter() - began:.0f} s; {found}")
     print(json.dumps(found))
 

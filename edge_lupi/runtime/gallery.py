@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +151,7 @@ class Gallery:
     def only(self, names: list[str], path: str | Path) -> Gallery:
         """Another store, at another path, of these people alone."""
         found = Gallery(path, self.fingerprint)
-        for name in names:
+        for name in dict.fromkeys(self._known(name) for name in names):
             found.add(name, self.exemplars(name))
         return found
 
@@ -196,13 +196,14 @@ class Gallery:
             if tidy:
                 recordings.tidy(self.names)
             write_at_once(target, data, mode=0o600)
-            clear_left_overs(target)
         except BaseException as error:
             recordings.take_back(added)
             if isinstance(error, OSError):
                 raise _not_written(self.path, error) from error
             raise
         self._forgotten, self._heard = set(), []
+        with suppress(OSError):  # the next one may
+            clear_left_overs(target)
 
     @property
     def _shown(self) -> str:

@@ -25,10 +25,12 @@ FORMAT = "edge-lupi speakers"
 VERSION = 2
 MAX_PEOPLE = 1000
 MAX_EXEMPLARS = 32
-MAX_DIMENSION = 512  # students have up to 192
+MAX_DIMENSION = 256  # students have up to 192
 MAX_FINGERPRINT = 200
-MAX_FILE_BYTES = 96 << 20  # everything at its most is 88 MB; version 1 of 1,000 people at 192 channels some 70
-MAX_NUMBERS = MAX_PEOPLE * MAX_EXEMPLARS * 200  # in version 1: Python needs 36 bytes for each
+MAX_FILE_BYTES = 48 << 20  # everything at its most is 44.5 MB; as text with one wide letter it is four times that
+MAX_NUMBERS = (
+    MAX_PEOPLE * MAX_EXEMPLARS * 130
+)  # in version 1: 1,000 people at 128 channels; Python needs 36 bytes for each
 MAX_MARKS = 250_000  # lists, objects and quotes, also inside of names
 UNIT_TOLERANCE = 1e-3
 

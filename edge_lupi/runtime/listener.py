@@ -287,7 +287,9 @@ def _known(bundle: Bundle, tasks: Sequence[Task], gallery: Gallery | Literal["en
     """The speakers that this student knows, if it compares voices."""
     if gallery is None or all(task.kind != "verification" for task in tasks):
         return None
-    if isinstance(gallery, str):
+    if not isinstance(gallery, Gallery):
+        if gallery != "enrolled":
+            raise InputError(f"expected known speakers, got {gallery!r}: pass gallery=Gallery.open({str(gallery)!r})")
         return Gallery.open(fingerprint=bundle.fingerprint)
     if gallery.names:
         gallery.check_student(bundle.fingerprint)

@@ -106,7 +106,7 @@ def _store(**changes: object) -> str:
         _store(version=2, width=1, people={"a": [[1.0]]}),
         _store(version=2, width=1, people={"\ud800": "AACAPw=="}),
         _store(people={"a": [[]] * 200_000}),
-        _store(people={"a": [[1] * 7_000_000]}),
+        _store(people={"a": [[1] * 4_200_000]}),
         _store(fingerprint=None),
         _store(fingerprint="\x1b[2J"),
         _store(fingerprint="s" * 201),
@@ -132,8 +132,8 @@ def test_reads_what_version_1_wrote(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_as_many_as_there_may_be_are_read_again(tmp_path: Path, version: int) -> None:
-    """1,000 people of 32 exemplars each, at the width of the largest student and at the widest there may be."""
-    path, width = tmp_path / "s.json", 192 if version == 1 else MAX_DIMENSION
+    """1,000 people of 32 exemplars each, names as long as may be, at the widest there may be; of version 1 at the shipped width."""
+    path, width = tmp_path / "s.json", 128 if version == 1 else MAX_DIMENSION
     gallery, vectors = Gallery(path, "s" * 200), _units(MAX_EXEMPLARS, size=width)
     for number in range(1000):
         gallery.add(f"\U0001f600{'名' * 56}{number:03d}", vectors)
@@ -178,7 +178,7 @@ def test_a_name_is_one_in_every_unicode_form(tmp_path: Path) -> None:
     assert Gallery.load(path).names == [one]
     assert Gallery.load(path).exemplars(other).shape == (3, 8)
     assert Gallery.load(path).match(_units(1)[0], leave_out=other) is None
-    assert Gallery.load(path).only([other], tmp_path / "o.json").names == [one]
+    assert Gallery.load(path).only([one, other], tmp_path / "o.json").exemplars(one).shape == (3, 8)
     with pytest.raises(InputError, match="pass --rename"):
         Gallery.load(path).take(_other(tmp_path, ann=1), renamed={"ann": other})
     with Gallery.changed(path, "s") as gallery:
@@ -293,10 +293,12 @@ def write(version):
         for number in range(20):
             gallery.add(f"p{number}-{version}", np.eye(32, dtype=np.float32)[:4])
 
-began = time.perf_counter()
-write(1)
-seconds = time.perf_counter() - began
-draw, before = random.Random(0), 1
+took = []
+for before in range(1, 11):
+    began = time.perf_counter()
+    write(before)
+    took.append(time.perf_counter() - began)
+seconds, draw = sorted(took)[5], random.Random(0)
 for _ in range(kills):
     child = os.fork()
     if child == 0:
@@ -317,7 +319,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_store(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "s.json"), "50"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 20
+    assert int(done.stdout) >= 30
     with Gallery.changed(tmp_path / "s.json", "s") as gallery:
         assert len(gallery.names) == 20
     assert os.listdir(tmp_path) == ["s.json"]
