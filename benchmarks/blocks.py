@@ -53,7 +53,7 @@ def main() -> None:
     heard = clips(200)
     copies = -(-wanted // sum(map(len, heard)))
     samples = np.concatenate(heard * copies)[:wanted]
-    listener = Listener(arguments.bundle)
+    listener = Listener(arguments.bundle, gallery=None)
     whole = np.stack(list(offline(listener.student, samples)))
     found = {}
     first: list[tuple[float, float, str]] = []

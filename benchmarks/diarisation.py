@@ -103,7 +103,7 @@ def main() -> None:
         draw = np.random.default_rng((arguments.seed, number))
         chosen = {name: voices[name] for name in group}
         samples, spoken = conversation(chosen, 60 * arguments.minutes, arguments.turn_seconds, draw)
-        found = heard_by(Listener(bundle), samples)
+        found = heard_by(Listener(bundle, gallery=None), samples)
         error = diarisation_error(spoken, found)
         parts = np.array([error.missed_seconds, error.alarmed_seconds, error.confused_seconds]) / error.spoken_seconds
         labels = {stretch.label for stretch in found} - {UNKNOWN}

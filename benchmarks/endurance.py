@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--gate", default="voice")
     arguments = parser.parse_args()
-    listener = Listener(arguments.bundle or shipped_bundle("speaker"), gate=arguments.gate)
+    listener = Listener(arguments.bundle or shipped_bundle("speaker"), gallery=None, gate=arguments.gate)
     seconds = arguments.hours * 3600
     watched, events, began = Watched(listener, seconds), 0, time.perf_counter()
     for _event in listener.listen(watched):

@@ -78,7 +78,7 @@ def truth(count: int, speech: list[Samples]) -> np.ndarray:
 
 
 def heard(bundle: Path, gate: str, kind: str, count: int, speech: list[Samples]) -> dict[str, float | None]:
-    listener, spoken = Listener(bundle, gate=gate), truth(count, speech)
+    listener, spoken = Listener(bundle, gallery=None, gate=gate), truth(count, speech)
     began = time.process_time()
     spans = [(round(e.start * 100), round(e.time * 100)) for e in listener.listen(blocks(pieces(kind, count, speech)))]
     cpu = time.process_time() - began

@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--gate", default="voice")
     arguments = parser.parse_args()
     speech = np.concatenate(clips(40))
-    listener = Listener(shipped_bundle("speaker"), gate=arguments.gate)
+    listener = Listener(shipped_bundle("speaker"), gallery=None, gate=arguments.gate)
     with tempfile.TemporaryDirectory() as home:
         use_virtual_devices(Path(home))
         server = start_server()

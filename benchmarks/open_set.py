@@ -27,7 +27,7 @@ from edge_lupi.runtime.enrolment import Enrolment, Limits
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.impostors import DURATIONS_SECONDS
 from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.speech import Speech, pieces
 from edge_lupi.runtime.student import CompiledStudent
 
@@ -41,7 +41,7 @@ def enrolled(student: CompiledStudent, people: dict[str, list[Utterance]], path:
     gallery = Gallery(path, student.bundle.fingerprint)
     for name, halves in people.items():
         enrolment = Enrolment(student, Limits(speech_seconds=0))
-        enrolment.hear(FileSource(halves[0].audio))
+        enrolment.hear(SoundFile(halves[0].audio))
         gallery.add(name, enrolment.exemplars(force=True))
     return gallery
 
@@ -53,7 +53,7 @@ def decisions(
     found: dict[float, list[Trial]] = {}
     for name, path in tests:
         speech = Speech(student)
-        speech.hear(FileSource(path))
+        speech.hear(SoundFile(path))
         owner = gallery.names.index(name) if name in gallery.names else -1
         for seconds in DURATIONS_SECONDS:
             voices = pieces(student, speech.embeddings, seconds)
@@ -67,7 +67,7 @@ def heard_live(bundle: Bundle, gallery: Gallery, tests: list[tuple[str, Path]]) 
     """Of each test recording through the Listener: whose, is it enrolled, share of events named so, share of other names."""
     listener, found = Listener(bundle, "speaker", gallery), []
     for name, path in tests:
-        labels = [event.label for event in listener.listen(FileSource(path))]
+        labels = [event.label for event in listener.listen(SoundFile(path))]
         if labels:
             right = np.mean([label == name for label in labels])
             wrong = np.mean([label in gallery.names and label != name for label in labels])

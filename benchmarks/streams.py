@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     speech = np.concatenate(clips(40))
-    listener = Listener(arguments.bundle or shipped_bundle("speaker"), gate=arguments.gate)
+    listener = Listener(arguments.bundle or shipped_bundle("speaker"), gallery=None, gate=arguments.gate)
     runs = ramp(listener, speech, arguments.seconds, arguments.first)
     best = max((run for run in runs if run.in_time), key=lambda run: run.streams)
     per_stream_kb = 1000 * (best.resident_mb - runs[0].resident_mb) / max(1, best.streams - 1)

@@ -1,10 +1,13 @@
 """edge-lupi: a student that hears, taught by a teacher that sees, made small enough to live beside a microphone.
 
-from edge_lupi import Listener, shipped_bundle
-from edge_lupi.runtime.sources import Microphone
+from edge_lupi import Listener, Microphone, shipped_bundle
 
-for event in Listener(shipped_bundle("speaker")).listen(Microphone()):
-    print(event.time, event.label)
+with Microphone() as microphone:  # or SoundFile("call.wav")
+    for event in Listener(shipped_bundle("speaker")).listen(microphone):
+        print(event.time, event.label)
+
+Whoever was enrolled is called by their name, as in `edge-lupi listen`; `gallery=Gallery.open("people.json")` reads another
+file, and with `gallery=None` everybody is numbered.
 """
 
 from __future__ import annotations
@@ -15,15 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_lupi.bundle import Bundle, shipped_bundle
     from edge_lupi.events import Event
+    from edge_lupi.runtime.gallery import Gallery
     from edge_lupi.runtime.listener import Listener
+    from edge_lupi.runtime.microphone import Microphone
+    from edge_lupi.runtime.sources import SoundFile
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "Event", "Listener", "__version__", "shipped_bundle"]
+__all__ = ["Bundle", "Event", "Gallery", "Listener", "Microphone", "SoundFile", "__version__", "shipped_bundle"]
 
 _HOMES = {
     "Bundle": "edge_lupi.bundle",
     "Event": "edge_lupi.events",
+    "Gallery": "edge_lupi.runtime.gallery",
     "Listener": "edge_lupi.runtime.listener",
+    "Microphone": "edge_lupi.runtime.microphone",
+    "SoundFile": "edge_lupi.runtime.sources",
     "shipped_bundle": "edge_lupi.bundle",
 }
 

@@ -13,12 +13,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +35,10 @@ from numpy.typing import NDArray
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # threads that wait for each other on a busy machine cost ten times the work
+
+_HOME = tempfile.mkdtemp(prefix="edge-lupi-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ["XDG_DATA_HOME"] = _HOME  # nobody is known here, whoever may be enrolled on this machine
 
 Samples = NDArray[np.float32]
 

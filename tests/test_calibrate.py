@@ -26,7 +26,7 @@ from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.impostors import Scores, people_in
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 
 Cli = Callable[..., CompletedProcess[str]]
 STUDENT: Any = SimpleNamespace(
@@ -101,7 +101,7 @@ def test_strangers_set_the_threshold_that_listening_uses(
 ) -> None:
     gallery, strangers = tmp_path / "speakers.json", tmp_path / "strangers"
     for name, utterance in zip(("ann", "bob"), readers[::2], strict=False):
-        enroll(name, Bundle.load(bundle), gallery, [FileSource(utterance.audio)])
+        enroll(name, Bundle.load(bundle), gallery, [SoundFile(utterance.audio)])
     strangers.mkdir()
     for utterance in readers[4:9]:
         (strangers / utterance.audio.name).symlink_to(utterance.audio)

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.gallery import Gallery
+from edge_lupi.runtime.names import checked_name
 from edge_lupi.runtime.recordings import LONGEST_SECONDS, Recordings
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource, Source
+from edge_lupi.runtime.sources import SoundFile, Source
 from edge_lupi.runtime.speech import Speech, exemplars, voice
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD
+from edge_lupi.words import printable
 
 __all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
 
@@ -137,8 +139,9 @@ def enroll(
 
     With `enough_seconds` (a microphone) the progress is shown on stderr.
     """
+    name = checked_name(name)
     student = CompiledStudent(bundle, speaker_task(bundle).name)
-    Gallery.load(gallery, bundle.fingerprint).check_name(name)
+    Gallery.load(gallery, bundle.fingerprint)  # refused before anybody has spoken
     enrolment, heard = Enrolment(student), list[Array]()
     for source in sources:
         kept = list[Array]()
@@ -150,6 +153,8 @@ def enroll(
                 enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
         heard += [np.concatenate(kept)] if kept else []
     with Gallery.changed(gallery, bundle.fingerprint) as known:
+        if len(enrolment.embeddings):
+            known.check_width(voice(student, enrolment.embeddings).shape[-1])
         known_before = name in known.names
         earlier = known.exemplars(name) if known_before and not replace else None
         learnt = enrolment.exemplars(earlier, force=force)
@@ -157,11 +162,8 @@ def enroll(
             known.remove(name)
         resembles = known.match(voice(student, enrolment.embeddings), leave_out=name)
         known.add(name, learnt)
-    recordings = Recordings(known.path)
-    if replace:
-        recordings.forget(name)
-    for samples in heard:
-        recordings.keep(name, samples)
+        for samples in heard:
+            known.keep(name, samples)
     close = resembles if resembles and resembles[1] >= enrolment.threshold else None
     return Enrolled(name, enrolment.speech_seconds, len(known.exemplars(name)), known.path, close)
 
@@ -174,16 +176,20 @@ def re_embed(bundle: Bundle, gallery: str | Path) -> Gallery:
         without = [name for name in known.names if not recordings.of(name)]
         if without or not known.names:
             raise InputError(
-                f"expected recordings of everybody in {gallery}, got none of {', '.join(without) or 'anybody'}: enrol them anew, with --keep-audio for another time"
+                f"expected recordings of everybody in {printable(str(gallery))}, got none of {', '.join(without) or 'anybody'}: enrol them anew, with --keep-audio for another time"
             )
-        names, known.fingerprint = known.names, bundle.fingerprint
-        known.clear()
-        for name in names:
-            for path in recordings.of(name):
-                enrolment = Enrolment(student)
-                enrolment.hear(FileSource(path))
-                known.add(name, enrolment.exemplars(force=True))
+        known.learn_again(bundle.fingerprint, {name: _learnt(student, recordings.of(name)) for name in known.names})
     return known
+
+
+def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
+    """Exemplars [n, D] of somebody's recordings, each for itself, oldest first."""
+    found = list[Array]()
+    for path in recordings:
+        enrolment = Enrolment(student)
+        enrolment.hear(SoundFile(path))
+        found.append(enrolment.exemplars(force=True))
+    return np.concatenate(found)
 
 
 def speaker_task(bundle: Bundle) -> Task:

@@ -1,83 +1,81 @@
-"""Known speakers on disk: one JSON file, several unit vectors per person, of one student only.
+"""Known speakers: several unit vectors per person, of one student only, in one file.
 
-Reading trusts nothing and bounds everything. Writing goes to a file beside it that is then renamed: never half there.
-A voice is as personal as a fingerprint, so the file is its owner's alone (0600).
+A voice is as personal as a fingerprint: the file is its owner's alone (0600), it is written at once or not at all, and
+whoever is forgotten in it has no recordings left by then.
 """
 
 from __future__ import annotations
 
-import glob
-import json
 import os
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.disk import locked, write_at_once
+from edge_lupi.disk import clear_left_overs, kind_of, locked, write_at_once
 from edge_lupi.errors import InputError
+from edge_lupi.runtime.gallery_file import (
+    MAX_EXEMPLARS,
+    MAX_PEOPLE,
+    check_exemplars,
+    damaged,
+    packed,
+    read_gallery,
+)
+from edge_lupi.runtime.names import checked_name
+from edge_lupi.runtime.recordings import Recordings
+from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]
-
-FORMAT = "edge-lupi speakers"
-VERSION = 1
-MAX_FILE_BYTES = 1 << 25
-MAX_PEOPLE = 1000
-MAX_EXEMPLARS = 32
-MAX_DIMENSION = 4096
-UNIT_TOLERANCE = 1e-3
-_RESERVED = re.compile(r"unknown|speaker \d+", re.IGNORECASE)
 
 Array = NDArray[np.float32]
 
 
 class Gallery:
-    """People by name, each with exemplars float32 [n, D] of length one. `match` is all that listening needs."""
+    """People by name, each with exemplars float32 [n, D] of length one. `match` is all that listening needs.
+
+    Names are in Unicode NFC, whichever way they are given.
+    """
 
     def __init__(self, path: str | Path, fingerprint: str) -> None:
         self.path = Path(path)
         self.fingerprint = fingerprint
         self._people: dict[str, Array] = {}
+        self._forgotten: set[str] = set()  # whose earlier recordings go with the next save
+        self._heard: list[tuple[str, Array]] = []  # recordings that it adds
+
+    @classmethod
+    def open(cls, path: str | Path | None = None, fingerprint: str | None = None) -> Gallery:
+        """The known speakers of this file, or of the one that `edge-lupi enroll` writes unless told otherwise."""
+        return cls.load(default_gallery_path() if path is None else path, fingerprint)
 
     @classmethod
     def load(cls, path: str | Path, fingerprint: str | None = None) -> Gallery:
         """Read the store of the student with this fingerprint, or of whichever; where there is none yet, an empty one."""
         gallery = cls(path, fingerprint or "")
-        if not gallery.path.exists():
+        if kind_of(path) == "nothing":
             return gallery
-        content = _read_json(gallery.path)
-        if fingerprint is not None and content["fingerprint"] != fingerprint:
-            raise InputError(
-                f"{path} was made with another student, whose voices cannot be compared with this one's: enrol the speakers anew, with --gallery for another file"
-            )
-        gallery.fingerprint = content["fingerprint"]
+        gallery.fingerprint, people = read_gallery(gallery.path)
+        if fingerprint is not None:
+            gallery.check_student(fingerprint)
         try:
-            for name, exemplars in content["people"].items():
-                gallery.add(name, np.array(exemplars, np.float32))
-        except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(
-                f"{path} is not a store of speakers of this version ({error}): remove it and enrol anew"
-            ) from error
+            for name, exemplars in people:
+                gallery.add(name, exemplars)
+        except (InputError, TypeError, ValueError) as error:
+            raise damaged(gallery.path, error) from error
+        gallery._forgotten = set()
         return gallery
 
     @classmethod
     @contextmanager
     def changed(cls, path: str | Path, fingerprint: str | None = None) -> Iterator[Gallery]:
         """The store, held against other processes and saved at the end; as it was where anything is raised before that."""
-        folder = Path(path).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder):
-                gallery = cls.load(path, fingerprint)
-                yield gallery
-                gallery.save()
-                _clear_left_overs(gallery.path)
-        except OSError as error:
-            raise _not_written(Path(path), error) from error
+        with _held(Path(path)):
+            gallery = cls.load(path, fingerprint)
+            yield gallery
+            gallery._write(tidy=True)
 
     @property
     def names(self) -> list[str]:
@@ -86,34 +84,46 @@ class Gallery:
 
     def exemplars(self, name: str) -> Array:
         """The unit vectors of a person, float32 [n, D]."""
-        self._check_known(name)
-        return self._people[name]
+        return self._people[self._known(name)]
 
     def add(self, name: str, exemplars: Array) -> None:
         """Add unit vectors [n, D] to a person; the newest 32 are kept. Nothing is on disk before `save`."""
-        self.check_name(name)
-        _check_exemplars(exemplars, self._dimension())
-        if name not in self._people and len(self._people) >= MAX_PEOPLE:
-            raise InputError(f"expected at most {MAX_PEOPLE} speakers in {self.path}: remove some first")
+        name = checked_name(name)
+        check_exemplars(exemplars, self._dimension())
         known = self._people.get(name)
+        if known is None:
+            if len(self._people) >= MAX_PEOPLE:
+                raise InputError(f"expected at most {MAX_PEOPLE} speakers in {self._shown}: remove some first")
+            self._forgotten.add(name)  # recordings of somebody earlier of that name are not theirs
         self._people[name] = (exemplars if known is None else np.concatenate([known, exemplars]))[-MAX_EXEMPLARS:]
 
-    @staticmethod
-    def check_name(name: str) -> None:
-        """Refuse a name that cannot be one."""
-        if not (1 <= len(name) <= 60 and name.isprintable() and name == name.strip()) or _RESERVED.fullmatch(name):
-            raise InputError(
-                f"expected a name of 1 to 60 printable characters other than 'unknown' and 'speaker 1', got {name!r}"
-            )
+    def keep(self, name: str, samples: Array) -> None:
+        """Keep a recording [T] of a person. Nothing is on disk before `save`."""
+        self._heard.append((self._known(name), samples))
 
     def remove(self, name: str) -> None:
-        """Forget a person. Nothing is on disk before `save`."""
-        self._check_known(name)
-        del self._people[name]
+        """Forget a person, and all recordings of them. Nothing is gone before `save`.
+
+        Also where only recordings are left of them: a removal that was ended in its midst can be finished.
+        """
+        if not Recordings(self.path).of(name):
+            self._known(name)
+        self._people.pop(composed(name), None)
+        self._heard = [(of, samples) for of, samples in self._heard if of != composed(name)]
+        self._forgotten |= {name, composed(name)}
 
     def clear(self) -> None:
-        """Forget everybody. Nothing is on disk before `save`."""
-        self._people = {}
+        """Forget everybody. Nothing is gone before `save`."""
+        for name in self.names:
+            self.remove(name)
+
+    def learn_again(self, fingerprint: str, people: Mapping[str, Array]) -> None:
+        """Other exemplars [n, D] of the same people, of another student. Nothing is on disk before `save`."""
+        for name, exemplars in people.items():
+            self._known(name)
+            check_exemplars(exemplars, None)
+        self.fingerprint = fingerprint
+        self._people = {composed(name): exemplars[-MAX_EXEMPLARS:] for name, exemplars in people.items()}
 
     def take(self, other: Gallery, *, renamed: Mapping[str, str] | None = None, replace: bool = False) -> list[str]:
         """Add everybody of another store of the same student, some by another name; gives the names they have here.
@@ -122,98 +132,127 @@ class Gallery:
         """
         if self._people and other.fingerprint != self.fingerprint:
             raise InputError(
-                f"expected a file of the student of {self.path}, got {other.path} of another, whose voices cannot be compared: enrol the speakers anew"
+                f"expected a file of the student of {self._shown}, got {other._shown} of another, whose voices cannot be compared: enrol the speakers anew"
             )
-        renamed = renamed or {}
-        for name in renamed:
-            other._check_known(name)
+        renamed = {other._known(old): checked_name(new) for old, new in (renamed or {}).items()}
         names = [renamed.get(name, name) for name in other.names]
         clashes = sorted({name for name in names if names.count(name) > 1 or (name in self.names and not replace)})
         if clashes:
             raise InputError(
-                f"expected names that {self.path} does not have, got {', '.join(clashes[:5])}: pass --rename OLD=NEW, or --replace"
+                f"expected names that {self._shown} does not have, got {', '.join(clashes[:5])}: pass --rename OLD=NEW, or --replace"
             )
         self.fingerprint = other.fingerprint
         for name, here in zip(other.names, names, strict=True):
-            self._people.pop(here, None)
+            if here in self._people:
+                self.remove(here)
             self.add(here, other.exemplars(name))
         return names
 
     def only(self, names: list[str], path: str | Path) -> Gallery:
         """Another store, at another path, of these people alone."""
         found = Gallery(path, self.fingerprint)
-        for name in names:
+        for name in dict.fromkeys(self._known(name) for name in names):
             found.add(name, self.exemplars(name))
         return found
 
     def match(self, embedding: Array, *, leave_out: str | None = None) -> tuple[str, float] | None:
         """The person nearest to a unit vector [D] and the cosine with their nearest exemplar; None when nobody is known."""
+        self.check_width(embedding.shape[-1])
+        left_out = None if leave_out is None else composed(leave_out)
         people = self._people.items()
-        nearest = {name: float((exemplars @ embedding).max()) for name, exemplars in people if name != leave_out}
+        nearest = {name: float((exemplars @ embedding).max()) for name, exemplars in people if name != left_out}
         return max(nearest.items(), key=lambda item: item[1], default=None)
 
+    def check_student(self, fingerprint: str) -> None:
+        """Refuse a store of another student."""
+        if fingerprint != self.fingerprint:
+            raise InputError(
+                f"{self._shown} was made with another student, whose voices cannot be compared with this one's: enrol the speakers anew, with --gallery for another file"
+            )
+
+    def check_width(self, channels: int) -> None:
+        """Refuse voices of another width than those known."""
+        width = self._dimension()
+        if width not in (None, channels):
+            raise InputError(
+                f"expected voices of {width} channels as {self._shown} has, got {channels}: it was made with another student; enrol the speakers anew, with --gallery for another file"
+            )
+
     def save(self) -> None:
-        """Write the store at once or not at all."""
-        people = {name: [[round(float(x), 7) for x in vector] for vector in self._people[name]] for name in self.names}
-        content = {"format": FORMAT, "version": VERSION, "fingerprint": self.fingerprint, "people": people}
+        """Write the store at once or not at all; recordings of who was forgotten go first."""
+        with _held(self.path):
+            self._write()
+
+    def _write(self, *, tidy: bool = False) -> None:
+        data, recordings, added = packed(self.fingerprint, self._people), Recordings(self.path), list[Path]()
+        target = Path(os.path.realpath(self.path))
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_at_once(self.path, json.dumps(content, ensure_ascii=False).encode(), mode=0o600)
-        except OSError as error:
-            raise _not_written(self.path, error) from error
+            for name, samples in self._heard:
+                added.append(recordings.add(name, samples))  # one by one: what was added is taken back
+            for name in sorted(self._forgotten):
+                recordings.forget(name, added)
+            for name, _ in self._heard:
+                recordings.trim(name)
+            if tidy:
+                recordings.tidy(self.names)
+            write_at_once(target, data, mode=0o600)
+        except BaseException as error:
+            recordings.take_back(added)
+            if isinstance(error, OSError):
+                raise _not_written(self.path, error) from error
+            raise
+        self._forgotten, self._heard = set(), []
+        with suppress(OSError):  # the next one may
+            clear_left_overs(target)
+
+    @property
+    def _shown(self) -> str:
+        return printable(str(self.path))
 
     def _dimension(self) -> int | None:
         return next((exemplars.shape[1] for exemplars in self._people.values()), None)
 
-    def _check_known(self, name: str) -> None:
-        if name not in self._people:
+    def _known(self, name: str) -> str:
+        """The name as it is known here. Raises InputError where it is not."""
+        found = composed(name)
+        if found not in self._people:
             raise InputError(
-                f"expected a speaker that {self.path} knows ({', '.join(self.names) or 'nobody'}), got {name!r}"
+                f"expected a speaker that {self._shown} knows ({_listed(self.names)}), got {ascii(name)[:200]}"
             )
+        return found
 
 
 def default_gallery_path() -> Path:
     """`$XDG_DATA_HOME/edge-lupi/speakers.json`, or the same under `~/.local/share`."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError as error:  # a user id that the system does not know, as in a container
+        raise InputError(
+            "expected a home folder, where known speakers are kept, got none for this user: set XDG_DATA_HOME to a folder, or pass --gallery FILE"
+        ) from error
     return Path(home) / "edge-lupi" / "speakers.json"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(
-                f"expected a store of speakers of at most {MAX_FILE_BYTES >> 20} MB at {path}, got something else: choose another --gallery"
-            )
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not a readable store of speakers: remove it and enrol anew, or choose another --gallery"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
-        raise InputError(f"{path} is not a store of speakers of version {VERSION}: choose another --gallery")
-    fingerprint = content.get("fingerprint")
-    if not isinstance(fingerprint, str) or not fingerprint.isprintable() or len(fingerprint) > 200:
-        raise InputError(f"{path} does not say which student made it: remove it and enrol anew")
-    return content
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """The folder of a store, made where it is not there, and held against other processes."""
+    kind_of(path)
+    folder = Path(os.path.realpath(path)).parent
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder))
+        except OSError as error:
+            raise _not_written(path, error) from error
+        yield
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more if names else "nobody"
 
 
 def _not_written(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"could not write {path} ({error.strerror or error}): nothing was changed; choose another --gallery"
+        f"could not write {printable(str(path))} ({error.strerror or error}): nobody was added, and nobody is forgotten; choose another file"
     )
-
-
-def _clear_left_overs(path: Path) -> None:
-    """What processes that were killed while they wrote have left; nobody else writes while the folder is held."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        with suppress(OSError):
-            left.unlink()
-
-
-def _check_exemplars(exemplars: Array, dimension: int | None) -> None:
-    if exemplars.ndim != 2 or len(exemplars) == 0 or not 1 <= exemplars.shape[1] <= MAX_DIMENSION:
-        raise InputError(f"expected exemplars of shape [n, D], got {list(exemplars.shape)}")
-    if dimension is not None and exemplars.shape[1] != dimension:
-        raise InputError(f"expected exemplars with {dimension} channels as the others have, got {exemplars.shape[1]}")
-    if not np.all(np.abs(np.linalg.norm(exemplars, axis=1) - 1) <= UNIT_TOLERANCE):
-        raise InputError("expected exemplars that are finite and of length 1")

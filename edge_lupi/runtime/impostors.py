@@ -17,7 +17,7 @@ from edge_lupi.data.folder import SUFFIXES
 from edge_lupi.data.trials import Trial, missing_files, speakers_of
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.speech import EXEMPLAR_SEGMENTS, Speech, exemplars, pieces
 from edge_lupi.runtime.student import CompiledStudent
 
@@ -76,6 +76,7 @@ def scores_of_impostors(
         for seconds in DURATIONS_SECONDS:
             for spoken in embeddings:
                 voices = pieces(student, spoken, seconds)
+                gallery.check_width(voices.shape[1] if len(voices) else known.shape[1])
                 values[seconds].append((voices @ known.T).max(1) if len(voices) else np.zeros(0, np.float32))
                 speakers[seconds] += [number] * len(voices)
     cut = student.segmentation
@@ -135,5 +136,5 @@ def _scores(seconds: float, impostors: Array, speakers: Sequence[int], own: Sequ
 
 def _embeddings(student: CompiledStudent, file: Path) -> Array:
     speech = Speech(student)
-    speech.hear(FileSource(file))
+    speech.hear(SoundFile(file))
     return speech.embeddings

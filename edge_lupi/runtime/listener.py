@@ -2,6 +2,8 @@
 
 for event in Listener("speaker.lupi").listen(Microphone()): ...
 
+Enrolled people are called by their names, from the same file as `edge-lupi listen` reads.
+
 Every stream of the source has its own segments and its own memory of who spoke. What is ready at the same moment, of one
 stream or of many, goes through the encoder as one batch.
 """
@@ -13,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +117,8 @@ class _Waiting:
 class Listener:
     """A student that listens for a task, or for several at once where its bundle has them.
 
+    `gallery` are the known speakers: without it those of `edge-lupi enroll` (`Gallery.open()`), as `edge-lupi listen` has
+    them; with None nobody is known and all are numbered. Raises InputError where they are of another student.
     `threshold` stands for the bundle's own where given; what `edge-lupi calibrate` found stands for it towards enrolled
     people where it is not. `gate` is `voice` or `energy`, `latency` is `low`, `normal` or
     `accurate`. `sure` is the probability below which a label is `unsure` (see `labels.Smoothing`). `doubts` are sentences
@@ -124,7 +129,7 @@ class Listener:
         self,
         bundle: Bundle | str | Path,
         task: str | Sequence[str] = "speaker",
-        gallery: Gallery | None = None,
+        gallery: Gallery | Literal["enrolled"] | None = "enrolled",
         threshold: float | None = None,
         *,
         gate: str = "voice",
@@ -141,13 +146,13 @@ class Listener:
         self._latency = preset(latency)
         self.segmentation = self._latency.segmentation(self.student.segmentation)
         self._gate = gate
-        self._gallery = gallery
+        self._gallery = _known(loaded, self.tasks, gallery)
         self._given = threshold
         self._smoothing = Smoothing() if sure is None else Smoothing(sure=sure)
         for known in self.tasks:
             self._check_threshold(known)
         self._calibrated = {} if threshold is not None else _calibrated(loaded, self.tasks)
-        people = len(gallery.names) if gallery else 0
+        people = len(self._gallery.names) if self._gallery else 0
         self.doubts = [doubt for known in self._calibrated.values() if (doubt := known.outgrown(people))]
         delay_seconds = make_gate(gate).delay_seconds
         self.algorithm_seconds = self._latency.seconds(self.segmentation, delay_seconds)
@@ -276,6 +281,19 @@ class Listener:
         threshold = self._threshold(task)
         if task.kind == "verification" and not 0 < threshold <= 1:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
+
+
+def _known(bundle: Bundle, tasks: Sequence[Task], gallery: Gallery | Literal["enrolled"] | None) -> Gallery | None:
+    """The speakers that this student knows, if it compares voices."""
+    if gallery is None or all(task.kind != "verification" for task in tasks):
+        return None
+    if not isinstance(gallery, Gallery):
+        if gallery != "enrolled":
+            raise InputError(f"expected known speakers, got {gallery!r}: pass gallery=Gallery.open({str(gallery)!r})")
+        return Gallery.open(fingerprint=bundle.fingerprint)
+    if gallery.names:
+        gallery.check_student(bundle.fingerprint)
+    return gallery
 
 
 def _calibrated(bundle: Bundle, tasks: Sequence[Task]) -> dict[str, Calibration]:

@@ -26,9 +26,9 @@ from edge_lupi.runtime.several import Several
 from edge_lupi.runtime.source import POLL_SECONDS, Source, blocks_of, stop_on_signals
 
 __all__ = [
-    "FileSource",
     "Microphone",
     "Several",
+    "SoundFile",
     "Source",
     "StdinSource",
     "input_devices",
@@ -39,7 +39,7 @@ __all__ = [
 BLOCK_SECONDS = 0.1  # files and pipes
 
 
-class FileSource(Source):
+class SoundFile(Source):
     """A sound file; `paced` gives the blocks when they would have come from a microphone.
 
     With `channels`, counted from 0, each of these is a stream of its own; else their mean is the only one.
@@ -121,7 +121,7 @@ def _source(
 ) -> Source:
     if name == "mic":
         return Microphone(int(device) if device and device.isdecimal() else device, channels=channels, retry=retry)
-    return StdinSource(rate_hz) if name == "-" else FileSource(name, paced, channels)
+    return StdinSource(rate_hz) if name == "-" else SoundFile(name, paced, channels)
 
 
 def _check_names(names: Sequence[str], device: str | None, channels: Sequence[int] | None) -> None:

@@ -56,10 +56,12 @@ def enroll(
         force=force,
         keep_audio=keep_audio,
     )
-    print(f"{name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
+    print(f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
     if found.resembles:
         other, cosine = found.resembles
-        print(f"{name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other", file=sys.stderr)
+        print(
+            f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other", file=sys.stderr
+        )
 
 
 @speakers.command("list")
@@ -97,12 +99,11 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
 def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
     """Forget a speaker: their voice, and the recordings of them if any were kept."""
     from edge_lupi.runtime.gallery import Gallery
-    from edge_lupi.runtime.recordings import Recordings
+    from edge_lupi.words import composed
 
     with Gallery.changed(_path(gallery)) as known:
         known.remove(name)
-    Recordings(known.path).forget(name)
-    print(f"{name} is forgotten; {len(known.names)} speakers are left in {known.path}")
+    print(f"{composed(name)} is forgotten; {len(known.names)} speakers are left in {known.path}")
 
 
 @speakers.command()
@@ -112,10 +113,11 @@ def export(
     gallery: GalleryOption = None,
 ) -> None:
     """Write speakers to a file of their own, for another device with the same student. It holds no sound."""
+    from edge_lupi.disk import kind_of
     from edge_lupi.errors import InputError
 
     known = _gallery(gallery)
-    if out.exists():
+    if kind_of(out) != "nothing":
         raise InputError(f"expected a file that is not there yet, got {out}: remove it or choose another name")
     chosen = known.only(name or known.names, out)
     if not chosen.names:
@@ -134,10 +136,11 @@ def import_speakers(
     gallery: GalleryOption = None,
 ) -> None:
     """Add the speakers of a file to those that are known. All of them or none."""
+    from edge_lupi.disk import kind_of
     from edge_lupi.errors import InputError
     from edge_lupi.runtime.gallery import Gallery
 
-    if not file.exists():
+    if kind_of(file) == "nothing":
         raise InputError(f"expected a file of speakers at {file}, got none: check the path")
     pairs = [pair.partition("=") for pair in rename or []]
     if not all(old and new for old, _, new in pairs):
@@ -170,6 +173,6 @@ def _gallery(gallery: Path | None) -> Gallery:
 
 
 def _print_json(content: object) -> None:
-    from json import dumps
+    from edge_lupi.words import json_text
 
-    print(dumps(content, ensure_ascii=False))
+    print(json_text(content))

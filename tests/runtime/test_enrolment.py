@@ -18,9 +18,9 @@ from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.enrolment import Enrolment, enroll, re_embed
 from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.recordings import MOST, Recordings
+from edge_lupi.runtime.recordings import Recordings
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.student import CompiledStudent
 
 Voices = dict[str, np.ndarray]
@@ -126,7 +126,7 @@ def test_is_known_by_name_after_enrolment(student: CompiledStudent, voices: Voic
     for name, samples in voices.items():
         half = len(samples) // 2
         soundfile.write(tmp_path / f"{name}.wav", samples[:half], 16_000)
-        found = enroll(name, student.bundle, path, [FileSource(tmp_path / f"{name}.wav")])
+        found = enroll(name, student.bundle, path, [SoundFile(tmp_path / f"{name}.wav")])
         assert (found.name, found.path) == (name, path)
         assert found.speech_seconds > 4
     known = Gallery.load(path, student.bundle.fingerprint)
@@ -147,12 +147,12 @@ def files(voices: Voices, tmp_path: Path) -> list[Path]:
 
 def test_replace_forgets_the_earlier_recordings(student: CompiledStudent, files: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "speakers.json"
-    enroll("ann", student.bundle, path, [FileSource(files[0])], keep_audio=True)
+    enroll("ann", student.bundle, path, [SoundFile(files[0])], keep_audio=True)
     before = path.read_bytes()
     with pytest.raises(InputError, match="unlike the earlier recordings"):
-        enroll("ann", student.bundle, path, [FileSource(files[1])])
+        enroll("ann", student.bundle, path, [SoundFile(files[1])])
     assert path.read_bytes() == before
-    enroll("ann", student.bundle, path, [FileSource(files[1])], replace=True)
+    enroll("ann", student.bundle, path, [SoundFile(files[1])], replace=True)
     heard = _heard(student, read_audio(files[1])).exemplars()
     np.testing.assert_allclose(Gallery.load(path).exemplars("ann"), heard, atol=1e-6)
     assert Recordings(path).of("ann") == []
@@ -160,8 +160,8 @@ def test_replace_forgets_the_earlier_recordings(student: CompiledStudent, files:
 
 def test_says_whom_a_voice_resembles(student: CompiledStudent, files: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "speakers.json"
-    assert enroll("ann", student.bundle, path, [FileSource(files[0])]).resembles is None
-    found = enroll("ann's other name", student.bundle, path, [FileSource(files[0])]).resembles
+    assert enroll("ann", student.bundle, path, [SoundFile(files[0])]).resembles is None
+    found = enroll("ann's other name", student.bundle, path, [SoundFile(files[0])]).resembles
     assert found is not None
     assert (found[0], found[1]) == ("ann", pytest.approx(1, abs=0.1))
 
@@ -170,12 +170,12 @@ def test_a_store_of_another_student_is_refused_or_learnt_again(
     student: CompiledStudent, files: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "speakers.json"
-    enroll("ann", student.bundle, path, [FileSource(files[0])], keep_audio=True)
-    enroll("bob", student.bundle, path, [FileSource(files[1])])
+    enroll("ann", student.bundle, path, [SoundFile(files[0])], keep_audio=True)
+    enroll("bob", student.bundle, path, [SoundFile(files[1])])
     other = replace(student.bundle, manifest={**student.bundle.manifest, "fingerprint": "another"})
     before = path.read_bytes()
     with pytest.raises(InputError, match="made with another student"):
-        enroll("carl", other, path, [FileSource(files[0])])
+        enroll("carl", other, path, [SoundFile(files[0])])
     with pytest.raises(InputError, match="got none of bob: enrol them anew"):
         re_embed(other, path)
     assert path.read_bytes() == before
@@ -185,22 +185,6 @@ def test_a_store_of_another_student_is_refused_or_learnt_again(
     assert (again.fingerprint, again.names) == ("another", ["ann"])
     known = Gallery.load(path, "another")
     np.testing.assert_allclose(known.exemplars("ann"), _heard(student, read_audio(files[0])).exemplars(), atol=1e-4)
-
-
-def test_kept_recordings_are_bounded_and_their_owners_alone(tmp_path: Path) -> None:
-    recordings = Recordings(tmp_path / "speakers.json")
-    name = "../../etc/passwd"
-    for second in range(MOST + 2):
-        recordings.keep(name, np.full(16_000 * 61, second / 100, np.float32))
-    kept = recordings.of(name)
-    assert len(kept) == MOST
-    assert {file.parent.parent for file in kept} == {tmp_path / "speakers.audio"}
-    assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
-    assert kept[0].parent.stat().st_mode & 0o777 == kept[0].parent.parent.stat().st_mode & 0o777 == 0o700
-    assert soundfile.info(kept[0]).frames == 60 * 16_000
-    assert read_audio(kept[-1])[0] == pytest.approx((MOST + 1) / 100, abs=1e-4)
-    recordings.forget(name)
-    assert recordings.of(name) == []
 
 
 def test_a_bundle_without_voices_is_refused(mood_chain: object, tmp_path: Path) -> None:

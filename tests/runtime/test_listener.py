@@ -20,7 +20,7 @@ from edge_lupi.runtime.enrolment import Enrolment
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import FileSource
+from edge_lupi.runtime.sources import SoundFile
 from edge_lupi.runtime.strangers import unit
 from edge_lupi.runtime.student import CompiledStudent
 
@@ -164,7 +164,7 @@ def test_what_is_no_sound_is_one_sentence(bundle: Bundle, tmp_path: Path, conten
 def test_a_paced_file_costs_less_than_its_time(bundle: Bundle, samples: np.ndarray, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", samples[:64_000], 16_000)
     listener = Listener(bundle)
-    events = list(listener.listen(FileSource(tmp_path / "short.wav", paced=True)))
+    events = list(listener.listen(SoundFile(tmp_path / "short.wav", paced=True)))
     assert events
     assert max(event.latency_ms for event in events) < 500
     assert listener.statistics.segments == 7

@@ -15,9 +15,9 @@ import soundfile
 
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.sources import (
-    FileSource,
     Microphone,
     Several,
+    SoundFile,
     Source,
     StdinSource,
     open_source,
@@ -42,20 +42,20 @@ def tone_file(tmp_path: Path) -> Path:
 
 
 def test_a_file_comes_whole(tone_file: Path) -> None:
-    np.testing.assert_allclose(_joined(FileSource(tone_file)), _tone(0.55), atol=1e-4)
+    np.testing.assert_allclose(_joined(SoundFile(tone_file)), _tone(0.55), atol=1e-4)
 
 
 def test_a_paced_file_comes_when_a_microphone_would_have_brought_it(tone_file: Path) -> None:
     began = time.perf_counter()
     heard = 0
-    for block in FileSource(tone_file, paced=True):
+    for block in SoundFile(tone_file, paced=True):
         heard += len(block.samples)
         assert block.received_seconds - began >= heard / 16_000
     assert time.perf_counter() - began < 2.0
 
 
 def test_a_stopped_source_ends(tone_file: Path) -> None:
-    source = FileSource(tone_file, paced=True)
+    source = SoundFile(tone_file, paced=True)
     assert len([source.stop() for _ in source]) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_silent_pipe_can_be_stopped() -> None:
 def test_ctrl_c_stops_the_source_and_a_second_one_the_process(tone_file: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     try:
-        source = FileSource(tone_file, paced=True)
+        source = SoundFile(tone_file, paced=True)
         stop_on_signals(source)
         assert len([os.kill(os.getpid(), signal.SIGINT) for _ in source]) == 1
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
@@ -109,7 +109,7 @@ def test_names_lead_to_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
     assert isinstance(open_source("-"), StdinSource)
     assert isinstance(open_source("mic", device="3"), Microphone)
-    assert isinstance(open_source("a.wav"), FileSource)
+    assert isinstance(open_source("a.wav"), SoundFile)
     with pytest.raises(InputError, match="--device"):
         open_source("a.wav", device="3")
     assert isinstance(open_source("a.wav", "mic"), Several)
@@ -117,7 +117,7 @@ def test_names_lead_to_sources(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_channel_of_a_file_is_a_stream_of_its_own(sound_file: Callable[..., Path]) -> None:
     three = np.stack([_tone(0.55) * gain for gain in (0.1, 0.5, 1.0)], axis=1)
-    blocks = list(FileSource(sound_file("three.wav", three, subtype="FLOAT"), channels=(0, 2)))
+    blocks = list(SoundFile(sound_file("three.wav", three, subtype="FLOAT"), channels=(0, 2)))
     for name, column in (("0", three[:, 0]), ("2", three[:, 2])):
         np.testing.assert_array_equal(np.concatenate([b.samples for b in blocks if b.stream == name]), column)
     assert [block.more for block in blocks[:4]] == [True, False, True, False]
@@ -126,13 +126,13 @@ def test_each_channel_of_a_file_is_a_stream_of_its_own(sound_file: Callable[...,
 def test_a_single_channel_needs_no_name(sound_file: Callable[..., Path]) -> None:
     stereo = np.stack([_tone(0.55), np.zeros(8800, np.float32)], axis=1)
     path = sound_file("stereo.wav", stereo, subtype="FLOAT")
-    assert {block.stream for block in FileSource(path, channels=(1,))} == {""}
-    np.testing.assert_array_equal(_joined(FileSource(path, channels=(0,))), _tone(0.55))
+    assert {block.stream for block in SoundFile(path, channels=(1,))} == {""}
+    np.testing.assert_array_equal(_joined(SoundFile(path, channels=(0,))), _tone(0.55))
 
 
 def test_channels_of_another_rate_are_resampled_each_for_itself(sound_file: Callable[..., Path]) -> None:
     stereo = np.stack([_tone(1.0, 44_100), np.zeros(44_100, np.float32)], axis=1)
-    blocks = list(FileSource(sound_file("stereo.wav", stereo, 44_100), channels=(0, 1)))
+    blocks = list(SoundFile(sound_file("stereo.wav", stereo, 44_100), channels=(0, 1)))
     loud, quiet = (np.concatenate([b.samples for b in blocks if b.stream == name]) for name in "01")
     np.testing.assert_allclose(loud[1000:14_000], _tone(1.0)[1000:14_000], atol=0.01)
     assert not quiet.any()
@@ -154,4 +154,4 @@ def test_what_cannot_be_a_source_is_one_sentence(names: tuple[str, ...], options
 
 def test_a_channel_that_a_file_has_not_is_one_sentence(tone_file: Path) -> None:
     with pytest.raises(InputError, match=r"tone.wav: expected channels of 0 to 0, got 0, 3"):
-        list(FileSource(tone_file, channels=(0, 3)))
+        list(SoundFile(tone_file, channels=(0, 3)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -68,7 +71,7 @@ def test_nobody_is_known_at_first(cli: Cli, tmp_path: Path) -> None:
 
 def test_who_is_removed_leaves_no_sound_behind(cli: Cli, store: Path) -> None:
     for name in ("ann", "bob"):
-        Recordings(store).keep(name, np.zeros(16_000, np.float32))
+        Recordings(store).add(name, np.zeros(16_000, np.float32))
     _said(cli("speakers", "remove", "ann", "--gallery", store))
     assert Gallery.load(store).names == ["bob"]
     assert Recordings(store).of("ann") == []
@@ -106,3 +109,29 @@ def test_without_recordings_nobody_is_learnt_again(cli: Cli, store: Path) -> Non
     before = store.read_bytes()
     _refused(cli("speakers", "re-embed", "--gallery", store), "got none of ann, bob: enrol them anew")
     assert store.read_bytes() == before
+
+
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.parametrize("name", ["locked/x", "x" * 300])
+def test_paths_that_may_not_be_looked_at_are_one_sentence(store: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    path, lacking = str(tmp_path / name), UNPRIVILEGED if os.geteuid() == 0 else []
+    for words in (
+        ("list", "--gallery", path),
+        ("remove", "ann", "--gallery", path),
+        ("import", path, "--gallery", str(store)),
+        ("import", str(store), "--gallery", path),
+        ("export", path, "--gallery", str(store)),
+    ):
+        command = [*lacking, sys.executable, "-m", "edge_lupi.cli", "speakers", *words]
+        _refused(subprocess.run(command, capture_output=True, text=True, check=False), "cannot be looked at")
+
+
+def test_one_name_in_two_forms_is_one_person(cli: Cli, store: Path) -> None:
+    _store(store, **{"Zoe\u0308": [0.3]})
+    assert json.loads(_said(cli("speakers", "list", "--gallery", store, "--json")))["speakers"] == ["Zo\xeb"]
+    _said(cli("speakers", "show", "Zoe\u0308", "--gallery", store))
+    assert "Zo\xeb is forgotten; 0" in _said(cli("speakers", "remove", "Zoe\u0308", "--gallery", store))
+    assert Gallery.load(store).names == []
