@@ -126,7 +126,7 @@ def test_reads_plain_files_of_bounded_size_alone(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"four")
     assert read_bounded(tmp_path / "small", 4) == b"four"
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none", tmp_path / ("n" * 300)):
-        with pytest.raises(InputError, match="expected a list at .*, got"):
+        with pytest.raises(InputError, match=r"expected a list at .*, got"):
             read_bounded(path, 4, "a list")
     with pytest.raises(InputError, match=r"at most 3 bytes"):
         read_bounded(tmp_path / "small", 3)
