@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 UNLABELLED = -1
+FEWEST_ROWS = 2  # of a batch, or of a process's share of it: batch norm needs two
 MAX_BYTES = 12 << 30  # of log-mel and video held in memory
 SILENCE = float(np.log(LOG_FLOOR))
 
@@ -223,6 +224,13 @@ class Epochs:
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        fewest = FEWEST_ROWS * self.world
+        if len(self.examples) < fewest:
+            raise InputError(
+                f"expected at least {fewest} utterances to train on, of which batch norm takes a mean, got {len(self.examples)}: bring more, or hold out fewer"
+            )
+
     @property
     def steps(self) -> int:
         """Batches in an epoch; what does not fill a batch waits for another epoch, unless there is no other batch."""
@@ -281,7 +289,7 @@ def draw_crops(
         rows = order[start : start + size]
         each = len(rows) // world
         mine = slice(rank * each, (rank + 1) * each)
-        if each < 2:  # batch norm needs two
+        if each < FEWEST_ROWS:
             continue
         if mixup:
             others, share = random.permutation(rows), random.beta(mixup, mixup, len(rows))
