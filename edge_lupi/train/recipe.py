@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.words import folder_word
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -265,7 +266,9 @@ def load_recipe(path: str | Path, changes: Sequence[str] | None = None) -> Recip
         content.pop(key, None)
     for change in changes or []:
         _apply(content, change)
-    return make(Recipe, content, str(path), "")
+    found = make(Recipe, content, str(path), "")
+    folder_word(found.name, "a recipe's name")  # it becomes a folder
+    return found
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
