@@ -28,7 +28,7 @@ from pathlib import Path
 
 from edge_lupi.errors import InputError
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.settings import make, read_toml
+from edge_lupi.train.settings import make, read_toml, within
 from edge_lupi.words import folder_word
 
 __all__ = ["STAGES", "Arm", "Job", "Plan", "load_plan", "trained_file"]
@@ -62,6 +62,7 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.measure not in ("test", "validation"):
             raise InputError(f"expected sweep.measure test or validation, got {self.measure!r}")
+        within(self, "sweep", snr_db=(-100, 200))
         if any(len(pair) != 2 for pair in self.pairs):
             raise InputError('expected sweep.pairs of two arms each, as [["taught", "soft"]]')
 

@@ -109,8 +109,8 @@ def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Examp
     try:
         kept = unpacked_arrays(read_bounded(path, LARGEST_OUTPUTS_BYTES, "a .npz"), LARGEST_OUTPUTS_BYTES)
         clips, classes, said = kept["clip"].tolist(), kept["classes"].tolist(), kept[array].astype(np.float64)
-        if said.ndim not in (2, 3) or not isinstance(clips, list) or not isinstance(classes, list):
-            raise ValueError("arrays of other shapes")
+        if kept["clip"].ndim != 1 or kept["classes"].ndim != 1:
+            raise ValueError("clip or classes that are no list")
     except (InputError, ValueError, KeyError) as error:
         raise InputError(
             f"expected distil.outputs as file.npz:array with clip, classes and the array, got {name} ({error})"
