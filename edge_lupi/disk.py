@@ -1,8 +1,9 @@
 """Files and folders that others read and write too: read only if they are what was promised, written at once or not at all.
 
 Whatever comes from elsewhere is looked at with `kind_of`, read with `read_bounded` and unpacked with `unpacked_arrays`:
-a plain file of bounded size, or one sentence. Whatever is written goes through `write_at_once` or `write_folder`; their
-temporaries have a prefix of ours and are locked while their writer lives, so what a kill leaves can be cleared safely.
+a plain file of bounded size, or one sentence. Whatever is written goes through `write_at_once` (large files through the
+`written_at_once` that it is made of) or `write_folder`; their temporaries have a prefix of ours and are locked while
+their writer lives, so what a kill leaves can be cleared safely.
 
 A folder is put in place by exchanging two names in one step (renameat2, Linux 3.15): whoever opens it, or ends the
 writer whenever he likes, finds all of the old one or all of the other.
@@ -24,7 +25,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +35,20 @@ from edge_lupi.words import printable
 
 __all__ = [
     "MAX_FILE_BYTES",
+    "TEMPORARY",
     "clear_left_overs",
+    "entries",
     "identity",
     "kind_of",
     "locked",
+    "plain_array",
     "read_bounded",
     "read_checked",
     "temporary_prefix",
     "unpacked_arrays",
     "write_at_once",
     "write_folder",
+    "written_at_once",
 ]
 
 MAX_FILE_BYTES = 1 << 29
@@ -99,6 +104,14 @@ def read_bounded(
     return data
 
 
+def entries(folder: str | os.PathLike[str]) -> list[Path]:
+    """What a folder that a user gave holds, sorted. Raises InputError where it cannot be listed."""
+    try:
+        return sorted(Path(folder).iterdir())
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a folder at {_shown(folder)}, got {_why(error)}: check the path") from error
+
+
 def unpacked_arrays(packed: bytes, most_bytes: int) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz, by name. Raises ValueError: more than so many bytes once unpacked, no numbers, or damaged.
 
@@ -118,7 +131,20 @@ def unpacked_arrays(packed: bytes, most_bytes: int) -> dict[str, NDArray[Any]]:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(member) as file:
-        data = file.read(member.file_size)
+        return _array_of(file.read(member.file_size))
+
+
+def plain_array(data: bytes) -> NDArray[Any]:
+    """The array of an .npy. Raises ValueError: no numbers, another size than its header says, or damaged."""
+    try:
+        return _array_of(data)
+    except ValueError:
+        raise
+    except Exception as error:  # tokenize, struct and numpy each have kinds of their own
+        raise ValueError(f"not an .npy that can be read ({type(error).__name__}: {_why(error)})") from error
+
+
+def _array_of(data: bytes) -> NDArray[Any]:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
@@ -156,12 +182,20 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
 
 def write_at_once(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write to a temporary file beside the target, then rename. Raises OSError, and then the target is as it was."""
-    handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), dir=path.parent)
+    with written_at_once(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def written_at_once(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """A file to write to that takes the target's name when all went well, and else leaves nothing.
+
+    What processes that were killed while they wrote it have left beside it is cleared away.
+    """
+    file, name = _file_of_ours(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(data)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.chmod(name, mode)
@@ -170,6 +204,19 @@ def write_at_once(path: Path, data: bytes, mode: int = 0o644) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+    with suppress(OSError):  # a folder that may be written to but not listed
+        clear_left_overs(path)
+
+
+def _file_of_ours(target: Path) -> tuple[IO[bytes], str]:
+    """A temporary file beside the target, locked so that others see that its writer lives, and its name."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(target), dir=target.parent)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):
+            return os.fdopen(handle, "wb"), name
+        os.close(handle)  # taken for a left-over before it was locked
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -242,9 +289,13 @@ def _folder_of_ours(target: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def clear_left_overs(target: Path) -> None:
-    """Remove what writers of this name that were killed have left beside it; those that live hold a lock on theirs."""
-    for left in [file for file in target.parent.iterdir() if file.name.startswith(temporary_prefix(target))]:
+def clear_left_overs(target: Path, *, inside: bool = False) -> None:
+    """Remove what writers of this name that were killed have left beside it; those that live hold a lock on theirs.
+
+    With `inside` what writers of any name have left in the folder `target`.
+    """
+    folder, prefix = (target, TEMPORARY) if inside else (target.parent, temporary_prefix(target))
+    for left in [file for file in folder.iterdir() if file.name.startswith(prefix)]:
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             try:

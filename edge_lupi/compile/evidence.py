@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi import disk
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.compile.gate import Findings, Measured, Metric
 from edge_lupi.data.corpora import KINDS, kind_of, read_corpus
@@ -85,7 +86,7 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
 
 
 def _utterances(data: Path, task: str, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
-    labels = task if data.is_dir() and task in KINDS[kind_of(data)].tasks else None
+    labels = task if disk.kind_of(data) == "folder" and task in KINDS[kind_of(data)].tasks else None
     utterances, _ = unheard(read_corpus(data, task=labels), origin)
     if not utterances:
         raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
@@ -113,7 +114,7 @@ def _task_for(bundle: Bundle, trials: Path | None) -> Task:
 
 def _unheard_trials(listed: Path, data: Path, origin: Mapping[str, Any]) -> tuple[Trial, ...]:
     """Trials without a recording of a speaker whom training has heard, as far as the corpus tells who speaks."""
-    trials = read_trials(listed, data.parent if data.is_file() else data)
+    trials = read_trials(listed, data.parent if disk.kind_of(data) == "file" else data)
     heard: set[Path] = set()
     with suppress(InputError):  # a folder that is no corpus: nobody knows
         corpus = read_corpus(data)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_lupi import disk
 from edge_lupi.data import folder, grid, librispeech, ravdess, table, voxceleb
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
@@ -52,13 +53,14 @@ KINDS = {
 def read_corpus(root: str | os.PathLike[str], kind: str | None = None, task: str | None = None) -> Corpus:
     """The corpus at `root`; `task` picks what the labels are where a corpus has several, and is the first one unless given."""
     path = Path(root)
-    if not path.exists():
+    if disk.kind_of(path) == "nothing":
         raise InputError(f"expected a corpus at {path}, got no such file or folder: check the path")
     name = kind or kind_of(path)
     if name not in KINDS:
         raise InputError(f"expected a kind of corpus among {', '.join(KINDS)}, got {name!r}: choose one of them")
     found = KINDS[name]
-    if kind and not (path.is_file() if name == "table" else path.is_dir() and found.recognises(path)):
+    lies = disk.kind_of(path)
+    if kind and not (lies == "file" if name == "table" else lies == "folder" and found.recognises(path)):
         raise InputError(
             f"expected a corpus of kind {name} ({found.needs}) at {path}, got something else: check the path"
         )
@@ -69,8 +71,9 @@ def read_corpus(root: str | os.PathLike[str], kind: str | None = None, task: str
 
 def kind_of(path: Path) -> str:
     """The first kind whose files are there."""
+    folder = disk.kind_of(path) == "folder"
     for name, kind in KINDS.items():
-        if path.is_dir() != (name == "table") and kind.recognises(path):
+        if folder != (name == "table") and kind.recognises(path):
             return name
     known = "; ".join(f"{name}: {kind.needs}" for name, kind in KINDS.items())
     raise InputError(f"expected a corpus at {path}, got no kind that is known ({known}): arrange the files so")

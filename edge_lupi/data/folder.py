@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_lupi.data.utterance import Corpus, Utterance
+from edge_lupi.disk import entries, kind_of
 from edge_lupi.errors import InputError
 
 __all__ = ["is_folder", "read_folder"]
@@ -42,12 +43,12 @@ def read_folder(root: Path, task: str | None = None) -> Corpus:
 
 
 def _labels(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in entries(root) if not path.name.startswith(".") and kind_of(path) == "folder"]
 
 
 def _sounds(label: Path) -> list[Path]:
-    return sorted(
+    return [
         path
-        for path in label.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+        for path in entries(label)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and kind_of(path) == "file"
+    ]

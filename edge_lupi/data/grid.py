@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_lupi.data.rows import Row, read_rows
 from edge_lupi.data.utterance import Corpus, Utterance, Video
+from edge_lupi.disk import kind_of
 
 __all__ = ["TASKS", "digit_window", "is_grid", "read_grid"]
 
@@ -26,7 +27,7 @@ FOLDS = 5
 
 def is_grid(root: Path) -> bool:
     """Whether the folder is laid out as above."""
-    return (root / "labels.csv").is_file() and (root / "clips").is_dir()
+    return kind_of(root / "labels.csv") == "file" and kind_of(root / "clips") == "folder"
 
 
 def read_grid(root: Path, task: str = "digit") -> Corpus:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_lupi.data.rows import read_rows
 from edge_lupi.data.utterance import Corpus, Utterance
+from edge_lupi.disk import kind_of
 
 __all__ = ["TASKS", "is_librispeech", "read_librispeech"]
 
@@ -19,7 +20,7 @@ COLUMNS = ("audio", "speaker", "role")
 
 def is_librispeech(root: Path) -> bool:
     """Whether the folder is laid out as above."""
-    return (root / "utterances.csv").is_file()
+    return kind_of(root / "utterances.csv") == "file"
 
 
 def read_librispeech(root: Path, task: str = "speaker") -> Corpus:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_lupi.data.rows import Row, read_rows
 from edge_lupi.data.utterance import Corpus, Utterance, Video
+from edge_lupi.disk import kind_of
 
 __all__ = ["TASKS", "is_ravdess", "read_ravdess"]
 
@@ -20,7 +21,7 @@ COLUMNS = ("clip", "audio", "actor", "emotion", "emotion_id", "fold")
 
 def is_ravdess(root: Path) -> bool:
     """Whether the folder is laid out as above."""
-    return (root / "labels.csv").is_file() and (root / "video_au_mean35.csv").is_file()
+    return all(kind_of(root / name) == "file" for name in ("labels.csv", "video_au_mean35.csv"))
 
 
 def read_ravdess(root: Path, task: str = "emotion") -> Corpus:

@@ -11,6 +11,7 @@ Such a folder may come from elsewhere: only plain .npy, JSON and FLAC are read, 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -23,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.utterance import Utterance
+from edge_lupi.disk import entries, kind_of, read_bounded, write_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import MELS
+from edge_lupi.words import json_text, printable
 
 __all__ = [
     "COLUMNS",
@@ -46,7 +49,7 @@ __all__ = [
 
 FORMAT = "edge-lupi shards"
 VERSION = 1
-LARGEST_JSON_BYTES = 1 << 28
+LARGEST_JSON_BYTES = 1 << 26  # a table of 100,000 utterances at three speeds is 25 MB
 LARGEST_HEADER_BYTES = 1000  # of a .npy file
 MOST_SHARDS = 1_000_000
 LARGEST_ROW_BYTES = 1 << 20
@@ -76,11 +79,12 @@ class Shards:
 
     `label` and `speaker` (-1: unknown) are numbers among `classes` (once per speed, where voices are compared) and
     `speakers`; `frames` and `video` are rows, `frames_at` and `video_at` bytes from the beginning of the tar.
-    `train` and `validation` are the utterances that lie there as sound.
+    `digest` is of what was cut: of every table, which knows its tar's sha256. `train` and `validation` are the utterances that lie there as sound.
     """
 
     root: Path
     fingerprint: str
+    digest: str
     corpus: str
     licence: str
     labels: tuple[str, ...]
@@ -123,13 +127,14 @@ def speech_path(root: Path, side: str, number: int) -> Path:
 
 def are_shards(root: Path) -> bool:
     """Whether a folder holds shards, finished or not."""
-    return root.is_dir() and any(re.fullmatch(r"train-\d{6}\.(tar|json)", name) for name in os.listdir(root))
+    shard = re.compile(r"train-\d{6}\.(tar|json)")
+    return kind_of(root) == "folder" and any(shard.fullmatch(path.name) for path in entries(root))
 
 
 def open_shards(root: Path) -> Shards:
     """Read index and tables, and check that every shard is as long as it was. No shard is opened."""
     path = root / "index.json"
-    if not path.is_file():
+    if kind_of(path) == "nothing":
         raise InputError(
             f"expected index.json beside the shards in {root}, got none: let edge-lupi train shards finish"
         )
@@ -153,6 +158,7 @@ def _opened(root: Path, index: dict[str, Any]) -> Shards:
     shards = Shards(
         root=root,
         fingerprint=str(index["fingerprint"]),
+        digest=hashlib.sha256(json_text([index["fingerprint"], [t.digest for t in tables]]).encode()).hexdigest(),
         corpus=str(index["corpus"]),
         licence=str(index["licence"]),
         labels=tuple(map(str, index["labels"])),
@@ -166,9 +172,9 @@ def _opened(root: Path, index: dict[str, Any]) -> Shards:
         train=_speech(root, "train", index),
         validation=_speech(root, "validation", index),
         video=video,
-        ends=np.cumsum([len(names) for names, _ in tables]),
-        names=np.concatenate([names for names, _ in tables]),
-        columns={name: np.concatenate([columns[name] for _, columns in tables]) for name in COLUMNS},
+        ends=np.cumsum([len(table.names) for table in tables]),
+        names=np.concatenate([table.names for table in tables]),
+        columns={name: np.concatenate([table.columns[name] for table in tables]) for name in COLUMNS},
     )
     label, speaker = shards.columns["label"], shards.columns["speaker"]
     known = len(shards.classes) * len(shards.settings["augment.speeds"])
@@ -189,15 +195,22 @@ def _video(content: Any) -> Rows | None:
     return rows
 
 
-def _table(
-    root: Path, number: int, fingerprint: str, video: Rows | None
-) -> tuple[NDArray[np.bytes_], dict[str, NDArray[np.int64]]]:
-    """Names [n] and columns [n] of a shard; all that they tell of lies inside the tar."""
+@dataclass(frozen=True)
+class _Table:
+    """Names [n] and columns [n] of a shard, and the sha256 of all that its table says."""
+
+    names: NDArray[np.bytes_]
+    columns: dict[str, NDArray[np.int64]]
+    digest: str
+
+
+def _table(root: Path, number: int, fingerprint: str, video: Rows | None) -> _Table:
+    """Read and checked: all that it tells of lies inside the tar."""
     path, tar = table_path(root, number), shard_path(root, number)
     table = read_json(path)
     if table["fingerprint"] != fingerprint:
         raise ValueError(f"{path.name} belongs to other shards")
-    size = tar.stat().st_size if tar.is_file() else -1
+    size = tar.stat().st_size if kind_of(tar) == "file" else -1
     if size != table["bytes"]:
         raise ValueError(f"{tar.name} has {size} bytes, not {table['bytes']}")
     names = np.array([str(name).encode() for name in table["names"]], np.bytes_)
@@ -210,7 +223,7 @@ def _table(
             room = (size - at) // kind.bytes
             if not ((at >= 0) & (at < size) & (count >= 1) & (count <= room)).all():
                 raise ValueError(f"{path.name} tells of bytes that are not there")
-    return names, columns
+    return _Table(names, columns, hashlib.sha256(json_text(table).encode()).hexdigest())
 
 
 def _speech(root: Path, side: str, index: dict[str, Any]) -> tuple[Utterance, ...]:
@@ -251,27 +264,17 @@ def read_array(path: Path, at: int, kind: Rows, count: int, first: int, last: in
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """At once or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_at_once(path, json_text(content).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of bounded size."""
     try:
-        if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise ValueError(f"more than {LARGEST_JSON_BYTES} bytes")
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bounded(path, LARGEST_JSON_BYTES, "a table or index of shards"))
         if not isinstance(content, dict):
             raise ValueError("no object")
         return content
-    except (OSError, ValueError, RecursionError) as error:
+    except (InputError, ValueError, RecursionError) as error:
         raise InputError(
-            f"expected a JSON object in {path}, got something else ({error}): cut the shards anew"
+            f"expected a JSON object in {path}, got something else ({printable(str(error))[:400]}): cut the shards anew"
         ) from error

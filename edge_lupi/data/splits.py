@@ -4,6 +4,8 @@ split(ravdess, "fold0", validation_speakers=0.2)     # a split the corpus names;
 split(librispeech, "held_out")                       # where the corpus names `train`, only that trains
 split(ravdess, ("actor_17", "actor_18"))             # these speakers
 split(recordings, 0.25, seed=1)                      # a quarter of the speakers, drawn by the seed
+
+A split is named as people do: `Train`, `dev`, `val` and `eval` are the train, validation and test that they mean.
 """
 
 from __future__ import annotations
@@ -15,10 +17,16 @@ from dataclasses import dataclass
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError
 
-__all__ = ["Split", "refuse_shared_speakers", "split"]
+__all__ = ["Split", "refuse_shared_speakers", "split", "split_name", "told_of"]
 
 Utterances = tuple[Utterance, ...]
 SHOWN = 5  # of a long list of names, in a message
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "development"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_USUAL = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,28 @@ def split(
     return Split(train, validation, tested, dependent, unlabelled)
 
 
+def split_name(word: str) -> str:
+    """train, validation or test, however it is spelt; another name, as of a fold, as it is."""
+    return _USUAL.get(word.strip().casefold(), word)
+
+
+def told_of(corpus: Corpus, parts: Split) -> str:
+    """How many utterances serve what, and how many nothing, for people."""
+    sides = {
+        "train": parts.train,
+        "train without their labels": parts.unlabelled,
+        "validate": parts.validation,
+        "are held out to test": parts.test,
+    }
+    used = {id(utterance) for side in sides.values() for utterance in side}
+    idle = [utterance for utterance in corpus.utterances if id(utterance) not in used]
+    words = [f"{len(side)} {what}" for what, side in sides.items() if side]
+    if idle:
+        splits = sorted({utterance.split or "none" for utterance in idle})
+        words.append(f"{len(idle)} are not used (of split {_some(splits)})")
+    return f"{len(corpus)} utterances: {', '.join(words)}"
+
+
 def refuse_shared_speakers(
     train: Iterable[Utterance], test: Iterable[Utterance], *, speaker_dependent: bool = False
 ) -> None:
@@ -103,6 +133,7 @@ def _sides(
 
 def _named(corpus: Corpus, test: str) -> tuple[Utterances, Utterances, Utterances]:
     """By the corpus's own column: where it names `train`, that; otherwise all but test and validation."""
+    test = split_name(test)
     names = sorted({u.split for u in corpus.utterances if u.split is not None})
     if test not in names or test == "train":
         raise InputError(

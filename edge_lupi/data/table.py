@@ -4,7 +4,8 @@
     monday/01.wav,happy,alice,train
     monday/02.wav,angry,bob,test
 
-Paths are absolute or relative to the CSV. `video` is a video file or a `.npy` with float [N, V], one row per frame at 25 fps.
+Paths are absolute or relative to the CSV. A split is train, validation or test, in any usual spelling, or the name of a
+fold. `video` is a video file or a `.npy` with float [N, V], one row per frame at 25 fps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_lupi.data.rows import Row, read_rows
+from edge_lupi.data.splits import split_name
 from edge_lupi.data.utterance import Corpus, Utterance, Video
+from edge_lupi.disk import kind_of
+from edge_lupi.errors import InputError
+from edge_lupi.words import folder_word
 
 __all__ = ["is_table", "read_table"]
 
@@ -23,7 +28,7 @@ LICENCE = "unknown: the user's own recordings"
 
 def is_table(root: Path) -> bool:
     """Whether it is a CSV file."""
-    return root.is_file() and root.suffix.lower() == ".csv"
+    return root.suffix.lower() == ".csv" and kind_of(root) == "file"
 
 
 def read_table(root: Path, task: str | None = None) -> Corpus:
@@ -42,4 +47,13 @@ def read_table(root: Path, task: str | None = None) -> Corpus:
 def _utterance(row: Row, task: str | None) -> Utterance:
     speaker = row["label"] if task == "speaker" and "speaker" not in row.values else row.get("speaker")
     video = Video(path=row.file("video")) if row.get("video") else None
-    return Utterance(row["audio"], row.file("audio"), row["label"], speaker, video, row.get("split"))
+    return Utterance(row["audio"], row.file("audio"), row["label"], speaker, video, _split(row))
+
+
+def _split(row: Row) -> str | None:
+    """It may become the name of a folder, where it is a fold of a sweep."""
+    word = row.get("split")
+    try:
+        return word and folder_word(split_name(word), "a split")
+    except InputError as error:
+        raise InputError(f"{error}, in {row.path} line {row.line}") from error

@@ -84,6 +84,8 @@ def _names(folder: Path, pattern: re.Pattern[str] | None) -> Iterator[str]:
                     yield entry.name
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise _unlisted(folder, error) from error
 
 
 def _files(folder: Path, suffixes: frozenset[str] | set[str]) -> list[str]:
@@ -97,3 +99,9 @@ def _files(folder: Path, suffixes: frozenset[str] | set[str]) -> list[str]:
             )
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise _unlisted(folder, error) from error
+
+
+def _unlisted(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder} cannot be listed ({error.strerror}): check its permissions")

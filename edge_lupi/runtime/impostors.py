@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.data.folder import SUFFIXES
 from edge_lupi.data.trials import Trial, missing_files, speakers_of
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.sources import SoundFile
@@ -44,11 +45,11 @@ class Scores:
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
     """The recordings in a folder by who speaks: `folder/<person>/*.wav`; a file that lies in the folder itself is a person."""
-    if not folder.is_dir():
+    if kind_of(folder) != "folder":
         raise InputError(f"expected a folder of recordings at {folder}, got none: check the path")
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and kind_of(path) == "file":
             parts = path.relative_to(folder).parts
             found.setdefault(parts[0], []).append(path)
     if not found:

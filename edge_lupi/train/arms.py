@@ -22,12 +22,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_lupi.errors import InputError
-from edge_lupi.train.recipe import Recipe, load_recipe, make, read_toml
+from edge_lupi.train.recipe import Recipe, load_recipe
+from edge_lupi.train.settings import make, read_toml, within
+from edge_lupi.words import folder_word
 
 __all__ = ["STAGES", "Arm", "Job", "Plan", "load_plan", "trained_file"]
 
@@ -60,13 +62,14 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.measure not in ("test", "validation"):
             raise InputError(f"expected sweep.measure test or validation, got {self.measure!r}")
+        within(self, "sweep", snr_db=(-100, 200))
         if any(len(pair) != 2 for pair in self.pairs):
             raise InputError('expected sweep.pairs of two arms each, as [["taught", "soft"]]')
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: `key` changes with whatever its result depends on, besides the data."""
+    """One training: `key` changes with whatever its result depends on; with the data where the plan was told of them."""
 
     arm: str
     fold: str
@@ -105,25 +108,37 @@ class Plan:
     sweep: Sweep
     made: dict[tuple[str, str, int], Job] = field(default_factory=dict, compare=False)
 
-    def jobs(self, arms: Sequence[str], folds: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-        """Every training that these arms need, those that others wait for first."""
+    def jobs(
+        self,
+        arms: Sequence[str],
+        folds: Sequence[str],
+        seeds: Sequence[int],
+        inputs: Callable[[Recipe], str] | None = None,
+    ) -> list[Job]:
+        """Every training that these arms need, those that others wait for first.
+
+        `inputs` says of a recipe, as a digest, what it learns from: see `edge_lupi.train.learnt`.
+        """
         for seed in seeds:
             for fold in folds:
                 for arm in arms:
-                    self._job(arm, fold, seed)
+                    self._job(arm, fold, seed, inputs)
         return list(self.made.values())
 
-    def _job(self, name: str, fold: str, seed: int) -> Job:
+    def _job(self, name: str, fold: str, seed: int, inputs: Callable[[Recipe], str] | None) -> Job:
         known = self.made.get((name, fold, seed))
         if known is not None:
             return known
         arm = self.arms[name]
-        under = tuple(self._job(other, fold, seed) for other in arm.under)
+        under = tuple(self._job(other, fold, seed, inputs) for other in arm.under)
+        folder_word(fold, "a fold's name")  # it becomes a folder
         changes = [*self.changes, *arm.set, f'data.test="{fold}"', f"seed={seed}"]
         recipe = load_recipe(self.path, changes)
         content = [name, arm.stage, recipe.chosen(), [job.key for job in under], self.sweep.snr_db]
         if self.sweep.measure != "test":
             content.append(self.sweep.measure)
+        if inputs is not None:
+            content.append(inputs(recipe))
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         job = Job(name, fold, seed, arm.stage, recipe, under, self.sweep, key)
         self.made[name, fold, seed] = job
@@ -151,7 +166,7 @@ def load_plan(path: str | Path, changes: Sequence[str] = ()) -> Plan:
 
 
 def _check(name: str, arm: Arm, arms: dict[str, Arm], path: str | Path) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", folder_word(name, "an arm's name")):
         raise InputError(f"expected an arm's name of small letters, digits and '-' in {path}, got {name!r}")
     order = list(arms)
     unknown = [other for other in arm.under if other not in order[: order.index(name)]]

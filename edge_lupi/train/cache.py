@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.disk import read_bounded, unpacked_arrays, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.examples import Example, as_seen, segments_of
+from edge_lupi.train.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told"]
@@ -30,7 +32,7 @@ class TeacherEmbeddings:
 
     Both are standardised per channel over the corpus, so a squared distance of 1 is the teacher's own spread. Of several
     teachers the channels stand side by side. scores [N, K, C]: log-odds of K teachers, where they tell classes. `scale`
-    [2, D]: the mean and the spread that utterances had before.
+    [2, D]: the mean and the spread that utterances had before. `origin` names what all this was made of.
     """
 
     segments: Tensor
@@ -38,6 +40,7 @@ class TeacherEmbeddings:
     utterances: Tensor
     scores: Tensor
     scale: Tensor
+    origin: str = ""
 
     def of(self, batch: Batch, count: int, every: int = 1) -> tuple[Tensor, Tensor]:
         """E [B, S, D] and A [B, D] for a batch of crops of `count` segments, every so many on the grid of hops."""
@@ -59,6 +62,7 @@ class TeacherEmbeddings:
             torch.cat([self.utterances, other.utterances], 1),
             torch.cat([self.scores, other.scores], 1),
             torch.cat([self.scale, other.scale], 1),
+            f"{self.origin} {other.origin}",
         )
 
 
@@ -71,14 +75,12 @@ def teacher_embeddings(
     kept = _kept(path, key)
     if kept is not None:
         return kept
-    fresh = _compute(teacher.to(device).eval(), examples, device)
-    temporary = path.with_suffix(f".{os.getpid()}.npz")  # under torchrun every process may write; the same bytes win
+    fresh = replace(_compute(teacher.to(device).eval(), examples, device), origin=key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, fingerprint=np.array(key), **{name: getattr(fresh, name).numpy() for name in ARRAYS})
-        temporary.replace(path)
+        with written_at_once(path) as file:  # under torchrun every process may write; the same bytes win
+            np.savez(file, fingerprint=np.array(key), **{name: getattr(fresh, name).numpy() for name in ARRAYS})
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             f"could not write {path} ({error.strerror}): free some space or choose another --out"
         ) from error
@@ -87,14 +89,17 @@ def teacher_embeddings(
 
 def kept_scale(teacher: Path) -> Tensor | None:
     """The scale [2, D] of a teacher's utterance embeddings, where students have learnt from it."""
-    weights = hashlib.sha256(teacher.read_bytes()).hexdigest()[:12]
+    weights = file_digest(teacher)[:12]
     for path in sorted(teacher.parent.glob(f"teacher_embeddings.{weights}.*.npz")):
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+        kept = _arrays(path)
+        if kept is not None:
             return torch.from_numpy(kept["scale"])
     return None
 
 
 ARRAYS = ("segments", "starts", "utterances", "scores", "scale")
+LARGEST_BYTES = 1 << 33  # of embeddings of a corpus that fits in memory
+LARGEST_OUTPUTS_BYTES = 1 << 28
 
 
 def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Example]) -> Tensor:
@@ -102,9 +107,11 @@ def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Examp
     file, _, array = name.rpartition(":")
     path = data_path(file)
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            clips, classes, said = kept["clip"].tolist(), kept["classes"].tolist(), kept[array].astype(np.float64)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        kept = unpacked_arrays(read_bounded(path, LARGEST_OUTPUTS_BYTES, "a .npz"), LARGEST_OUTPUTS_BYTES)
+        clips, classes, said = kept["clip"].tolist(), kept["classes"].tolist(), kept[array].astype(np.float64)
+        if kept["clip"].ndim != 1 or kept["classes"].ndim != 1:
+            raise ValueError("clip or classes that are no list")
+    except (InputError, ValueError, KeyError) as error:
         raise InputError(
             f"expected distil.outputs as file.npz:array with clip, classes and the array, got {name} ({error})"
         ) from error
@@ -132,13 +139,19 @@ def _fold(recipe: Recipe, folds: int) -> int:
 
 def _kept(path: Path, key: str) -> TeacherEmbeddings | None:
     """What lies in the cache, where it is whole and of this fingerprint."""
+    kept = _arrays(path)
+    if kept is None or str(kept["fingerprint"]) != key:
+        return None
+    return TeacherEmbeddings(**{name: torch.from_numpy(kept[name]) for name in ARRAYS}, origin=key)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What lies in a file of the cache; None where it is absent or damaged, so that it is computed anew."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            if str(kept["fingerprint"]) == key:
-                return TeacherEmbeddings(*(torch.from_numpy(kept[name]) for name in ARRAYS))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
-        pass  # absent or damaged: computed anew
-    return None
+        kept = unpacked_arrays(read_bounded(path, LARGEST_BYTES), LARGEST_BYTES)
+    except (InputError, ValueError):
+        return None
+    return kept if {"fingerprint", *ARRAYS} <= set(kept) else None
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, split
 from edge_lupi.data.utterance import Corpus, Utterance
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.train.recipe import Recipe
 
@@ -80,7 +81,7 @@ def data_path(root: str) -> Path:
 def corpus_of(recipe: Recipe) -> Corpus:
     """Read the corpus of a recipe."""
     root = data_path(recipe.data.root)
-    if not root.exists():
+    if kind_of(root) == "nothing":
         raise InputError(
             f"expected the corpus of recipe {recipe.name} at {root}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {recipe.data.root}"
         )

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.data.video import read_frames
+from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.front_end import cut, log_mel
@@ -45,7 +46,9 @@ __all__ = [
 ]
 
 UNLABELLED = -1
+FEWEST_ROWS = 2  # of a batch, or of a process's share of it: batch norm needs two
 MAX_BYTES = 12 << 30  # of log-mel and video held in memory
+LARGEST_FEATURES_BYTES = 1 << 28  # of a clip's video
 SILENCE = float(np.log(LOG_FLOOR))
 
 
@@ -181,9 +184,11 @@ def as_seen(video: Tensor) -> Tensor:
 
 def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation) -> Tensor:
     """A .npy with features float [N, V] per frame -> their mean in every segment [S, V]; a short file's last row stands still."""
+    assert video.path is not None
     try:
-        rows = np.lib.format.open_memmap(str(video.path), mode="r").astype(np.float32)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        packed = read_bounded(video.path, LARGEST_FEATURES_BYTES, "features float [N, V]")
+        rows = plain_array(packed).astype(np.float32)
+    except ValueError as error:
         raise InputError(f"expected features float [N, V] in {video.path}, got something else ({error})") from error
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
         raise InputError(f"expected finite features float [N, V] in {video.path}, got shape {rows.shape} or NaN")
@@ -222,6 +227,13 @@ class Epochs:
     mixup: float = 0.0
     rank: int = 0
     world: int = 1
+
+    def __post_init__(self) -> None:
+        fewest = FEWEST_ROWS * self.world
+        if len(self.examples) < fewest:
+            raise InputError(
+                f"expected at least {fewest} utterances to train on, of which batch norm takes a mean, got {len(self.examples)}: bring more, or hold out fewer"
+            )
 
     @property
     def steps(self) -> int:
@@ -281,7 +293,7 @@ def draw_crops(
         rows = order[start : start + size]
         each = len(rows) // world
         mine = slice(rank * each, (rank + 1) * each)
-        if each < 2:  # batch norm needs two
+        if each < FEWEST_ROWS:
             continue
         if mixup:
             others, share = random.permutation(rows), random.beta(mixup, mixup, len(rows))

@@ -8,7 +8,8 @@ arms, so gains are paired.
 
 from __future__ import annotations
 
-import json
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.disk import write_at_once
+from edge_lupi.errors import InputError
 from edge_lupi.metrics import Interval
+from edge_lupi.words import json_text
 
 __all__ = ["distance_to_teacher", "summarise", "table", "write_summary"]
 
@@ -191,12 +195,24 @@ def _points(gain: dict[str, float]) -> str:
 
 def write_summary(summary: dict[str, Any], results: Sequence[dict[str, Any]], folder: Path) -> None:
     """results.json, table.md and gain.png."""
-    whole = {"summary": summary, "trainings": list(results)}
-    for name, text in (("results.json", json.dumps(whole)), ("table.md", table(summary))):
-        fresh = folder / f"{name}.part"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(folder / name)
-    plot_gains(summary, folder / "gain.png")
+    whole = json_text(_finite({"summary": summary, "trainings": list(results)}))
+    try:
+        for name, text in (("results.json", whole), ("table.md", table(summary))):
+            write_at_once(folder / name, text.encode())
+        plot_gains(summary, folder / "gain.png")
+    except OSError as error:
+        raise InputError(
+            f"could not write to {folder} ({error.strerror}): free some space and give the same command again"
+        ) from error
+
+
+def _finite(value: Any) -> Any:
+    """The same without NaN, which JSON does not know: null where a figure has none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plot_gains(summary: dict[str, Any], path: Path) -> None:
@@ -227,5 +243,7 @@ def plot_gains(summary: dict[str, Any], path: Path) -> None:
         axis.set_xlabel("gain in UAR, points (95 %)")
         axis.set_title(condition)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
     pyplot.close(figure)
+    write_at_once(path, picture.getvalue())

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.models.files import write_atomically
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import epoch_seed
@@ -33,6 +35,8 @@ from edge_lupi.train.together import act_as_one
 
 __all__ = ["Run", "fit", "make_fabric"]
 
+LARGEST_BYTES = 1 << 32  # of a checkpoint
+FINISHED = "already trained on exactly this; pass --fresh to train anew"
 Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
 
 
@@ -81,10 +85,12 @@ def fit(
         raise InputError(
             f"expected a batch that {fabric.world_size} processes can share, two rows or more each, got {course.batch}: change it in the recipe"
         )
+    with suppress(OSError):  # no folder yet
+        clear_left_overs(run.checkpoint.parent, inside=True)
     if fabric.world_size > 1:
         act_as_one(module)
     optimiser, schedule = _optimiser(module, course, steps)
-    first, history = _resume(module, optimiser, schedule, run)
+    first, history = _resume(module, optimiser, schedule, run, course.epochs)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
     wrapped, optimiser = fabric.setup(module, optimiser)
     began = time.monotonic()
@@ -154,16 +160,18 @@ def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.opt
     # eps: gradients that are nothing but rounding must not become whole steps
     optimiser = torch.optim.AdamW(groups, lr=course.rate, eps=1e-6)
     total = course.epochs * steps + 1
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=total, pct_start=0.1)
+    warm = 0.1 if total > 10 else 0.0  # a tenth of less is no step: with 10 in all torch would divide by zero
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=total, pct_start=warm)
 
 
 def _resume(
-    module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, run: Run
+    module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, run: Run, epochs: int
 ) -> tuple[int, list[dict[str, float]]]:
-    if not run.checkpoint.exists():
+    if kind_of(run.checkpoint) == "nothing":
         return 0, []
     try:
-        saved = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+        content = io.BytesIO(read_bounded(run.checkpoint, LARGEST_BYTES, "a checkpoint"))
+        saved = torch.load(content, map_location="cpu", weights_only=True)
         fingerprint = saved["fingerprint"]
     except Exception as error:  # damaged or foreign: torch raises many kinds
         raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to begin anew") from error
@@ -179,7 +187,9 @@ def _resume(
         ) from error
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
-    print(f"{run.checkpoint.stem}  taken up again after epoch {saved['epoch']}", file=sys.stderr)
+    done = saved["epoch"]
+    said = f"taken up again after epoch {done}" if done < epochs else FINISHED
+    print(f"{run.checkpoint.stem}  {said}", file=sys.stderr)
     return saved["epoch"], saved["history"]
 
 
@@ -199,7 +209,15 @@ def _save(
         "epoch": epoch,
         "history": history,
     }
-    write_atomically(run.checkpoint, content)
+    try:
+        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with written_at_once(run.checkpoint) as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"could not write {run.checkpoint} ({reason}): free some space and give the same command again, or choose another --out"
+        ) from error
 
 
 def _minutes(seconds: float) -> str:

@@ -8,7 +8,6 @@ its teacher's embeddings, if it had a teacher, and to the embeddings and probabi
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Epochs, Example, batches
+from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import distil
 from edge_lupi.train.recipe import Recipe
@@ -59,6 +59,8 @@ def train_qat(
     examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
+    rank, world = fabric.global_rank, fabric.world_size
+    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
     ranges = find_ranges(student.encoder, _disturbed_log_mels(examples, recipe), recipe.qat.headroom)
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
@@ -86,12 +88,12 @@ def train_qat(
         "stage": "qat",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "teachers": [hashlib.sha256(teacher.read_bytes()).hexdigest() for teacher in teachers] if known else [],
-        "source": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "learnt_from": learnt_from(prepared),
+        "teachers": [file_digest(teacher) for teacher in teachers] if known else [],
+        "taught": known.origin if known else "",
+        "source": file_digest(source),
     }
     run = Run(folder / f"{name}.checkpoint", identity)
-    rank, world = fabric.global_rank, fabric.world_size
-    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
     if recipe.qat.epochs:
         fit(fabric, student, recipe.qat, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"

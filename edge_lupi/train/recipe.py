@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar
 
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.train.settings import make, read_toml, shown, within
+from edge_lupi.words import folder_word
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,12 +30,10 @@ __all__ = [
     "StudentRecipe",
     "TeacherRecipe",
     "load_recipe",
-    "make",
-    "read_toml",
     "recipe_from_plain",
 ]
 
-T = TypeVar("T")
+MOST_SPEEDS = 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if not 0 < self.labelled_speakers <= 1:
             raise InputError(f"expected data.labelled_speakers above 0 and at most 1, got {self.labelled_speakers}")
+        within(self, "data", validation_speakers=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,8 @@ class SegmentRecipe:
             raise InputError(
                 f"expected segments.crop_seconds of at least one segment ({self.seconds} s), got {self.crop_seconds}"
             )
+        within(self, "segments", crop_seconds=(0.1, 600), every=(1, 1000), trim_db=(0, 200))
+        _ = self.segmentation  # checks length and hop
 
     @property
     def segmentation(self) -> Segmentation:
@@ -115,6 +116,8 @@ class Course:
             raise InputError(
                 f"expected epochs >= {self.FEWEST}, batch >= 2 and 0 < rate <= 1, got {self.epochs}, {self.batch}, {self.rate}"
             )
+        name = type(self).__name__.removesuffix("Recipe").lower()
+        within(self, name, epochs=(self.FEWEST, 1_000_000), batch=(2, 1_000_000), weight_decay=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class TeacherRecipe(Course):
         super().__post_init__()
         if self.region not in REGIONS:
             raise InputError(f"expected teacher.region {' or '.join(REGIONS)}, got {self.region!r}")
+        within(self, "teacher", frame_size=(8, 512), frames_per_second=(1, 120))
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,10 @@ class StudentRecipe(Course):
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within(self, "student", margin=(0, 3), smoothing=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,7 @@ class DistilRecipe:
     def __post_init__(self) -> None:
         if min(self.encoder, self.aggregator, self.soft) < 0 or self.temperature <= 0:
             raise InputError("expected distil weights of at least 0 and a temperature above 0")
+        within(self, "distil", encoder=(0, 1e6), aggregator=(0, 1e6), soft=(0, 1e6), temperature=(1e-3, 1e3))
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,7 @@ class QatRecipe(Course):
         super().__post_init__()
         if not 0.1 <= self.headroom <= 10:
             raise InputError(f"expected qat.headroom between 0.1 and 10, got {self.headroom}")
+        within(self, "qat", hold=(0, 1e6))
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,10 @@ class AugmentRecipe:
             raise InputError(f"expected augment.snr_db = [lowest, highest], got {list(self.snr_db)}")
         if 1.0 not in self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
             raise InputError(f"expected augment.speeds between 0.5 and 2 with 1.0 among them, got {list(self.speeds)}")
+        within(self, "augment", gain_db=(0, 100), snr_db=(-100, 200), reverb_seconds=(0, 10), mixup=(0, 1000))
+        within(self, "augment", time_mask_frames=(0, 60_000), mel_mask=(0, 80), shift_frames=(0, 60_000))
+        if len(self.speeds) > MOST_SPEEDS or len(set(self.speeds)) < len(self.speeds):
+            raise InputError(f"expected at most {MOST_SPEEDS} augment.speeds, each once, got {list(self.speeds)[:99]}")
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,10 @@ class Recipe:
     distil: DistilRecipe = field(default_factory=DistilRecipe)
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"expected a seed of 0 to {(1 << 31) - 1}, got {self.seed}")
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""
@@ -265,20 +283,9 @@ def load_recipe(path: str | Path, changes: Sequence[str] | None = None) -> Recip
         content.pop(key, None)
     for change in changes or []:
         _apply(content, change)
-    return make(Recipe, content, str(path), "")
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The content of a recipe file."""
-    path = Path(path)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"expected a recipe at {path}, got {error.strerror}: see the folder train/ for examples"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML ({error}): correct it there") from error
+    found = make(Recipe, content, str(path), "")
+    folder_word(found.name, "a recipe's name")  # it becomes a folder
+    return found
 
 
 def recipe_from_plain(content: dict[str, Any]) -> Recipe:
@@ -289,60 +296,17 @@ def recipe_from_plain(content: dict[str, Any]) -> Recipe:
 def _apply(content: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"expected a change as section.key=value, got {change!r}")
+        raise InputError(f"expected a change as section.key=value, got {shown(change)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     *sections, last = key.strip().split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise InputError(f"expected a change of a section's key, got {change!r}")
+            raise InputError(f"expected a change of a section's key, got {shown(change)}")
     content[last] = value
-
-
-def make(kind: type[T], content: Any, where: str, prefix: str) -> T:
-    """A dataclass from plain content; every wrong key or value is an InputError that names `prefix`key and `where`."""
-    if not isinstance(content, dict):
-        raise InputError(f"expected a section [{prefix.rstrip('.')}] in {where}, got {content!r}")
-    types = get_type_hints(kind)
-    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    for key in content:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f"{where} has an unknown key {prefix}{key}: {hint}")
-    values = {key: _value(types[key], value, where, f"{prefix}{key}") for key, value in content.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{where} lacks a key that is needed: {prefix}{str(error).split(':')[-1].strip()}") from error
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _value(kind: Any, value: Any, where: str, key: str) -> Any:
-    if is_dataclass(kind):
-        return make(kind, value, where, f"{key}.")  # type: ignore[arg-type]
-    if isinstance(kind, UnionType):
-        return _value(_fitting(kind, value), value, where, key)
-    if get_origin(kind) is dict and isinstance(value, dict):
-        return {name: _value(get_args(kind)[1], item, where, f"{key}.{name}") for name, item in value.items()}
-    if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_value(get_args(kind)[0], item, where, key) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if get_origin(kind) in (tuple, dict) or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        name = f"list of {get_args(kind)[0].__name__}" if get_origin(kind) is tuple else kind.__name__
-        raise InputError(f"expected {key} in {where} to be of type {name}, got {value!r}")
-    return value
-
-
-def _fitting(kind: UnionType, value: Any) -> Any:
-    """Of several types the one that the TOML value looks like; the first, where none does."""
-    looks = {list: tuple, int: float}.get(type(value), type(value))
-    return next((choice for choice in get_args(kind) if (get_origin(choice) or choice) is looks), get_args(kind)[0])
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ Every process computes its part of the shards, and after a kill only what is not
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch.distributed as distributed
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, unpacked_arrays, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.cache import TeacherEmbeddings
@@ -28,6 +29,7 @@ from edge_lupi.train.sharded import ShardExamples
 __all__ = ["shard_embeddings"]
 
 SEGMENTS_AT_ONCE = 512  # that the teacher hears and sees
+LARGEST_PART_BYTES = 1 << 33
 LAST = "segments"  # of the files that are written: where it is, all are
 
 
@@ -40,7 +42,7 @@ def shard_embeddings(
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        if not _file(place, LAST).is_file():
+        if kind_of(_file(place, LAST)) == "nothing":
             teacher = teacher.to(device).eval()
             for shard in range(rank, len(examples.shards.ends), world):
                 _compute(teacher, examples, shard, place, device)
@@ -48,7 +50,7 @@ def shard_embeddings(
             if rank == 0:
                 _join(place, examples)
         _meet()
-        return _mapped(place, examples)
+        return replace(_mapped(place, examples), origin=key)
     except OSError as error:
         raise InputError(
             f"could not write to {place} ({error.strerror}): free some space or choose another --out"
@@ -66,14 +68,14 @@ def _meet() -> None:
 
 def _key(teacher: Teacher, weights: bytes, examples: ShardExamples) -> str:
     shown = examples.recipe.seed if examples.recipe.teacher.shuffle_video else None
-    content = f"{examples.shards.fingerprint} {teacher.config.segmentation} {shown}"
+    content = f"{examples.shards.digest} {teacher.config.segmentation} {shown}"
     return hashlib.sha256(weights + content.encode()).hexdigest()
 
 
 def _compute(teacher: Teacher, examples: ShardExamples, shard: int, place: Path, device: torch.device) -> None:
     """E [sum S, D], A [n, D] and scores [n, C] of the examples of one shard -> a file."""
     path = place / f"{shard:06d}.npz"
-    if path.is_file():
+    if kind_of(path) == "file":
         return
     first, last = int(examples.shards.ends[shard - 1]) if shard else 0, int(examples.shards.ends[shard])
     heard: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -81,14 +83,13 @@ def _compute(teacher: Teacher, examples: ShardExamples, shard: int, place: Path,
         numbers = [first + int(i) for i in alike]
         heard.update(zip(numbers, _heard(teacher, examples, numbers, device), strict=True))
     segments, utterances, scores = zip(*(heard[number] for number in range(first, last)), strict=True)
-    temporary = place / f".{shard:06d}.{os.getpid()}.part.npz"
-    np.savez(
-        temporary,
-        segments=torch.cat(segments).numpy(),
-        utterances=torch.stack(utterances).numpy(),
-        scores=torch.stack(scores).numpy(),
-    )
-    temporary.replace(path)
+    with written_at_once(path) as file:
+        np.savez(
+            file,
+            segments=torch.cat(segments).numpy(),
+            utterances=torch.stack(utterances).numpy(),
+            scores=torch.stack(scores).numpy(),
+        )
 
 
 def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -118,22 +119,24 @@ def _heard(
 def _join(place: Path, examples: ShardExamples) -> None:
     """The shards' files -> one for each array, segments and utterances standardised per channel over the corpus."""
     parts = [place / f"{shard:06d}.npz" for shard in range(len(examples.shards.ends))]
-    np.save(_file(place, "scores"), np.concatenate([part["scores"] for part in _read(parts)]))
+    _save(place, "scores", np.concatenate([part["scores"] for part in _read(parts)]))
     for name, rows in (("utterances", len(examples)), (LAST, int(examples.segments.sum()))):
         scale = _scale(parts, name)
         if name == "utterances":
-            np.save(_file(place, "scale"), scale)
-        temporary = place / f".{name}.part.npy"
-        out = np.lib.format.open_memmap(temporary, "w+", np.float32, (rows, scale.shape[1]))
-        row = 0
-        for part in _read(parts):
-            values = part[name]
-            out[row : row + len(values)] = (values - scale[0]) / scale[1]
-            row += len(values)
-        out.flush()
-        temporary.replace(_file(place, name))
+            _save(place, "scale", scale)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, scale.shape[1])}
+        with written_at_once(_file(place, name)) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in _read(parts):
+                file.write(((part[name] - scale[0]) / scale[1]).astype("<f4").tobytes())
     for path in parts:
         path.unlink()
+    clear_left_overs(place, inside=True)
+
+
+def _save(place: Path, name: str, values: NDArray[Any]) -> None:
+    with written_at_once(_file(place, name)) as file:
+        np.save(file, values)
 
 
 def _scale(parts: list[Path], name: str) -> NDArray[np.float32]:
@@ -145,13 +148,21 @@ def _scale(parts: list[Path], name: str) -> NDArray[np.float32]:
 
 
 def _read(parts: list[Path]) -> Iterator[dict[str, NDArray[Any]]]:
-    for path in parts:
-        with np.load(path, allow_pickle=False) as part:
-            yield {name: part[name] for name in part.files}
+    yield from map(_part, parts)
+
+
+def _part(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return unpacked_arrays(read_bounded(path, LARGEST_PART_BYTES), LARGEST_PART_BYTES)
+    except (InputError, ValueError) as error:
+        raise InputError(f"{path.parent} is damaged ({error}): remove it") from error
 
 
 def _mapped(place: Path, examples: ShardExamples) -> TeacherEmbeddings:
     try:
+        unlike = [name for name in (LAST, "utterances", "scores", "scale") if kind_of(_file(place, name)) != "file"]
+        if unlike:
+            raise ValueError(f"no file {unlike[0]}.npy")
         segments, utterances = (
             torch.from_numpy(np.load(_file(place, name), mmap_mode="c")) for name in (LAST, "utterances")
         )
@@ -159,7 +170,9 @@ def _mapped(place: Path, examples: ShardExamples) -> TeacherEmbeddings:
         counts = len(segments), len(utterances), len(scores)
         if counts != (int(examples.segments.sum()), len(examples), len(examples)):
             raise ValueError(f"{counts} rows")
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy, tokenize and torch each have kinds of their own
         raise InputError(f"{place} is damaged ({error}): remove it") from error
     starts = torch.from_numpy(np.concatenate([[0], np.cumsum(examples.segments)]))
     return TeacherEmbeddings(segments, starts, utterances, scores[:, None], scale)

@@ -8,6 +8,7 @@ shard's table says why.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -41,10 +42,12 @@ from edge_lupi.data.shards import (
     write_json,
 )
 from edge_lupi.data.utterance import Utterance
+from edge_lupi.disk import clear_left_overs, kind_of, write_at_once, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.train.corpus import Prepared, cut_settings
 from edge_lupi.train.examples import Example, forget_sound, load_examples
+from edge_lupi.train.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sharded import frame_starts
 
@@ -95,10 +98,18 @@ def _fingerprint(recipe: Recipe, prepared: Prepared, parts: Sequence[Sequence[Ut
         VERSION,
         cut_settings(recipe),
         prepared.classes,
-        [[(u.name, u.label) for u in part] for part in parts],
+        [[_identity(u) for u in part] for part in parts],
         [u.name for u in prepared.split.validation],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _identity(utterance: Utterance) -> list[Any]:
+    """Of its files only size and time of change: to read a large corpus twice would double the time of cutting it."""
+    u, video = utterance, utterance.video
+    files = [file for file in (u.audio, video and video.path) if file]
+    seen = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, files)]
+    return [u.name, u.label, u.speaker, u.start_seconds, u.end_seconds, video and video.features, seen]
 
 
 def _say(done: int, count: int, seconds_left: float) -> None:
@@ -107,14 +118,14 @@ def _say(done: int, count: int, seconds_left: float) -> None:
 
 def _is_done(work: _Work, number: int) -> bool:
     table, tar = table_path(work.folder, number), shard_path(work.folder, number)
-    if not table.is_file():
+    if kind_of(table) == "nothing":
         return False
     content = read_json(table)
     if content.get("fingerprint") != work.fingerprint:
         raise InputError(
             f"expected no shards of another recipe or corpus in {work.folder}, got some: choose another --out, or remove them"
         )
-    return tar.is_file() and tar.stat().st_size == content.get("bytes")
+    return kind_of(tar) == "file" and tar.stat().st_size == content.get("bytes")
 
 
 def _cut(work: _Work, parts: Sequence[Sequence[Utterance]], left: Sequence[int], processes: int) -> Iterator[None]:
@@ -139,13 +150,7 @@ def _cut(work: _Work, parts: Sequence[Sequence[Utterance]], left: Sequence[int],
 
 def _cut_shard(work: _Work, number: int, utterances: Sequence[Utterance]) -> None:
     """Write one shard, and then its table."""
-    tar = shard_path(work.folder, number)
-    temporary = tar.with_name(f".{tar.name}.{os.getpid()}.part")
-    try:
-        table = _packed(work, temporary, utterances)
-        temporary.replace(tar)
-    finally:
-        temporary.unlink(missing_ok=True)
+    table = _packed(work, shard_path(work.folder, number), utterances)
     write_json(table_path(work.folder, number), {"fingerprint": work.fingerprint, **table})
 
 
@@ -157,19 +162,17 @@ def _packed(work: _Work, path: Path, utterances: Sequence[Utterance]) -> dict[st
     rows: list[list[int]] = []
     left_out: dict[str, str] = {}
     video: NDArray[Any] | None = None
-    with path.open("wb") as file:
-        with TarWriter(file, encoder=False, mtime=0) as writer:
-            for example in _examples(work, utterances, left_out):
-                video = _video(example, work.recipe)
-                writer.write({"__key__": f"{len(rows):06d}", **_members(example, video)})
-                speaker = -1 if example.speaker is None else work.speakers.index(example.speaker)
-                names.append(example.name)
-                rows.append([example.label, speaker, len(example.frames), 0, 0 if video is None else len(video), 0])
-        file.flush()
-        os.fsync(file.fileno())
+    with written_at_once(path) as file, TarWriter(file, encoder=False, mtime=0) as writer:
+        for example in _examples(work, utterances, left_out):
+            video = _video(example, work.recipe)
+            writer.write({"__key__": f"{len(rows):06d}", **_members(example, video)})
+            speaker = -1 if example.speaker is None else work.speakers.index(example.speaker)
+            names.append(example.name)
+            rows.append([example.label, speaker, len(example.frames), 0, 0 if video is None else len(video), 0])
     _place(path, rows)
     return {
         "bytes": path.stat().st_size,
+        "sha256": file_digest(path),
         "utterances": len(utterances) - len(left_out),
         "video_kind": None if video is None else {"dtype": str(video.dtype), "shape": video.shape[1:]},
         "names": names,
@@ -253,8 +256,7 @@ def _write_index(work: _Work, prepared: Prepared, count: int) -> None:
         "video": tables[0]["video_kind"],
         "speech": _keep_speech(prepared, work.folder),
     }
-    for part in work.folder.glob(".*.part"):  # of processes that were killed
-        part.unlink(missing_ok=True)
+    clear_left_overs(work.folder, inside=True)
     write_json(work.folder / "index.json", index)
     if index["left_out"]:
         print(f"{index['left_out']} utterances are left out: train-*.json say which and why", file=sys.stderr)
@@ -289,6 +291,8 @@ def _keep(utterances: Sequence[Utterance], folder: Path, side: str) -> list[list
             continue  # its shard says why
         path = speech_path(folder, side, len(kept))
         path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, samples[: PIECE_SECONDS * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ)
+        piece = io.BytesIO()
+        soundfile.write(piece, samples[: PIECE_SECONDS * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ, format="FLAC")
+        write_at_once(path, piece.getvalue())
         kept.append([utterance.name, utterance.label, utterance.speaker])
     return kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,19 @@ from torch import Tensor, nn
 
 from edge_lupi.audio import read_audio, to_pcm
 from edge_lupi.data.utterance import Utterance
+from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.models.files import TrainedStudent, load_teacher, save_student
+from edge_lupi.models.files import MAX_BYTES, TrainedStudent, load_teacher, save_student
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
-from edge_lupi.train.corpus import Prepared
+from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
+from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
@@ -116,7 +117,9 @@ def train_student(
         "stage": "student",
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
-        "teachers": [hashlib.sha256(teacher.read_bytes()).hexdigest() for teacher in teachers],
+        "learnt_from": learnt_from(prepared),
+        "teachers": [file_digest(teacher) for teacher in teachers],
+        "taught": known.origin if known else "",
     }
     run = Run(folder / f"{name}.checkpoint", identity)
     fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
@@ -156,6 +159,7 @@ def under_teachers(
     examples: Sequence[Example] = []
     for path in teachers:
         teacher, origin = load_teacher(path)
+        weights = read_bounded(path, MAX_BYTES, "a teacher")
         if teacher.config.segmentation != recipe.segments.segmentation:
             raise InputError(
                 f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {path} with {teacher.config.segmentation}: train it anew"
@@ -165,9 +169,9 @@ def under_teachers(
         if not prepared.shards:
             examples = [*examples, *_unlabelled(shown, prepared, teacher.config.video)]
         if isinstance(examples, ShardExamples):
-            found = shard_embeddings(teacher, path.read_bytes(), examples, path.parent, device)
+            found = shard_embeddings(teacher, weights, examples, path.parent, device)
         else:
-            found = teacher_embeddings(teacher, path.read_bytes(), examples, path.parent, device)
+            found = teacher_embeddings(teacher, weights, examples, path.parent, device)
         known = known.beside(found) if known else found
     if prepared.shards:
         examples = ShardExamples(prepared.shards, recipe)
@@ -175,7 +179,8 @@ def under_teachers(
         examples = load_examples(prepared.split.train, prepared.classes, recipe)
     if known and recipe.distil.outputs:
         more = told(recipe.distil.outputs, prepared, recipe, examples)
-        known = replace(known, scores=torch.cat([known.scores, more], 1))
+        told_from = file_digest(data_path(recipe.distil.outputs.rpartition(":")[0]))
+        known = replace(known, scores=torch.cat([known.scores, more], 1), origin=f"{known.origin} {told_from}")
     return examples if prepared.shards else [replace(example, video=None) for example in examples], known
 
 

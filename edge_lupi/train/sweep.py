@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import multiprocessing
 import os
@@ -25,13 +26,26 @@ from typing import Any
 
 import numpy as np
 
+from edge_lupi.data.splits import split_name
+from edge_lupi.disk import (
+    TEMPORARY,
+    clear_left_overs,
+    entries,
+    kind_of,
+    read_bounded,
+    unpacked_arrays,
+    write_at_once,
+)
 from edge_lupi.errors import EdgeLupiError, InputError
 from edge_lupi.train.arms import Job, Plan, trained_file
+from edge_lupi.words import json_text
 
 __all__ = ["chosen_arms", "chosen_folds", "run_sweep"]
 
 WATCH_SECONDS = 0.5
-HEARD = "heard.npy"  # a teacher's embeddings of the test utterances
+HEARD = "heard.npz"  # a teacher's embeddings of the test utterances
+BEGUN = "begun.json"  # [key, recipe]: what marks a folder as one that a sweep made, and may empty
+LARGEST_BYTES = 1 << 28  # of what a training leaves for the table
 
 
 def run_sweep(
@@ -39,13 +53,13 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Do what is not done yet, with `jobs` processes (0: one per GPU, or per CPU core), and write the results."""
     from edge_lupi.train.gain import summarise, write_summary
+    from edge_lupi.train.learnt import inputs_of
 
-    todo = plan.jobs(arms, folds, seeds)
+    known: dict[tuple[str, str], str] = {}
+    todo = plan.jobs(arms, folds, seeds, lambda recipe: inputs_of(recipe, known))
     with _alone(folder):
         _train(todo, folder, jobs)
-        results = [
-            {**json.loads(_result(folder, job).read_text()), "teachers": [t.arm for t in job.teachers]} for job in todo
-        ]
+        results = [{**_found(folder, job), "teachers": [t.arm for t in job.teachers]} for job in todo]
         summary = summarise(results, plan.references, plan.sweep.pairs)
         write_summary(summary, results, folder)
     return summary
@@ -65,7 +79,7 @@ def chosen_folds(plan: Plan, asked: str) -> list[str]:
     from edge_lupi.train.corpus import corpus_of
 
     known = sorted({u.split for u in corpus_of(plan.recipe).utterances if u.split} - {"train", "validation"})
-    folds = known if asked == "all" else [fold.strip() for fold in asked.split(",")]
+    folds = known if asked == "all" else [split_name(fold.strip()) for fold in asked.split(",")]
     if not folds or not set(folds) <= set(known):
         raise InputError(f"expected folds of {', '.join(known) or 'a corpus that names some'}, got {asked!r}")
     return folds
@@ -74,15 +88,22 @@ def chosen_folds(plan: Plan, asked: str) -> list[str]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """No two sweeps in one folder; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
                 f"expected {folder} free, got another sweep at work there: wait, or choose --out"
             ) from error
+        clear_left_overs(folder, inside=True)
         yield
+    finally:
+        os.close(handle)
 
 
 def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
@@ -165,11 +186,17 @@ def _result(folder: Path, job: Job) -> Path:
     return folder / job.place / "result.json"
 
 
-def _is_done(folder: Path, job: Job) -> bool:
+def _found(folder: Path, job: Job) -> dict[str, Any]:
+    """What a training has left: nothing where it is not done, or its file is damaged."""
     try:
-        return bool(json.loads(_result(folder, job).read_text())["key"] == job.key)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        found = json.loads(read_bounded(_result(folder, job), LARGEST_BYTES, "a result"))
+    except (InputError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_done(folder: Path, job: Job) -> bool:
+    return _found(folder, job).get("key") == job.key
 
 
 def _begin(gates: Any, parent: int) -> None:
@@ -193,24 +220,50 @@ def _do(job: Job, folder: Path) -> float:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     began = time.monotonic()
     place = folder / job.place
-    begun, begins = place / "begun.json", json.dumps([job.key, job.recipe.plain()])
-    if not begun.is_file() or begun.read_text() != begins:  # leavings of another recipe, or of an older edge-lupi
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        begun.write_text(begins)
-    with (place / "log.txt").open("a", buffering=1) as log, contextlib.redirect_stderr(log):
-        try:
+    try:
+        _make_ready(place, job)
+        with (place / "log.txt").open("a", buffering=1, encoding="utf-8") as log, contextlib.redirect_stderr(log):
             _train_one(job, folder)
-        except EdgeLupiError as error:
-            raise InputError(f"{job.title}: {error}") from error
-        found = _measured(job, folder)
-    seconds = time.monotonic() - began
-    fresh = place / "result.json.part"
-    fresh.write_text(json.dumps({**found, "seconds": round(seconds, 1)}))
-    fresh.replace(place / "result.json")
-    for checkpoint in place.glob("*.checkpoint"):
-        checkpoint.unlink()
+            found = _measured(job, folder)
+        seconds = time.monotonic() - began
+        write_at_once(place / "result.json", json_text({**found, "seconds": round(seconds, 1)}).encode())
+        for checkpoint in place.glob("*.checkpoint"):
+            checkpoint.unlink(missing_ok=True)
+    except EdgeLupiError as error:
+        raise InputError(f"{job.title}: {error}") from error
+    except OSError as error:
+        raise InputError(
+            f"{job.title}: could not write to {place} ({error.strerror}): free some space or choose another --out"
+        ) from error
     return seconds
+
+
+def _make_ready(place: Path, job: Job) -> None:
+    """A folder that holds nothing but what this very training left. Only one that a sweep has made is emptied."""
+    begun, begins = place / BEGUN, json_text([job.key, job.recipe.plain()]).encode()
+    place.mkdir(parents=True, exist_ok=True)
+    held = [path for path in entries(place) if not path.name.startswith(TEMPORARY)]
+    if held and not _marks(begun):
+        raise InputError(f"expected {place} to be empty or a sweep's, got other files: choose another --out")
+    if held and read_bounded(begun, LARGEST_BYTES) != begins:  # of another recipe or corpus, or of an older edge-lupi
+        for path in held:
+            if kind_of(path) == "folder" and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != begun:  # last of all, by the next line: a kill between leaves it ours
+                path.unlink()
+    write_at_once(begun, begins)
+    clear_left_overs(place, inside=True)
+
+
+def _marks(begun: Path) -> bool:
+    """Whether it is what a sweep writes into the folders that it makes."""
+    if kind_of(begun) != "file":
+        return False
+    try:
+        key, recipe = json.loads(read_bounded(begun, LARGEST_BYTES))
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return isinstance(key, str) and isinstance(recipe, dict) and "data" in recipe
 
 
 def _train_one(job: Job, folder: Path) -> None:
@@ -250,7 +303,9 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
     heard = {_condition(snr): answers(model.answer, test, snr, model.trim_db) for snr in (None, *job.sweep.snr_db)}
     embeddings = np.stack([a.embedding for a in heard["clean"]])
     if job.stage == "teacher":
-        np.save(place / HEARD, embeddings)
+        packed = io.BytesIO()
+        np.savez(packed, heard=embeddings)
+        write_at_once(place / HEARD, packed.getvalue())
     return {
         "key": job.key,
         "arm": job.arm,
@@ -277,7 +332,8 @@ def _distance(job: Job, embeddings: np.ndarray, folder: Path) -> float | None:
     scale = kept_scale(place / trained_file("teacher"))
     if scale is None:
         return None
-    return distance_to_teacher(embeddings, np.load(place / HEARD, allow_pickle=False), scale.numpy())
+    heard = unpacked_arrays(read_bounded(place / HEARD, LARGEST_BYTES), LARGEST_BYTES)["heard"]
+    return distance_to_teacher(embeddings, heard, scale.numpy())
 
 
 def _condition(snr_db: float | None) -> str:

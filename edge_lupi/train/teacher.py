@@ -17,6 +17,7 @@ from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Epochs, Example
+from edge_lupi.train.learnt import learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe
@@ -56,7 +57,12 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
 
     run = Run(
         folder / "teacher.checkpoint",
-        {"stage": "teacher", "recipe": recipe.plain(), "names": [e.name for e in examples]},
+        {
+            "stage": "teacher",
+            "recipe": recipe.plain(),
+            "names": [e.name for e in examples],
+            "learnt_from": learnt_from(prepared),
+        },
     )
     epochs = Epochs(
         examples,

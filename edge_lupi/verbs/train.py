@@ -48,9 +48,10 @@ def student(
 ) -> None:
     """Train the network that only hears, with the teacher's embeddings. Writes student.pt."""
     settings, prepared, folder = _training(recipe, out, set)
+    from edge_lupi.disk import kind_of
     from edge_lupi.train.student import train_student
 
-    if not teacher and (folder / "teacher.pt").is_file():
+    if not teacher and kind_of(folder / "teacher.pt") == "file":
         teacher = [folder / "teacher.pt"]
     if audio_only:
         teacher = []
@@ -91,12 +92,13 @@ def qat(
 ) -> None:
     """Fine-tune a student on the int8 grid. Writes student.int8.pt, ready for edge-lupi compile."""
     settings, prepared, folder = _training(recipe, out, set)
+    from edge_lupi.disk import kind_of
     from edge_lupi.train.qat import train_qat
 
     source = student or folder / "student.pt"
     _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
     teacher = folder / "teacher.pt"
-    path = train_qat(settings, prepared, source, folder, teachers=[teacher] if teacher.is_file() else ())
+    path = train_qat(settings, prepared, source, folder, teachers=[teacher] if kind_of(teacher) == "file" else ())
     _say_trained(path, prepared)
 
 
@@ -105,7 +107,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of every arm and fold.")] = 3,
     folds: Annotated[str, typer.Option(help="Splits to hold out in turn, with commas between; or all.")] = "all",
     arms: Annotated[Optional[str], typer.Option(help="Only these arms, with commas between.")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Trainings at once; 0: one per GPU, else per core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=1024, help="Trainings at once; 0: one per GPU, else per core.")] = 0,
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")
     ] = None,
@@ -131,9 +133,18 @@ def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tupl
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
+    from edge_lupi.data.splits import told_of
     from edge_lupi.train.corpus import prepare
 
-    return settings, prepare(settings), out or Path("runs") / settings.name
+    prepared = prepare(settings)
+    if _speaks() and not prepared.shards:
+        print(told_of(prepared.corpus, prepared.split), file=sys.stderr)
+    return settings, prepared, out or Path("runs") / settings.name
+
+
+def _speaks() -> bool:
+    """Under torchrun one process does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _forget(checkpoint: Path, fresh: bool) -> None:
@@ -142,7 +153,7 @@ def _forget(checkpoint: Path, fresh: bool) -> None:
 
 
 def _say_trained(path: Path, prepared: Prepared) -> None:
-    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
+    if not _speaks():
         return
     heard = f"{prepared.utterances} utterances of {prepared.corpus.name}"
     note = ", speaker dependent" if prepared.split.speaker_dependent else ""

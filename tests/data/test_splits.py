@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_lupi.data.corpora import read_corpus
-from edge_lupi.data.splits import Split, refuse_shared_speakers, split
+from edge_lupi.data.splits import Split, refuse_shared_speakers, split, split_name, told_of
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError
 
@@ -40,6 +40,17 @@ def test_where_train_is_named_only_that_trains() -> None:
     assert voices(parts.validation) == {"s2", "s7"}
     assert voices(parts.test) == {"s1", "s6"}
     assert split(corpus("train", "validation"), "validation").validation == ()
+
+
+def test_splits_are_named_as_people_do() -> None:
+    made = corpus("train", "validation", "test", "fold")
+    parts = split(made, "Eval", seed=0)
+    assert (voices(parts.test), voices(parts.validation)) == ({"s2", "s6"}, {"s1", "s5", "s9"})
+    assert told_of(made, parts) == (
+        "30 utterances: 9 train, 9 validate, 6 are held out to test, 6 are not used (of split fold)"
+    )
+    spelt = [split_name(word) for word in ("Train", "training", "dev", "Val", "VALID", "eval", "Test", "fold0", "Fold")]
+    assert spelt == ["train"] * 2 + ["validation"] * 3 + ["test"] * 2 + ["fold0", "Fold"]
 
 
 def test_named_speakers() -> None:

@@ -1,6 +1,10 @@
 """Trial lists, plain and packed, of any length, with the line of a fault."""
 
 import gzip
+import os
+import resource
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,25 @@ def test_packed_lists_with_a_fault(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "list.gz").write_bytes(content)
     with pytest.raises(InputError, match="expected"):
         read_trials(tmp_path / "list.gz")
+
+
+@pytest.mark.parametrize("line", [b"\0", b"\n", b"1 a.wav b.wav\n"], ids=["zeros", "blank", "trials"])
+def test_a_bomb_is_unpacked_only_as_far_as_it_is_read(tmp_path: Path, line: bytes) -> None:
+    packer = zlib.compressobj(1, wbits=31)
+    mebibyte = line * ((1 << 20) // len(line))
+    (tmp_path / "list.gz").write_bytes(b"".join([packer.compress(mebibyte) for _ in range(256)]) + packer.flush())
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"expected a trial list of at most 750000 lines and 128 MiB"):
+        read_trials(tmp_path / "list.gz")
+    assert time.monotonic() - began < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("list.txt", "list.gz"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=r"expected a trial list at .*, got something that is no plain file"):
+            read_trials(tmp_path / name)
 
 
 def test_lists_that_are_not_there(tmp_path: Path) -> None:

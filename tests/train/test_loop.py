@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.draw import Draw
@@ -72,6 +73,34 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     second, again = train(run_in(tmp_path), cut_off_in=0)
     assert again == history
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_a_finished_training_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(run_in(tmp_path))
+    train(run_in(tmp_path))
+    assert "x  already trained on exactly this; pass --fresh to train anew\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 8, 9, 10, 11])
+def test_few_steps_have_a_schedule(tmp_path: Path, epochs: int) -> None:
+    course = Course(epochs=epochs, batch=4, rate=0.05)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        yield Batch(torch.randn(4, 24), torch.zeros(4), (), (), None)
+
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        return {"square": module(batch.frames.reshape(4, 1, 4, 6)).square().mean()}
+
+    history = fit(make_fabric(), network(), course, run_in(tmp_path), batches, losses, seed=1, steps=1)
+    assert len(history) == epochs
+
+
+def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
+    left, other = tmp_path / f"{temporary_prefix(tmp_path / 'x.checkpoint')}9", tmp_path / ".env"
+    left.touch()
+    other.touch()
+    train(run_in(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "x.checkpoint"]
 
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -74,6 +74,26 @@ def test_plain_and_back(recipe: Path) -> None:
         ("distil.temperature=0", "a temperature above 0"),
         ("distil.soft=-1", "distil weights of at least 0"),
         ("qat.epochs=-1", "expected epochs >= 0"),
+        ("student.rate=nan", "a finite number of some size for student.rate in .*, got nan"),
+        ("augment.gain_db=inf", "for augment.gain_db in .*, got inf"),
+        ("augment.snr_db=[-inf, 5.0]", "for augment.snr_db in .*, got -inf"),
+        ("data.test=nan", "for data.test in .*, got nan"),
+        (f"student.epochs={'9' * 400}", r"for student.epochs in .*, got 9{80}\.\.\.$"),
+        (f"student.rate={'9' * 400}", "for student.rate"),
+        (f"student.rate={'9' * 400}.0", "for student.rate in .*, got inf"),
+        (f"student.epochs={'9' * 5000}", "to be of type int, got '9999"),
+        (f"student.epochs=0x{'f' * 5000}", r"got one that is too long to tell \(int\)"),
+        (f"student.epochs={'[' * 5000}", r"to be of type int, got '\[\["),
+        (f"student.epochs={'[' * 90}{']' * 90}", r"to be of type int, got \[\["),
+        ("student.epochs=1000001", "expected student.epochs between 1 and 1000000, got 1000001"),
+        ("segments.crop_seconds=1e9", "expected segments.crop_seconds between 0.1 and 600"),
+        ("segments.hop_seconds=0", "a hop of 0.01 s up to one segment"),
+        ("segments.hop_seconds=-1.0", "a hop of 0.01 s up to one segment"),
+        ("teacher.frame_size=1000000", "expected teacher.frame_size between 8 and 512"),
+        ("augment.mel_mask=-1", "expected augment.mel_mask between 0 and 80, got -1"),
+        ("augment.speeds=[1.0, 1.0]", "each once"),
+        ("seed=-1", "expected a seed of 0 to 2147483647, got -1"),
+        ("data.validation_speakers=-0.5", "expected data.validation_speakers between 0 and 1"),
     ],
 )
 def test_what_is_wrong_is_said(recipe: Path, change: str, words: str) -> None:
@@ -87,6 +107,9 @@ def test_what_is_wrong_is_said(recipe: Path, change: str, words: str) -> None:
     [
         (b"name = ", "is not TOML"),
         (b"\xff\xfe\x00", "is not TOML"),
+        (b"x = " + b"[" * 100_000, "is not TOML"),
+        (b"x = " + b"9" * 100_000, "is not TOML"),
+        (b"# " + b"x" * (1 << 20), "a recipe of at most 1048576 bytes"),
         (b'name = "x"', "lacks a key that is needed: 'data'"),
         (b'name = "x"\n[data]\nroot = "there"\n', r"lacks a key that is needed: data\..*'task' and 'test'"),
     ],
@@ -98,7 +121,7 @@ def test_a_file_that_is_no_recipe(recipe: Path, content: bytes, words: str) -> N
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a recipe at .*none.toml, got No such file"):
+    with pytest.raises(InputError, match=r"expected a recipe at .*none.toml, got no such file"):
         load_recipe(tmp_path / "none.toml")
 
 

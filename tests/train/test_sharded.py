@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from edge_lupi.cli import app
 from edge_lupi.data.shards import array_bytes, shard_path
+from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student, load_teacher
 from edge_lupi.train import shard_cache
@@ -321,7 +322,7 @@ def test_a_kill_costs_the_shard_at_work(recipe: Recipe, cut: Path, tmp_path: Pat
         cut_shards(recipe, prepared, tmp_path, size=5)
     with pytest.raises(InputError, match=r"expected index.json .* let edge-lupi train shards finish"):
         prepare(load_recipe(cut.parent / "tiny.toml", [f"data.root={tmp_path}"]))
-    (tmp_path / ".train-000002.tar.77.part").touch()  # as a kill leaves it
+    (tmp_path / f"{temporary_prefix(tmp_path / 'train-000002.tar')}77").touch()  # as a kill leaves it
     monkeypatch.setattr(cutting, "write_json", lambda path, content: (written.append(path.name), write(path, content)))
     cut_shards(recipe, prepared, tmp_path, size=5)
     assert written == [*(f"train-{number:06d}.json" for number in range(4)), "index.json"]

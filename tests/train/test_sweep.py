@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -14,7 +16,10 @@ from typing import Any
 import pytest
 
 from edge_lupi.errors import InputError
+from edge_lupi.models.encoder import SIZES
+from edge_lupi.train import learnt
 from edge_lupi.train.arms import load_plan
+from edge_lupi.train.learnt import inputs_of
 from edge_lupi.train.sweep import chosen_arms, chosen_folds
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -97,6 +102,57 @@ def test_what_an_older_version_left_half_done_is_done_anew(recipe: Path, tmp_pat
     done = subprocess.run((*run(recipe, tmp_path), "--arms", "audio", "--seeds", "1"), capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1/1 trainings" in done.stderr
+
+
+def test_a_word_of_the_corpus_reaches_nothing_outside(
+    recipe: Path, mood_corpus: Path, tmp_path: Path, cli: Cli
+) -> None:
+    (tmp_path / "x" / "seed0" / "audio").mkdir(parents=True)
+    ours = tmp_path / "x" / "seed0" / "audio" / "thesis.txt"
+    ours.write_text("years")
+    hostile = tmp_path / "hostile.csv"
+    rows = mood_corpus.read_text().replace(",test\n", ",../../x\n")
+    hostile.write_text(re.sub(r"(\d_\d\.(?:wav|npy))", rf"{mood_corpus.parent}/\1", rows))
+    words = ("train", "sweep", recipe, "--out", tmp_path / "a" / "out", "--arms", "audio", "--seeds", "1")
+    done = cli(*words, "--set", f'data.root="{hostile}"')
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "expected a split of 1 to 64 letters" in done.stderr
+    assert ours.read_text() == "years"
+    with pytest.raises(InputError, match="expected a fold's name"):
+        load_plan(recipe).jobs(["audio"], ["../../x"], [0])
+    with pytest.raises(InputError, match="expected a recipe's name"):
+        load_plan(recipe, ["name=../../x"])
+
+
+def test_a_folder_that_no_sweep_made_is_left_alone(recipe: Path, tmp_path: Path) -> None:
+    (job,) = load_plan(recipe).jobs(["audio"], ["test"], [0])
+    thesis = tmp_path / job.place / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years")
+    command = (*run(recipe, tmp_path), "--arms", "audio", "--seeds", "1")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, thesis.read_text()) == (1, "years")
+    assert "to be empty or a sweep's, got other files: choose another --out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_results_are_of_the_data_and_the_networks(recipe: Path, mood_corpus: Path, monkeypatch: Any) -> None:
+    def key() -> str:
+        return load_plan(recipe).jobs(["audio"], ["test"], [0], lambda recipe: inputs_of(recipe, {}))[0].key
+
+    once = key()
+    assert key() == once
+    rows = mood_corpus.read_text()
+    mood_corpus.write_text(rows.replace("0_0.wav,plain", "0_0.wav,bright"))
+    try:
+        assert key() != once
+    finally:
+        mood_corpus.write_text(rows)
+    assert key() == once
+    monkeypatch.setitem(SIZES, "nano", replace(SIZES["nano"], embedding=96))
+    learnt._shapes.cache_clear()
+    assert key() != once
+    learnt._shapes.cache_clear()
 
 
 def test_an_unknown_arm_or_fold_is_one_sentence(recipe: Path, cli: Cli) -> None:
