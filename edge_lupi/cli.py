@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from edge_lupi.errors import EdgeLupiError
+from edge_lupi.entry import run
 from edge_lupi.verbs import calibrate, compile, doctor, listen, measure, speakers, train
 
 app = typer.Typer(
@@ -40,16 +40,8 @@ for verb in (train.teacher, train.student, train.shards, train.qat, train.sweep)
 
 
 def main() -> None:
-    """Entry point: an error made on purpose becomes one line on stderr and exit code 1."""
-    try:
-        app()
-    except EdgeLupiError as error:
-        print(f"edge-lupi: {error}", file=sys.stderr)
-        sys.exit(1)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # the reader of our output went away; that is its right
-            sys.exit(0)
-        raise
+    """Entry point: whatever goes wrong becomes one sentence on standard error and an exit code."""
+    sys.exit(run(app))
 
 
 if __name__ == "__main__":

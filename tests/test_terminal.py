@@ -1,0 +1,93 @@
+"""What is printed: nothing steers a terminal, nothing breaks a line, nothing fails for want of a letter."""
+
+import ast
+import errno
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_lupi import terminal
+from edge_lupi.errors import InputError
+from edge_lupi.events import Event
+
+PACKAGE = Path(__file__).resolve().parents[1] / "edge_lupi"
+HOSTILE = "\x1b]0;owned\x07\u009b2J\u202e\ud800\nnext"
+
+
+def test_words_from_outside_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say(HOSTILE, "李雷 and Zoë")
+    terminal.note(HOSTILE)
+    said = capsys.readouterr()
+    assert said.out == r"\x1b]0;owned\x07\x9b2J\u202e\ud800\nnext" + "\n李雷 and Zoë\n"
+    assert said.err == r"\x1b]0;owned\x07\x9b2J\u202e\ud800\nnext" + "\n"
+
+
+def test_json_is_ascii_and_knows_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say_json({"label": HOSTILE, "values": [1.5, math.nan, (math.inf,)]})
+    line = capsys.readouterr().out
+    assert line.isascii()
+    assert line.count("\n") == 1
+    assert json.loads(line) == {"label": HOSTILE, "values": [1.5, None, [None]]}
+
+
+def test_an_event_is_ascii_and_knows_no_nan() -> None:
+    line = Event(time=1.0, start=0.0, task="emotion", label="李\x1b", probability=math.nan).to_json()
+    assert line.isascii()
+    assert line.isprintable()
+    assert "NaN" not in line
+    assert json.loads(line)["label"] == "李\x1b"
+    assert "probability" not in json.loads(line)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_letters_that_an_encoding_lacks_are_escaped(encoding: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    terminal.make_encodable(out)
+    terminal.write_line(out, "李 1 – 2")
+    assert out.buffer.getvalue().decode(encoding) in ("\\u674e 1 - 2\n", "\\u674e 1 – 2\n")  # type: ignore[attr-defined]
+
+
+class Full(io.StringIO):
+    """As /dev/full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(InputError, match="No space left on device"):
+        terminal.say("lost")
+    terminal.say_done("ann is kept")
+    assert capsys.readouterr().err == "ann is kept\n"
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(InputError, match="closed"):
+        terminal.say("lost")
+
+
+def test_a_note_that_nobody_reads_is_lost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for nobody in (Full(), None):
+        monkeypatch.setattr("sys.stderr", nobody)
+        terminal.note("lost")
+    assert capsys.readouterr().out == ""
+
+
+def _calls(path: Path) -> set[str]:
+    """`print` and `json.dumps`, where a file calls them."""
+    found: set[Any] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            found.add(getattr(node.func, "id", None) or getattr(node.func, "attr", None))
+    return found & {"print", "echo", "secho"}
+
+
+def test_verbs_print_through_the_one_place() -> None:
+    others = {
+        *PACKAGE.glob("verbs/*.py"),
+        *(PACKAGE / f"{name}.py" for name in ("cli", "entry", "events", "evaluate", "doctor")),
+    }
+    assert {path.name for path in others if _calls(path)} == set()
