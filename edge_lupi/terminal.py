@@ -4,6 +4,7 @@
     say_json({"name": "alice"})  standard output, one line of ASCII without NaN
     say_done("alice is kept")    that work is done: where standard output cannot be written, on standard error
     note("no microphone found")  standard error
+    progress("40 %")             the same, over the progress before it where that is a terminal
 
 No word from outside steers a terminal (`words.printable`), or breaks a line in two. Letters that a locale lacks are
 escaped. Output that cannot be written is an InputError; a note that cannot be is lost, as nobody reads it.
@@ -22,7 +23,7 @@ from typing import Any, TextIO
 from edge_lupi.errors import InputError
 from edge_lupi.words import json_text, printable
 
-__all__ = ["make_encodable", "note", "numbers_or_none", "say", "say_done", "say_json", "write_line"]
+__all__ = ["make_encodable", "note", "numbers_or_none", "progress", "say", "say_done", "say_json", "write_line"]
 
 ESCAPED = "edge-lupi-escaped"  # the name of our way with letters that an encoding lacks
 PLAIN = {"–": "-", "°": "deg"}  # what our own sentences have beyond ASCII
@@ -53,6 +54,15 @@ def note(sentence: str) -> None:
     if sys.stderr is not None:  # where it was closed, `print` would take standard output instead
         with suppress(OSError, ValueError):
             print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def progress(words: str, *, last: bool = True) -> None:
+    """How far work has come, on standard error: in a terminal each takes the place of the one before, until the last."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        note(words)
+        return
+    with suppress(OSError, ValueError):
+        print(f"\r\x1b[K{printable(words)}", end="\n" if last else "", file=sys.stderr, flush=True)
 
 
 def write_line(out: TextIO | None, line: str) -> None:

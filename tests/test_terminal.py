@@ -6,7 +6,6 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -76,18 +75,31 @@ def test_a_note_that_nobody_reads_is_lost(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().out == ""
 
 
-def _calls(path: Path) -> set[str]:
-    """`print` and `json.dumps`, where a file calls them."""
-    found: set[Any] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call):
-            found.add(getattr(node.func, "id", None) or getattr(node.func, "attr", None))
-    return found & {"print", "echo", "secho"}
+def _prints(path: Path) -> bool:
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    by_name = any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+    return by_name or any(isinstance(call, ast.Attribute) and call.attr in ("echo", "secho") for call in calls)
 
 
-def test_verbs_print_through_the_one_place() -> None:
-    others = {
-        *PACKAGE.glob("verbs/*.py"),
-        *(PACKAGE / f"{name}.py" for name in ("cli", "entry", "events", "evaluate", "doctor")),
-    }
-    assert {path.name for path in others if _calls(path)} == set()
+def test_everything_is_printed_through_the_one_place() -> None:
+    others = set(PACKAGE.rglob("*.py")) - {PACKAGE / "terminal.py"}
+    assert [str(path.relative_to(PACKAGE)) for path in sorted(others) if _prints(path)] == []
+    assert _prints(PACKAGE / "terminal.py")
+
+
+def test_progress_is_a_line_each_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.progress("1 %", last=False)
+    terminal.progress("2 \x1b")
+    assert capsys.readouterr().err == "1 %\n2 \\x1b\n"
+
+
+def test_progress_takes_its_own_place_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Tty()
+    monkeypatch.setattr("sys.stderr", shown)
+    terminal.progress("1 %", last=False)
+    terminal.progress("100 %")
+    assert shown.getvalue() == "\r\x1b[K1 %\r\x1b[K100 %\n"
