@@ -53,12 +53,9 @@ def _ended(error: BaseException) -> int:
     """Say why, and drop what can no longer be written."""
     if os.environ.get("EDGE_LUPI_DEBUG", "0") not in ("", "0"):
         _show_trace(error)
-    show = getattr(error, "show", None)  # Typer's own, of a mistake in what was typed
+    if not _shown(error):
+        note(f"edge-lupi: {_sentence(error)}")
     try:
-        if callable(show):
-            show()
-        else:
-            note(f"edge-lupi: {_sentence(error)}")
         sys.stdout.flush()
     except (OSError, AttributeError):
         _drop_output()
@@ -67,12 +64,26 @@ def _ended(error: BaseException) -> int:
     return _number(getattr(error, "exit_code", 1))
 
 
+def _shown(error: BaseException) -> bool:
+    """Whether it is Typer's, of a mistake in what was typed, and Typer has shown it, with the usage."""
+    show = getattr(error, "show", None)
+    if not callable(show):
+        return False
+    try:
+        show()
+    except Exception:  # standard error on a full disk; an older Typer with a newer Click
+        return False
+    return True
+
+
 def _sentence(error: BaseException) -> str:
     if isinstance(error, EdgeLupiError):
         return str(error)
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
         return "stopped"
     words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    if hasattr(error, "exit_code"):  # Typer's, which it could not show itself
+        return f"{words}: see --help"
     if isinstance(error, OSError) and error.strerror:
         what = "an output" if error.filename is None else os.fsdecode(error.filename)
         advice = ADVICE.get(error.errno or 0, "check the path, the disk and the device")

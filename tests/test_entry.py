@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,3 +182,28 @@ def test_numbers_that_are_none(words: str, number: str, cli: Cli, tmp_path: Path
     assert "Traceback" not in done.stderr
     assert "fault of edge-lupi" not in done.stderr
     assert done.stderr.startswith(("edge-lupi: ", "Usage: ")), done.stderr
+
+
+WITHOUT_RIGHTS = "setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may look everywhere")
+@pytest.mark.parametrize("words", ["speakers list --gallery", "listen --input $IN --gallery", "inspect", "bench", "compile", "speakers export", "speakers import", "listen --input $IN --rttm", "listen --input", "enroll ann --input", "evaluate x.lupi --data", "calibrate", "calibrate x --impostors", "calibrate x --trials"])  # fmt: skip
+@pytest.mark.parametrize("path", ["locked/x", "n" * 300])
+def test_paths_that_cannot_be_looked_at(words: str, path: str, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    ours = WITHOUT_RIGHTS if os.geteuid() == 0 else ""
+    done = _shell(f"{ours} {COMMAND} {words} {path}", tmp_path, IN=str(TWO_VOICES))
+    (tmp_path / "locked").chmod(0o755)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "fault of edge-lupi" not in done.stderr
+
+
+def test_a_disk_that_may_only_be_read(tmp_path: Path) -> None:
+    (tmp_path / "ro").mkdir(mode=0o555)
+    ours = WITHOUT_RIGHTS if os.geteuid() == 0 else ""
+    for words in ("enroll ann --force --input $IN --gallery ro/g.json", "listen --input $IN --rttm ro/x.rttm"):
+        done = _shell(f"{ours} {COMMAND} {words}", tmp_path, IN=str(TWO_VOICES))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1, done.stderr
+    assert list((tmp_path / "ro").iterdir()) == []

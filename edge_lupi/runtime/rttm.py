@@ -98,7 +98,7 @@ def _check_place(path: Path) -> None:
         raise InputError(f"{path} exists and is not named .rttm: remove it or choose another --rttm")
     if kind in ("folder", "other"):
         raise InputError(f"expected a file to write at {path}, got something else: choose another --rttm")
-    if not os.access(path if kind == "file" else path.parent, os.W_OK):
+    if kind_of(path.parent) != "folder" or not os.access(path if kind == "file" else path.parent, os.W_OK):
         raise InputError(f"could not write {path} (no such folder, or no permission): choose another --rttm")
 
 
