@@ -83,7 +83,7 @@ def _sentence(error: BaseException) -> str:
         return "stopped"
     words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     if hasattr(error, "exit_code"):  # Typer's, which it could not show itself
-        return f"{words}: see --help"
+        return f"{words.rstrip('.')}: see --help"
     if isinstance(error, OSError) and error.strerror:
         what = "an output" if error.filename is None else os.fsdecode(error.filename)
         advice = ADVICE.get(error.errno or 0, "check the path, the disk and the device")

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import edge_lupi
+from edge_lupi.bundle import shipped_bundle
 from edge_lupi.entry import run
 from edge_lupi.errors import InputError
 
@@ -207,3 +209,28 @@ def test_a_disk_that_may_only_be_read(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.count("\n") == 1, done.stderr
     assert list((tmp_path / "ro").iterdir()) == []
+
+
+def test_the_module_and_the_version(tmp_path: Path) -> None:
+    done = _shell(f"{sys.executable} -m edge_lupi --version", tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"edge-lupi {edge_lupi.__version__}\n")
+    assert _shell("edge-lupi -h", tmp_path).stdout == _shell("edge-lupi --help", tmp_path).stdout
+
+
+def test_words_of_a_bundle_cannot_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(shipped_bundle("speaker"), tmp_path / "mine.lupi"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["licence"] = "CC\x1b]0;owned\x07\u009b2J"
+    manifest["precision"]["why"] = "one\ntask       speaker (a line of its own)"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    done = cli("inspect", bundle)
+    assert done.returncode == 0, done.stderr
+    assert r"licence    CC\x1b]0;owned\x07\x9b2J" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert sum(line.startswith("task") for line in done.stdout.splitlines()) == 1
+    told = cli("inspect", bundle, "--json")
+    assert told.stdout.isascii()
+    assert json.loads(told.stdout)["licence"] == manifest["licence"]
+    refused = cli("inspect", tmp_path / "\x1b[2J.lupi")
+    assert r"\x1b[2J.lupi" in refused.stderr
+    assert refused.stderr.count("\n") == 1

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -93,7 +92,7 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: J
     if json:
         say_json({**found.manifest, "path": str(found.path), "engines": engines_plain(found)})
         return
-    student, precision, training = (_part(found.manifest, name) for name in ("student", "precision", "training"))
+    student, precision, training = (found.manifest.get(name, {}) for name in ("student", "precision", "training"))
     cut = found.segmentation
     say(
         f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)",
@@ -111,9 +110,3 @@ def _task_line(task: Task) -> str:
     labels = f": {', '.join(task.labels)}" if task.labels else ""
     threshold = f", threshold {task.threshold:.3f}" if task.threshold else ""
     return f"task       {task.name} ({task.kind}){labels}{threshold}"
-
-
-def _part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What only informs is not checked where a bundle is read."""
-    part = manifest.get(name)
-    return part if isinstance(part, Mapping) else {}
