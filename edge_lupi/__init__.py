@@ -15,6 +15,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from edge_lupi.telemetry import send_nothing
+
+send_nothing()  # before anything here imports ONNX Runtime
+
 if TYPE_CHECKING:
     from edge_lupi.bundle import Bundle, shipped_bundle
     from edge_lupi.events import Event

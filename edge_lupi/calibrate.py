@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from edge_lupi.bundle import MANIFEST, Bundle
 from edge_lupi.data.trials import Trial
 from edge_lupi.det import det_svg
-from edge_lupi.disk import write_folder
+from edge_lupi.disk import kind_of, write_folder
 from edge_lupi.engines import FOLDER
 from edge_lupi.errors import InputError
 from edge_lupi.metrics import bootstrap, det, rates, threshold_for
@@ -21,6 +20,7 @@ from edge_lupi.runtime.enrolment import speaker_task
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.impostors import Scores, scores_of_impostors, scores_of_trials
 from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.words import json_text
 
 __all__ = ["calibrate_with_impostors", "calibrate_with_trials", "calibrated", "keep"]
 
@@ -29,6 +29,7 @@ LEAST_IMPOSTORS = 2
 
 def calibrate_with_trials(bundle: Bundle, trials: Sequence[Trial], false_accepts: float) -> tuple[Calibration, str]:
     """One voice against one recording; gives the calibration and its DET curve (SVG)."""
+    _check(false_accepts)
     student = _student(bundle)
     scores = scores_of_trials(student, trials)
     return calibrated(scores, false_accepts, student), _curve(scores, false_accepts, student)
@@ -38,6 +39,7 @@ def calibrate_with_impostors(
     bundle: Bundle, gallery: Gallery, people: Mapping[str, Iterable[Path]], false_accepts: float
 ) -> tuple[Calibration, str]:
     """People who are not enrolled against all who are; gives the calibration and its DET curve (SVG)."""
+    _check(false_accepts)
     student = _student(bundle)
     scores = scores_of_impostors(student, gallery, people)
     found = calibrated(scores, false_accepts, student, people=len(gallery.names))
@@ -51,8 +53,7 @@ def calibrated(
 
     Durations with too few impostor trials to know such a rate at all are left out; where all have, the one with most stays.
     """
-    if not 0 < false_accepts < 1:
-        raise InputError(f"expected a false accept rate between 0 and 1, as 0.01, got {false_accepts}")
+    _check(false_accepts)
     impostors = max(len(found.impostors) for found in scores)
     if impostors < LEAST_IMPOSTORS:
         raise InputError(
@@ -68,9 +69,9 @@ def keep(calibration: Calibration, curve: str, bundle: Bundle, out: Path | None 
     """Write both into the bundle's folder, or into a copy of it at `out`; gives the calibration's file."""
     if out is None:
         return save_calibration(calibration, bundle.path, curve)
-    if out.exists():
+    if kind_of(out) != "nothing":
         raise InputError(f"expected a folder that is not there yet, got {out}: choose another --out")
-    manifest = json.dumps(dict(bundle.manifest), indent=2).encode()
+    manifest = json_text(dict(bundle.manifest), indent=2).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_folder(out, {**bundle.files, MANIFEST: manifest})
@@ -81,6 +82,11 @@ def keep(calibration: Calibration, curve: str, bundle: Bundle, out: Path | None 
             f"could not write {out} ({error.strerror or error}): free some space or choose another --out"
         ) from error
     return save_calibration(calibration, out, curve)
+
+
+def _check(false_accepts: float) -> None:
+    if not 0 < false_accepts < 1:
+        raise InputError(f"expected a false accept rate between 0 and 1, as 0.01, got {false_accepts}")
 
 
 def _student(bundle: Bundle) -> CompiledStudent:

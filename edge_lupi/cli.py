@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from edge_lupi.errors import EdgeLupiError
+from edge_lupi import __version__
+from edge_lupi.entry import run
+from edge_lupi.terminal import say
 from edge_lupi.verbs import calibrate, compile, doctor, listen, measure, speakers, train
 
 app = typer.Typer(
@@ -17,7 +20,25 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"edge-lupi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What can be asked before a verb is named."""
+
+
 app.command()(listen.listen)
 app.command()(listen.devices)
 app.command()(speakers.enroll)
@@ -40,16 +61,8 @@ for verb in (train.teacher, train.student, train.shards, train.qat, train.sweep)
 
 
 def main() -> None:
-    """Entry point: an error made on purpose becomes one line on stderr and exit code 1."""
-    try:
-        app()
-    except EdgeLupiError as error:
-        print(f"edge-lupi: {error}", file=sys.stderr)
-        sys.exit(1)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # the reader of our output went away; that is its right
-            sys.exit(0)
-        raise
+    """Entry point: whatever goes wrong becomes one sentence on standard error and an exit code."""
+    sys.exit(run(app))
 
 
 if __name__ == "__main__":

@@ -181,9 +181,10 @@ def _clock(system: Path) -> Finding:
 
 def _jetson(release: Path) -> Finding:
     """L4T's release as NVIDIA writes it: `# R36 (release), REVISION: 4.3, ...`; JetPack 6 is R36."""
-    if not release.is_file():
+    told = _read_if_there(release)
+    if told is None:
         return Finding("Jetson", "ok", "this is none")
-    found = re.search(r"R(\d+) .*REVISION: ([\d.]+)", _read(release))
+    found = re.search(r"R(\d+) .*REVISION: ([\d.]+)", told)
     if found is None:
         return Finding("Jetson", "warn", f"{release} is not as NVIDIA writes it: TensorRT below says what is installed")
     said = f"L4T {found[1]}.{found[2]}, {_power_mode()}"
@@ -208,7 +209,7 @@ def _gpu(driver: Path) -> Finding:
     from edge_lupi.runtime.cuda import LIBRARY, find_gpu
 
     gpu = find_gpu()
-    kernel = re.search(r"Kernel Module[^\d]*([\d.]+)", _read(driver)) if driver.is_file() else None
+    kernel = re.search(r"Kernel Module[^\d]*([\d.]+)", _read_if_there(driver) or "")
     if gpu is not None:
         release = f", driver {kernel[1]}" if kernel else ""
         return Finding("GPU", "ok", f"{gpu.name}, compute capability {gpu.capability}{release}, CUDA {_cuda(LIBRARY)}")
@@ -271,6 +272,13 @@ def _version(name: str) -> str | None:
 def _read(file: Path) -> str:
     with file.open(encoding="utf-8", errors="replace") as opened:
         return opened.read(4096).strip()
+
+
+def _read_if_there(file: Path) -> str | None:
+    try:
+        return _read(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _one_line(error: BaseException) -> str:

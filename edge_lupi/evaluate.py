@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 from edge_lupi.audio import read_audio
 from edge_lupi.bundle import Task
 from edge_lupi.confidence import calibration_error, probabilities_of
-from edge_lupi.data.corpora import KINDS, kind_of, read_corpus
+from edge_lupi.data.corpora import KINDS, read_corpus
+from edge_lupi.data.corpora import kind_of as kind_of_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.metrics import Interval, accuracy, bootstrap, confusion, eer, min_dcf, uar
+from edge_lupi.terminal import note
+from edge_lupi.words import printable
 
 __all__ = [
     "Answer",
@@ -112,11 +116,12 @@ class ClassReport:
 
     def text(self) -> str:
         """For people: the figures, and who is taken for whom (rows the truth)."""
-        width = max(len(label) for label in self.labels) + 1
-        head = " " * width + "".join(f"{label[:6]:>7}" for label in self.labels)
+        labels = [printable(label) for label in self.labels]
+        width = max(len(label) for label in labels) + 1
+        head = " " * width + "".join(f"{label[:6]:>7}" for label in labels)
         rows = [
             f"{label:<{width}}" + "".join(f"{n:7d}" for n in row)
-            for label, row in zip(self.labels, self.confusion, strict=True)
+            for label, row in zip(labels, self.confusion, strict=True)
         ]
         return "\n".join(
             [
@@ -182,7 +187,7 @@ def report(
         if trials is None:
             raise InputError(f"expected --trials with a list of `label path path` for task {model.task.name}, got none")
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
-    corpus = read_corpus(data, task=None if data.is_file() else _task_of(data, model.task.name))
+    corpus = read_corpus(data, task=None if kind_of(data) == "file" else _task_of(data, model.task.name))
     kept, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
     if split is not None:
         kept = tuple(u for u in kept if u.split == split)
@@ -192,9 +197,9 @@ def report(
         )
     if left:
         what = "utterances heard" if model.origin.get("speaker_dependent") else "utterances of speakers heard"
-        print(f"{left} {what} in training are left out; --all takes them in", file=sys.stderr)
+        note(f"{left} {what} in training are left out; --all takes them in")
     if model.origin.get("speaker_dependent"):
-        print("speaker dependent: training has heard these voices", file=sys.stderr)
+        note("speaker dependent: training has heard these voices")
     return evaluate_classes(
         model.answer,
         kept,
@@ -207,7 +212,7 @@ def report(
 
 
 def _task_of(data: Path, task: str) -> str | None:
-    known = KINDS[kind_of(data)].tasks
+    known = KINDS[kind_of_corpus(data)].tasks
     return task if task in known else None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
+from math import isfinite
+
+from edge_lupi.words import json_text
 
 __all__ = ["Event"]
 
@@ -32,10 +34,12 @@ class Event:
     stream: str | None = None
 
     def to_json(self) -> str:
-        """The event as one line of JSON; absent figures are left out."""
-        fields = {name: _rounded(value) for name, value in asdict(self).items() if value is not None}
-        return json.dumps(fields, ensure_ascii=False)
+        """The event as one line of JSON, in ASCII; absent figures are left out, and those that are no numbers."""
+        fields = {name: _rounded(value) for name, value in asdict(self).items()}
+        return json_text({name: value for name, value in fields.items() if value is not None})
 
 
 def _rounded(value: object) -> object:
-    return round(value, 4) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return round(value, 4) if isfinite(value) else None

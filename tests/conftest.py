@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # threads that wait for each other on a busy machine cost ten times the work
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import ONNX Runtime before edge_lupi
 
 _HOME = tempfile.mkdtemp(prefix="edge-lupi-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)

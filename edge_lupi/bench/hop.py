@@ -6,7 +6,6 @@ speech takes as long. Silence costs the front end alone.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -49,9 +48,9 @@ class HopReport:
     real_time_factor: float
     environment: dict[str, Any]
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self))
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
 
     def text(self) -> str:
         """A table for people."""

@@ -5,7 +5,6 @@ Of a corpus that the student was trained on, only what training has not heard is
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.evaluate import Answer, Answerer, Model, evaluate_classes, evaluate_trials, unheard
 from edge_lupi.runtime.accelerator import Engine
 from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]
 
@@ -50,7 +50,7 @@ class Evidence:
     def judge(self, precisions: Mapping[str, Measured], encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and of `truth`, the float student's."""
         if self.student.task.kind == "verification" and not self.trials:
-            print("no --trials: EER is not measured, the speech serves for the cosines alone", file=sys.stderr)
+            note("no --trials: EER is not measured, the speech serves for the cosines alone")
             return Findings(precisions, len(self.segments))
         name, measured_on, float_student = self._metric(truth)
         values = {n: float_student if engine is truth else self._metric(engine)[2] for n, engine in encoders.items()}

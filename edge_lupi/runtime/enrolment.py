@@ -20,6 +20,7 @@ from edge_lupi.runtime.sources import SoundFile, Source
 from edge_lupi.runtime.speech import Speech, exemplars, voice
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD
+from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
 __all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
@@ -224,5 +225,4 @@ class _Progress:
         if step == self._shown:
             return
         self._shown = step
-        end = "" if self._live and step < 100 else "\n"
-        print(f"{chr(13) if self._live else ''}{step:3} % of the speech needed", end=end, file=sys.stderr, flush=True)
+        progress(f"{step:3} % of the speech needed", last=step >= 100)

@@ -18,7 +18,9 @@ from rich.text import Text
 
 from edge_lupi.events import Event
 from edge_lupi.runtime.listener import Heard, Statistics
-from edge_lupi.runtime.turns import Output, Turn, printable
+from edge_lupi.runtime.turns import Output, Turn
+from edge_lupi.terminal import make_encodable
+from edge_lupi.words import printable
 
 __all__ = ["LiveView", "live_view"]
 
@@ -93,6 +95,7 @@ class LiveView(Output):
 def live_view(statistics: Callable[[], Statistics], console: Console | None = None) -> LiveView | None:
     """The view on standard output; None where that is no terminal on which lines can be drawn anew."""
     console = console or Console(highlight=False)
+    make_encodable(console.file)
     live = console.file.isatty() and not console.is_dumb_terminal
     return LiveView(console, statistics) if live else None
 

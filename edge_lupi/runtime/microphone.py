@@ -7,7 +7,6 @@ hole is counted and marked like any other.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from edge_lupi.errors import DeviceError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.ring import Block, Ring
 from edge_lupi.runtime.source import POLL_SECONDS, Source, blocks_of
+from edge_lupi.terminal import note
 
 __all__ = ["Microphone", "input_devices"]
 
@@ -271,7 +271,7 @@ def _sounddevice() -> ModuleType:
 
 
 def _say(words: str) -> None:
-    print(f"edge-lupi: {words}", file=sys.stderr, flush=True)
+    note(f"edge-lupi: {words}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,14 +8,19 @@ seconds, orthography, subtype, speaker, confidence, look-ahead. Fields are parte
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 from edge_lupi.diarisation import Stretch
+from edge_lupi.disk import kind_of, read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.turns import Output, Turn
+from edge_lupi.terminal import note
+from edge_lupi.words import printable
 
 __all__ = ["RttmFile", "read_rttm", "rttm_line"]
 
@@ -26,44 +31,55 @@ class RttmFile(Output):
     """Writes each turn of a task as it ends, so that a process that is killed loses none of these.
 
     The file that a line names is the input that a stream comes from. What a file of this path held is replaced where it
-    ends in .rttm; any other file is left alone.
+    ends in .rttm; any other file is left alone. Raises InputError where it cannot be written from the start. Where it no
+    longer can be later, that is said once, `is_whole` is False, and listening goes on: what was written ends with a line.
     """
 
     def __init__(self, path: str | Path, inputs: Sequence[str], task: str) -> None:
         self.path = Path(path)
+        self.is_whole = True
         self._names = _names(inputs)
         self._task = task
-        if self.path.suffix != ".rttm" and self.path.exists() and (not self.path.is_file() or self.path.stat().st_size):
-            raise InputError(f"{path} exists and is not named .rttm: remove it or choose another --rttm")
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
+        self._written_bytes = 0
+        _check_place(self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file:
-            self._file.close()
+        self._close()
 
     def passed(self, stream: str, seconds: float) -> None:
         """Sound came, so the file is begun; it stays empty where nobody speaks."""
-        self._opened()
+        self._write("")
 
     def turn(self, turn: Turn) -> None:
         """Write it, down to the operating system."""
-        if turn.task != self._task:
-            return
-        file = self._opened()
-        try:
-            file.write(rttm_line(turn, self._name(turn.stream)) + "\n")
-            file.flush()
-        except OSError as error:
-            raise self._not_written(error) from error
+        if turn.task == self._task:
+            self._write(rttm_line(turn, self._name(turn.stream)) + "\n")
 
-    def _opened(self) -> TextIO:
+    def _write(self, text: str) -> None:
+        if not self.is_whole:
+            return
         try:
-            self._file = self._file or self.path.open("w", encoding="utf-8", newline="\n")
+            self._file = self._file or FileIO(self.path, "w")
+            left = text.encode()
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            self._written_bytes += len(text.encode())
         except OSError as error:
-            raise self._not_written(error) from error
-        return self._file
+            self.is_whole = False
+            note(f"edge-lupi: {self.path} cannot be written ({error.strerror}): listening goes on without it")
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        with suppress(OSError):  # nothing is buffered here, and a disk that is full may say so once more
+            if not self.is_whole:
+                self._file.truncate(self._written_bytes)  # the part of a line
+            self._file.close()
+        self._file = None
 
     def _name(self, stream: str) -> str:
         """What the format calls a file: without folder and ending, as in references; then the channel if it is one of several."""
@@ -74,8 +90,16 @@ class RttmFile(Output):
         source, _, channel = stream.rpartition(":")
         return f"{self._names.get(source, next(iter(self._names.values())))}:{channel}"
 
-    def _not_written(self, error: OSError) -> InputError:
-        return InputError(f"could not write {self.path} ({error.strerror or error}): choose another --rttm")
+
+def _check_place(path: Path) -> None:
+    """Raises InputError where a file of this path cannot be written, or is one that must stay."""
+    kind = kind_of(path)
+    if path.suffix != ".rttm" and (kind in ("folder", "other") or (kind == "file" and path.stat().st_size)):
+        raise InputError(f"{path} exists and is not named .rttm: remove it or choose another --rttm")
+    if kind in ("folder", "other"):
+        raise InputError(f"expected a file to write at {path}, got something else: choose another --rttm")
+    if kind_of(path.parent) != "folder" or not os.access(path if kind == "file" else path.parent, os.W_OK):
+        raise InputError(f"could not write {path} (no such folder, or no permission): choose another --rttm")
 
 
 def rttm_line(turn: Turn, name: str) -> str:
@@ -87,11 +111,9 @@ def rttm_line(turn: Turn, name: str) -> str:
 def read_rttm(path: str | Path) -> dict[str, list[Stretch]]:
     """Who speaks when, by file name, in the order of time. Raises InputError naming the line that is not RTTM."""
     try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"expected at most {MAX_FILE_BYTES >> 20} MB of RTTM, got {path}: split it by file")
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a readable RTTM file, got {path} ({error}): check the path") from error
+        lines = read_bounded(path, MAX_FILE_BYTES, "an RTTM file").decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected a readable RTTM file, got {path} ({error}): save it as UTF-8") from error
     found: dict[str, list[Stretch]] = {}
     for number, line in enumerate(lines, 1):
         fields = line.split()
@@ -122,5 +144,4 @@ def _names(inputs: Sequence[str]) -> dict[str, str]:
 
 def _field(text: str) -> str:
     """The text without white space or what steers a terminal; never empty."""
-    kept = "".join(character if character.isprintable() and not character.isspace() else "_" for character in text)
-    return kept or "<NA>"
+    return "_".join(printable(text).split()) or "<NA>"

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
 from types import TracebackType
 from typing import TextIO
 
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
+from edge_lupi.terminal import make_encodable, write_line
+from edge_lupi.words import printable
 
-__all__ = ["JsonLines", "Lines", "Output", "Teller", "Turn", "Turns", "printable"]
+__all__ = ["JsonLines", "Lines", "Output", "Teller", "Turn", "Turns"]
 
 QUIET_SEGMENTS = 3  # a turn of which nothing was heard for so long does not go on; trackers hold back less
 
@@ -100,13 +101,12 @@ class Lines(Output):
     """A line for each turn that has ended."""
 
     def __init__(self, out: TextIO) -> None:
-        if isinstance(out, TextIOWrapper):
-            out.reconfigure(errors="replace")  # a terminal that knows ASCII only still gets its lines
+        make_encodable(out)  # a terminal that knows ASCII only still gets its lines
         self._out = out
 
     def turn(self, turn: Turn) -> None:
         """Print it."""
-        print(turn, file=self._out, flush=True)
+        write_line(self._out, str(turn))
 
 
 class JsonLines(Output):
@@ -117,7 +117,7 @@ class JsonLines(Output):
 
     def event(self, event: Event) -> None:
         """Print it."""
-        print(event.to_json(), file=self._out, flush=True)
+        write_line(self._out, event.to_json())
 
 
 class Teller:
@@ -154,8 +154,3 @@ class Teller:
         for output in self._outputs:
             for turn in turns:
                 output.turn(turn)
-
-
-def printable(text: str) -> str:
-    """The text without what could steer a terminal: a bundle from elsewhere names its labels as it likes."""
-    return "".join(character if character.isprintable() else "?" for character in text)

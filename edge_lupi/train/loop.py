@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
+from edge_lupi.terminal import note, progress
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import epoch_seed
@@ -100,10 +101,7 @@ def fit(
                 _epoch(fabric, wrapped, optimiser, schedule, epoch_batches(epoch), losses, epoch_seed(seed, epoch))
             )
         except KeyboardInterrupt:
-            print(
-                f"\n{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there",
-                file=sys.stderr,
-            )
+            progress(f"{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there")
             raise
         if not all(math.isfinite(value) for value in history[-1].values()):
             raise InputError(
@@ -113,10 +111,7 @@ def fit(
             _save(module, optimiser, schedule, run, epoch + 1, history)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
             words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
-            print(
-                f"\r{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left",
-                file=sys.stderr,
-            )
+            progress(f"{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
     fabric.barrier()
     return history
 
@@ -146,7 +141,7 @@ def _epoch(
         for name, value in parts.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if fabric.is_global_zero and sys.stderr.isatty():
-            print(f"\rstep {count} ", end="", file=sys.stderr, flush=True)
+            progress(f"step {count}", last=False)
     means = torch.tensor([value / max(count, 1) for value in sums.values()], dtype=torch.float64)
     shared = fabric.all_reduce(means.to(fabric.device).float(), reduce_op="mean") if fabric.world_size > 1 else means
     return dict(zip(sums, shared.tolist(), strict=True))
@@ -189,7 +184,7 @@ def _resume(
     schedule.load_state_dict(saved["schedule"])
     done = saved["epoch"]
     said = f"taken up again after epoch {done}" if done < epochs else FINISHED
-    print(f"{run.checkpoint.stem}  {said}", file=sys.stderr)
+    note(f"{run.checkpoint.stem}  {said}")
     return saved["epoch"], saved["history"]
 
 

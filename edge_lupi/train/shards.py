@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +44,7 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.disk import clear_left_overs, kind_of, write_at_once, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.terminal import note
 from edge_lupi.train.corpus import Prepared, cut_settings
 from edge_lupi.train.examples import Example, forget_sound, load_examples
 from edge_lupi.train.learnt import file_digest
@@ -113,7 +113,7 @@ def _identity(utterance: Utterance) -> list[Any]:
 
 
 def _say(done: int, count: int, seconds_left: float) -> None:
-    print(f"shard {done}/{count}  {seconds_left / 60:.1f} min left", file=sys.stderr)
+    note(f"shard {done}/{count}  {seconds_left / 60:.1f} min left")
 
 
 def _is_done(work: _Work, number: int) -> bool:
@@ -259,7 +259,7 @@ def _write_index(work: _Work, prepared: Prepared, count: int) -> None:
     clear_left_overs(work.folder, inside=True)
     write_json(work.folder / "index.json", index)
     if index["left_out"]:
-        print(f"{index['left_out']} utterances are left out: train-*.json say which and why", file=sys.stderr)
+        note(f"{index['left_out']} utterances are left out: train-*.json say which and why")
 
 
 def _keep_speech(prepared: Prepared, folder: Path) -> dict[str, list[list[str | None]]]:

@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from edge_lupi.disk import (
     write_at_once,
 )
 from edge_lupi.errors import EdgeLupiError, InputError
+from edge_lupi.terminal import note, progress
 from edge_lupi.train.arms import Job, Plan, trained_file
 from edge_lupi.words import json_text
 
@@ -110,7 +110,7 @@ def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
     left = {job.key: job for job in todo if not _is_done(folder, job)}
     done = len(todo) - len(left)
     if done:
-        print(f"{done} of {len(todo)} trainings are done already", file=sys.stderr)
+        note(f"{done} of {len(todo)} trainings are done already")
     if not left:
         return
     devices = _devices()
@@ -154,11 +154,7 @@ def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
 
 
 def _say(words: str, rest: float, *, last: bool) -> None:
-    line = f"{words}  {rest / 60:.0f} min left"
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
-    else:
-        print(line, file=sys.stderr, flush=True)
+    progress(f"{words}  {rest / 60:.0f} min left", last=last)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ true labels (Guo et al. 2017, "On calibration of modern neural networks", arXiv 
 from __future__ import annotations
 
 import copy
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from edge_lupi.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.evaluate import answers
 from edge_lupi.models.files import TrainedStudent
+from edge_lupi.terminal import note
 from edge_lupi.train.answer import student_answerer
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.recipe import Recipe
@@ -48,10 +48,9 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
     if prepared.task.kind != "classification":
         return trained
     if not prepared.split.validation or prepared.split.speaker_dependent:
-        print(
+        note(
             "no temperature: expected validation speakers, got none, so probabilities may be too sure: "
-            "set data.validation_speakers",
-            file=sys.stderr,
+            "set data.validation_speakers"
         )
         return trained
     scores, labels = _answers(trained, recipe, prepared)

@@ -12,7 +12,6 @@ one for 3 s, to 0.3 points. `edge-lupi calibrate` fits them where the device's o
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,6 +23,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics import eer
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.student import StudentConfig
+from edge_lupi.terminal import note
 from edge_lupi.train.answer import student_answerer
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.recipe import Recipe
@@ -42,9 +42,8 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     first, second = np.triu_indices(len(voices), 1)
     same = voices[first] == voices[second]
     if not same.any() or same.all():
-        print(
-            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices",
-            file=sys.stderr,
+        note(
+            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices"
         )
         return trained
     found = eer((vectors @ vectors.T)[first, second], same)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import GalleryOption, JsonOption, among_corpora
+from edge_lupi.terminal import note, say_done, say_json
+from edge_lupi.verbs.options import GalleryOption, JsonOption, among_corpora, finite
 
 
 def calibrate(
@@ -25,7 +25,9 @@ def calibrate(
         Optional[Path],
         typer.Option(metavar="DIR", help="Recordings of people who are not enrolled: DIR/<person>/*.wav."),
     ] = None,
-    far: Annotated[float, typer.Option(help="How often a stranger may be taken for somebody known.")] = 0.01,
+    far: Annotated[
+        float, typer.Option(help="How often a stranger may be taken for somebody known.", callback=finite)
+    ] = 0.01,
     out: Annotated[Optional[Path], typer.Option(metavar="FOLDER", help="Calibrate a copy of the bundle there.")] = None,
     gallery: GalleryOption = None,
     json: JsonOption = False,
@@ -52,10 +54,8 @@ def calibrate(
         raise InputError("expected either --trials LIST or --impostors DIR, got both or neither: give one of them")
     file = keep(found, curve, student, out)
     if json:
-        from json import dumps
-
-        print(dumps({**found.plain(), "path": str(file)}))
+        say_json({**found.plain(), "path": str(file)})
     else:
-        print(f"{found.text()}\nkept in {file}, its DET curve beside it")
+        say_done(*found.text().split("\n"), f"kept in {file}, its DET curve beside it")
     if found.doubt:
-        print(found.doubt, file=sys.stderr)
+        note(found.doubt)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, need
+from edge_lupi.terminal import say, say_done, say_json
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, finite, need
+
+if TYPE_CHECKING:
+    from edge_lupi.bundle import Task
 
 
 def compile(
@@ -49,13 +53,16 @@ def compile(
     ] = None,
     max_drop: Annotated[
         Optional[float],
-        typer.Option(help="By how much EER or UAR may be worse than the float student's.", show_default="0.005"),
+        typer.Option(
+            help="By how much EER or UAR may be worse than the float student's.", show_default="0.005", callback=finite
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make the bundle that an edge device runs, and prove that it is still the same student."""
     from edge_lupi.compile.profile import read_profile
     from edge_lupi.compile.targets import compile_for
+    from edge_lupi.disk import kind_of
 
     found = read_profile(
         profile,
@@ -66,17 +73,14 @@ def compile(
         max_drop=max_drop,
     )
     wanted = found.wanted(not no_build, data, trials)
-    if not student.is_dir():
+    if kind_of(student) != "folder":
         need("compile", "torch", "onnx")
     done = compile_for(student, out, wanted)
     if json:
-        from json import dumps
-
-        print(dumps(done.plain()))
+        say_json(done.plain())
     else:
-        if found.expect:
-            print(f"{found.device}: {found.expect}")
-        print(done.text())
+        expected = [f"{found.device}: {found.expect}"] if found.expect else []
+        say_done(*expected, *done.text().split("\n"))
 
 
 def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: JsonOption = False) -> None:
@@ -86,25 +90,23 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: J
 
     found = Bundle.load(bundle or shipped_bundle(task))
     if json:
-        from json import dumps
-
-        print(dumps({**found.manifest, "path": str(found.path), "engines": engines_plain(found)}, ensure_ascii=False))
+        say_json({**found.manifest, "path": str(found.path), "engines": engines_plain(found)})
         return
-    manifest = found.manifest
-    print(f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)")
-    for known in found.tasks.values():
-        labels = f": {', '.join(known.labels)}" if known.labels else ""
-        print(
-            f"task       {known.name} ({known.kind}){labels}"
-            + (f", threshold {known.threshold:.3f}" if known.threshold else "")
-        )
-    student, cut = manifest.get("student", {}), found.segmentation
-    print(f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}")
-    print(f"segments   {cut.seconds} s every {cut.hop_seconds} s")
-    precision = manifest.get("precision", {})
-    print(f"precision  {precision.get('chosen')}: {precision.get('why')}")
-    print(f"licence    {manifest.get('licence')}")
-    training = manifest.get("training", {})
-    print(f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}")
-    for line in engine_lines(found):
-        print(line)
+    student, precision, training = (found.manifest.get(name, {}) for name in ("student", "precision", "training"))
+    cut = found.segmentation
+    say(
+        f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)",
+        *(_task_line(task) for task in found.tasks.values()),
+        f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}",
+        f"segments   {cut.seconds} s every {cut.hop_seconds} s",
+        f"precision  {precision.get('chosen')}: {precision.get('why')}",
+        f"licence    {found.manifest.get('licence')}",
+        f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}",
+        *engine_lines(found),
+    )
+
+
+def _task_line(task: Task) -> str:
+    labels = f": {', '.join(task.labels)}" if task.labels else ""
+    threshold = f", threshold {task.threshold:.3f}" if task.threshold else ""
+    return f"task       {task.name} ({task.kind}){labels}{threshold}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from edge_lupi.terminal import say, say_json
 from edge_lupi.verbs.options import JsonOption
 
 
@@ -17,10 +18,8 @@ def doctor(json: JsonOption = False) -> None:
         fatal |= found.is_fatal
         findings.append(found)
         if not json:
-            print(found.text(), flush=True)
+            say(found.text())
     if json:
-        from json import dumps
-
-        print(dumps({"ok": not fatal, "findings": [found.plain() for found in findings]}, ensure_ascii=False))
+        say_json({"ok": not fatal, "findings": [found.plain() for found in findings]})
     if fatal:
         raise typer.Exit(1)

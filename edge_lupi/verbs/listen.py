@@ -9,7 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, numbers
+from edge_lupi.terminal import note, say, say_json
+from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, finite, numbers
 
 
 def listen(
@@ -53,10 +54,14 @@ def listen(
         typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
     ] = None,
     gallery: GalleryOption = None,
-    threshold: Annotated[Optional[float], typer.Option(help="Cosine above which two voices are one.")] = None,
+    threshold: Annotated[
+        Optional[float], typer.Option(help="Cosine above which two voices are one.", callback=finite)
+    ] = None,
     sure: Annotated[
         Optional[float],
-        typer.Option(help="Probability below which an emotion is called unsure; 0: never.", show_default="0.5"),
+        typer.Option(
+            help="Probability below which an emotion is called unsure; 0: never.", show_default="0.5", callback=finite
+        ),
     ] = None,
 ) -> None:
     """Tell who speaks, or in what emotion, as it is heard."""
@@ -75,9 +80,9 @@ def listen(
         known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
     listener = Listener(student, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
     if student.engines:
-        print(f"runs on the {listener.student.runs_on}", file=sys.stderr)
+        note(f"runs on the {listener.student.runs_on}")
     for doubt in listener.doubts:
-        print(f"edge-lupi: {doubt}", file=sys.stderr)
+        note(f"edge-lupi: {doubt}")
     inputs = input or ["mic"]
     source = open_source(
         *inputs,
@@ -91,7 +96,8 @@ def listen(
         shown: Output = JsonLines(sys.stdout)
         if not json:
             shown = live_view(lambda: listener.statistics) or Lines(sys.stdout)
-        outputs = [*([RttmFile(rttm, inputs, tasks[0])] if rttm else []), shown]
+        file = RttmFile(rttm, inputs, tasks[0]) if rttm else None
+        outputs = [shown] if file is None else [file, shown]
         opened.enter_context(source)
         for output in outputs:
             opened.enter_context(output)
@@ -99,19 +105,21 @@ def listen(
         teller = opened.enter_context(Teller(listener.segmentation, outputs))
         for event in listener.listen(source, passed=teller.passed):
             teller.event(event)
-    print(listener.statistics, file=sys.stderr)
+    note(str(listener.statistics))
+    if file is not None and not file.is_whole:
+        raise typer.Exit(1)
 
 
 def devices(json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:
     """List the microphones."""
-    from json import dumps
-
     from edge_lupi.runtime.sources import input_devices
 
     found = input_devices()
     for device in found:
-        mark = "*" if device["default"] else " "
-        line = f"{mark}{device['index']:3}  {device['name']}  ({device['channels']} channels, {device['rate_hz']} Hz)"
-        print(dumps(device, ensure_ascii=False) if json else line)
+        if json:
+            say_json(device)
+        else:
+            mark = "*" if device["default"] else " "
+            say(f"{mark}{device['index']:3}  {device['name']}  ({device['channels']} channels, {device['rate_hz']} Hz)")
     if not found:
-        print("no microphone found: plug one in, or listen to a file with --input FILE", file=sys.stderr)
+        note("no microphone found: plug one in, or listen to a file with --input FILE")

@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora
+from edge_lupi.terminal import say, say_json
+from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, finite
 
 
 def evaluate(
@@ -26,7 +27,9 @@ def evaluate(
     task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
     split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,
-    snr_db: Annotated[Optional[float], typer.Option(help="Add white noise at this ratio.")] = None,
+    snr_db: Annotated[
+        Optional[float], typer.Option(min=-100, max=100, help="Add white noise at this ratio.", callback=finite)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
@@ -35,17 +38,15 @@ def evaluate(
     opened = open_model(model, task)
     found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db)
     if json:
-        from json import dumps
-
-        print(dumps(found.plain()))
+        say_json(found.plain())
     else:
-        print(found.text())
+        say(*found.text().split("\n"))
 
 
 def bench(
     bundle: BundleArgument = None,
     task: TaskOption = "speaker",
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
     json: JsonOption = False,
 ) -> None:
     """Measure a bundle on this device: time per hop and by part, real-time factor."""
@@ -53,4 +54,7 @@ def bench(
     from edge_lupi.bundle import Bundle, shipped_bundle
 
     found = measure(Bundle.load(bundle or shipped_bundle(task)), task if bundle is None else None, seconds)
-    print(found.to_json() if json else found.text())
+    if json:
+        say_json(found.plain())
+    else:
+        say(*found.text().split("\n"))

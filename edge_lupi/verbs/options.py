@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -14,8 +15,19 @@ from edge_lupi.errors import InputError, MissingExtra
 def among_corpora(path: Path | None) -> Path | None:
     """A path as it is; where nothing is there, one inside $EDGE_LUPI_DATA, as the paths of recipes are."""
     base = os.environ.get("EDGE_LUPI_DATA")
-    inside = Path(base) / path if base and path is not None else path
-    return path if path is None or path.exists() or inside is None or not inside.exists() else inside
+    if path is None or not base:
+        return path
+    from edge_lupi.disk import kind_of
+
+    inside = Path(base) / path
+    return inside if kind_of(path) == "nothing" and kind_of(inside) != "nothing" else path
+
+
+def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[float]:
+    """A number as it is. NaN is within every `min` and `max`, and infinity within one alone, so these are refused here."""
+    if value is not None and not isfinite(value):
+        raise InputError(f"expected a finite number for --{(option.name or '').replace('_', '-')}, got {value}")
+    return value
 
 
 BundleArgument = Annotated[
@@ -46,4 +58,4 @@ def numbers(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"expected whole numbers with commas between, as in 0,1,2, got {text!r}") from error
+        raise InputError(f"expected whole numbers with commas between, as in 0,1,2, got {text[:80]!r}") from error

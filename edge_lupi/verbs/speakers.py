@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, JsonOption
+from edge_lupi.terminal import note, say, say_done, say_json
+from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, JsonOption, finite
 
 if TYPE_CHECKING:
     from edge_lupi.runtime.gallery import Gallery
@@ -27,7 +27,9 @@ def enroll(
     input: Annotated[
         Optional[list[str]], typer.Option(metavar="FILE", help="A recording of them; may be repeated.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=3, max=300, help="Speech to gather from the microphone.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(min=3, max=300, help="Speech to gather from the microphone.", callback=finite)
+    ] = 10.0,
     device: DeviceOption = None,
     gallery: GalleryOption = None,
     replace: Annotated[bool, typer.Option("--replace", help="Forget their earlier recordings.")] = False,
@@ -56,12 +58,10 @@ def enroll(
         force=force,
         keep_audio=keep_audio,
     )
-    print(f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
+    say_done(f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
     if found.resembles:
         other, cosine = found.resembles
-        print(
-            f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other", file=sys.stderr
-        )
+        note(f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other")
 
 
 @speakers.command("list")
@@ -69,12 +69,12 @@ def list_speakers(gallery: GalleryOption = None, json: JsonOption = False) -> No
     """Who is known."""
     known = _gallery(gallery)
     if json:
-        _print_json({"gallery": str(known.path), "student": known.fingerprint, "speakers": known.names})
+        say_json({"gallery": str(known.path), "student": known.fingerprint, "speakers": known.names})
         return
     for name in known.names:
-        print(f"{name:<24} {len(known.exemplars(name))} exemplars")
+        say(f"{name:<24} {len(known.exemplars(name))} exemplars")
     if not known.names:
-        print(f"nobody is known in {known.path}: edge-lupi enroll NAME", file=sys.stderr)
+        note(f"nobody is known in {known.path}: edge-lupi enroll NAME")
 
 
 @speakers.command()
@@ -87,12 +87,14 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     nearest = max(others, key=lambda found: found[1], default=None)
     if json:
         near = nearest and {"name": nearest[0], "cosine": round(nearest[1], 4)}
-        _print_json({"name": name, "exemplars": len(exemplars), "least_cosine": round(alike, 4), "nearest": near})
+        say_json({"name": name, "exemplars": len(exemplars), "least_cosine": round(alike, 4), "nearest": near})
         return
-    print(f"name       {name}")
-    print(f"exemplars  {len(exemplars)}, the least alike with a cosine of {alike:.2f}")
-    print(f"nearest    {f'{nearest[0]}, cosine {nearest[1]:.2f}' if nearest else 'nobody else is known'}")
-    print(f"student    {known.fingerprint[:16]}")
+    say(
+        f"name       {name}",
+        f"exemplars  {len(exemplars)}, the least alike with a cosine of {alike:.2f}",
+        f"nearest    {f'{nearest[0]}, cosine {nearest[1]:.2f}' if nearest else 'nobody else is known'}",
+        f"student    {known.fingerprint[:16]}",
+    )
 
 
 @speakers.command()
@@ -103,7 +105,7 @@ def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
 
     with Gallery.changed(_path(gallery)) as known:
         known.remove(name)
-    print(f"{composed(name)} is forgotten; {len(known.names)} speakers are left in {known.path}")
+    say_done(f"{composed(name)} is forgotten; {len(known.names)} speakers are left in {known.path}")
 
 
 @speakers.command()
@@ -123,7 +125,7 @@ def export(
     if not chosen.names:
         raise InputError(f"expected speakers in {known.path}, got nobody: edge-lupi enroll NAME")
     chosen.save()
-    print(f"{', '.join(chosen.names)}: written to {out}")
+    say_done(f"{', '.join(chosen.names)}: written to {out}")
 
 
 @speakers.command("import")
@@ -147,7 +149,7 @@ def import_speakers(
         raise InputError(f"expected --rename OLD=NEW, got {' '.join(rename or [])!r}")
     with Gallery.changed(_path(gallery)) as known:
         names = known.take(Gallery.load(file), renamed={old: new for old, _, new in pairs}, replace=replace)
-    print(f"{', '.join(names)}: added to {known.path}")
+    say_done(f"{', '.join(names)}: added to {known.path}")
 
 
 @speakers.command("re-embed")
@@ -157,7 +159,7 @@ def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> No
     from edge_lupi.runtime.enrolment import re_embed as embed_again
 
     known = embed_again(Bundle.load(bundle or shipped_bundle("speaker")), _path(gallery))
-    print(f"{', '.join(known.names)}: learnt again in {known.path}")
+    say_done(f"{', '.join(known.names)}: learnt again in {known.path}")
 
 
 def _path(gallery: Path | None) -> Path:
@@ -170,9 +172,3 @@ def _gallery(gallery: Path | None) -> Gallery:
     from edge_lupi.runtime.gallery import Gallery
 
     return Gallery.load(_path(gallery))
-
-
-def _print_json(content: object) -> None:
-    from edge_lupi.words import json_text
-
-    print(json_text(content))

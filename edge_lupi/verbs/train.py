@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from edge_lupi.terminal import note, say_done
 from edge_lupi.verbs.options import need
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def student(
     if audio_only:
         teacher = []
     elif not teacher:
-        print(f"no teacher in {folder}: the student learns from labels alone", file=sys.stderr)
+        note(f"no teacher in {folder}: the student learns from labels alone")
     name = "audio_only" if audio_only else "student"
     _forget(folder / f"{name}.checkpoint", fresh)
     _say_trained(train_student(settings, prepared, folder, teachers=teacher or (), name=name), prepared)
@@ -80,7 +80,7 @@ def shards(
     shards = cut_shards(
         settings, prepared, out or root.with_name(f"{root.name}_shards"), size=size, processes=processes
     )
-    print(f"{shards.root}: {shards.utterances} utterances; train on them with --set data.root={shards.root}")
+    say_done(f"{shards.root}: {shards.utterances} utterances; train on them with --set data.root={shards.root}")
 
 
 def qat(
@@ -124,8 +124,8 @@ def sweep(
     chosen = chosen_arms(plan, arms)
     held_out = chosen_folds(plan, folds)
     folder = out or Path("runs") / plan.recipe.name
-    print(table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs)))
-    print(f"{folder}/results.json, table.md, gain.png")
+    found = table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs))
+    say_done(*found.split("\n"), f"{folder}/results.json, table.md, gain.png")
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
@@ -138,7 +138,7 @@ def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tupl
 
     prepared = prepare(settings)
     if _speaks() and not prepared.shards:
-        print(told_of(prepared.corpus, prepared.split), file=sys.stderr)
+        note(told_of(prepared.corpus, prepared.split))
     return settings, prepared, out or Path("runs") / settings.name
 
 
@@ -157,4 +157,4 @@ def _say_trained(path: Path, prepared: Prepared) -> None:
         return
     heard = f"{prepared.utterances} utterances of {prepared.corpus.name}"
     note = ", speaker dependent" if prepared.split.speaker_dependent else ""
-    print(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")
+    say_done(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")

@@ -95,7 +95,7 @@ def test_a_row_for_each_stream_and_a_bound_on_them() -> None:
 
 def test_a_name_cannot_steer_the_terminal() -> None:
     (row,) = _rows(100, ONE, Event(time=9.5, start=8.5, task="emotion", label="\x1b[2J[red]x", probability=0.9))
-    assert row.startswith("?[2J[red]x")
+    assert row.startswith(r"\x1b[2J[red]x")
 
 
 def test_no_view_where_lines_cannot_be_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:

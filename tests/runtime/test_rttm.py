@@ -1,6 +1,7 @@
 """RTTM as the field's tools read it, from a stream that is killed too."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -36,8 +37,11 @@ def _written(path: Path, inputs: list[str], *turns: Turn) -> list[str]:
 
 def test_a_line_has_ten_fields_whatever_the_names() -> None:
     assert rttm_line(_turn(), "my call") == "SPEAKER my_call 1 0.250 4.000 <NA> <NA> Anna_Maria <NA> <NA>"
-    for name in ("a\tb\nc", "", "\x1b[2J", "ä ö", " "):
-        assert len(rttm_line(_turn(name), name).split()) == 10
+    for name in ("a\tb\nc", "", "\x1b[2J", "ä ö", " ", "\ud800", "\u2028"):
+        line = rttm_line(_turn(name), name)
+        assert len(line.split()) == 10
+        assert line.isprintable()
+        assert line.encode()
 
 
 def test_the_file_is_the_input_without_folder_and_ending(tmp_path: Path) -> None:
@@ -66,6 +70,34 @@ def test_nothing_but_rttm_is_replaced(tmp_path: Path) -> None:
     assert len(_written(tmp_path / "old.rttm", ["mic"], _turn())) == 1
     with pytest.raises(InputError, match="could not write"):
         _written(tmp_path / "nowhere" / "a.rttm", ["mic"], _turn())
+    os.mkfifo(tmp_path / "pipe.rttm")
+    (tmp_path / "folder.rttm").mkdir()
+    for path in (tmp_path / "pipe.rttm" / "a.rttm", notes / "a.rttm"):
+        with pytest.raises(InputError, match="no such folder, or no permission"):
+            RttmFile(path, ["mic"], "speaker")
+    for path in (tmp_path / "pipe.rttm", tmp_path / "folder.rttm", tmp_path / f"{'n' * 300}.rttm"):
+        with pytest.raises(InputError, match=r"expected a file to write|cannot be looked at"):
+            RttmFile(path, ["mic"], "speaker")
+
+
+def _small_files_only() -> None:
+    """As on a full disk, writes end after 100 bytes, in the middle of a line: errno EFBIG in place of ENOSPC."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+
+def test_a_disk_that_fills_up_does_not_end_the_listening(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "a.rttm"
+    words = ("listen", "--input", TWO_VOICES, "--rttm", path, "--json")
+    done = cli(*words, preexec_fn=_small_files_only, env={"PYTHONDONTWRITEBYTECODE": "1"})
+    assert done.returncode == 1
+    assert done.stderr.count(f"{path} cannot be written (File too large): listening goes on without it") == 1
+    assert done.stderr.count("\n") == 2
+    assert [s.label for s in read_rttm(path)["two_voices"]] == ["speaker_1"]
+    assert path.read_text().endswith("\n")
+    whole = cli(*words)
+    assert whole.returncode == 0
+    assert len(whole.stdout.splitlines()) == len(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ def test_the_last_turn_is_told_when_listening_breaks_off() -> None:
 
 def test_a_label_cannot_steer_the_terminal() -> None:
     (line,) = _told([Event(time=1.0, start=0.0, task="emotion", label="\x1b]0;owned\x07", probability=0.5)])
-    assert "?]0;owned?" in line
+    assert r"\x1b]0;owned\x07" in line
     assert line.isprintable()
 
 
 def test_a_terminal_that_knows_ascii_only_still_gets_its_lines(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="ascii") as out:
         Lines(out).turn(_turns(_events())[0])
-    assert (tmp_path / "out").read_text() == "   0.25 ?    1.25 s  speaker 1    score 0.70\n"
+    assert (tmp_path / "out").read_text() == "   0.25 -    1.25 s  speaker 1    score 0.70\n"

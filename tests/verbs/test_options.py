@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_lupi.errors import InputError
 from edge_lupi.verbs.options import among_corpora
 
 
@@ -18,5 +19,7 @@ def test_a_corpus_is_here_or_among_the_corpora(tmp_path: Path, monkeypatch: pyte
     assert among_corpora(Path("nowhere")) == Path("nowhere")
     assert among_corpora(corpora / "known") == corpora / "known"
     assert among_corpora(None) is None
+    with pytest.raises(InputError, match="cannot be looked at"):
+        among_corpora(Path("n" * 300))
     monkeypatch.delenv("EDGE_LUPI_DATA")
     assert among_corpora(Path("known")) == Path("known")

@@ -1,0 +1,107 @@
+"""The one place through which everything is printed: lines for people, lines of JSON for programs, notes beside them.
+
+    say("alice", "bob")          standard output, a line each
+    say_json({"name": "alice"})  standard output, one line of ASCII without NaN
+    say_done("alice is kept")    that work is done: where standard output cannot be written, on standard error
+    note("no microphone found")  standard error
+    progress("40 %")             the same, over the progress before it where that is a terminal
+
+No word from outside steers a terminal (`words.printable`), or breaks a line in two. Letters that a locale lacks are
+escaped. Output that cannot be written is an InputError; a note that cannot be is lost, as nobody reads it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Any, TextIO
+
+from edge_lupi.errors import InputError
+from edge_lupi.words import json_text, printable
+
+__all__ = ["make_encodable", "note", "numbers_or_none", "progress", "say", "say_done", "say_json", "write_line"]
+
+ESCAPED = "edge-lupi-escaped"  # the name of our way with letters that an encoding lacks
+PLAIN = {"–": "-", "°": "deg"}  # what our own sentences have beyond ASCII
+
+
+def say(*lines: str) -> None:
+    """Lines on standard output. Raises InputError where it cannot be written."""
+    for line in lines:
+        write_line(sys.stdout, printable(line))
+
+
+def say_json(value: Any) -> None:
+    """A value as one line of JSON on standard output; numbers that are none are null. Raises InputError as `say` does."""
+    write_line(sys.stdout, json_text(numbers_or_none(value)))
+
+
+def say_done(*lines: str) -> None:
+    """Say that something is done and kept. It stays so where standard output cannot be written: then a note says it."""
+    try:
+        say(*lines)
+    except (InputError, BrokenPipeError):
+        for line in lines:
+            note(line)
+
+
+def note(sentence: str) -> None:
+    """A sentence on standard error, beside what is asked for."""
+    if sys.stderr is not None:  # where it was closed, `print` would take standard output instead
+        with suppress(OSError, ValueError):
+            print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def progress(words: str, *, last: bool = True) -> None:
+    """How far work has come, on standard error: in a terminal each takes the place of the one before, until the last."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        note(words)
+        return
+    with suppress(OSError, ValueError):
+        print(f"\r\x1b[K{printable(words)}", end="\n" if last else "", file=sys.stderr, flush=True)
+
+
+def write_line(out: TextIO | None, line: str) -> None:
+    """A line that is fit to be printed, down to the operating system. Raises InputError where it cannot be written."""
+    try:
+        if out is None:
+            raise OSError("closed")
+        print(line, file=out, flush=True)
+    except BrokenPipeError:  # the reader went away; that is its right
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"expected an output that can be written, got an error ({reason}): send it elsewhere, or free some space"
+        ) from error
+
+
+def make_encodable(out: object) -> None:
+    """Let a stream escape the letters that its encoding lacks, as in ASCII or Latin-1."""
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(errors=ESCAPED)
+
+
+def numbers_or_none(value: Any) -> Any:
+    """The same, with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: numbers_or_none(item) for key, item in value.items()}
+    return [numbers_or_none(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """`codecs.register_error`: a dash for a dash, and an escape as in Python for every other letter."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    plain = (PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in letters)
+    return "".join(plain), error.end
+
+
+codecs.register_error(ESCAPED, _escaped)
