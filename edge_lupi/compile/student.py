@@ -30,6 +30,7 @@ from edge_lupi.compile.optimised import int8_share
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_lupi.graph_bounds import check_graph
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
@@ -83,6 +84,9 @@ def compile_student(
     manifest = _manifest(trained, choice, float_layers(chosen))
     if asked.for_gpu:
         manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
+    for name in files:
+        if name.endswith(".onnx"):
+            check_graph(files[name], name)  # what no device would open is not written
     write_bundle(out, manifest, files, tasks, kept_calibrations(out, manifest["fingerprint"], tasks))
     return choice
 
