@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import MANIFEST, Bundle
+from edge_lupi.bundle import Bundle
 from edge_lupi.data.trials import Trial
 from edge_lupi.det import det_svg
 from edge_lupi.disk import write_folder
@@ -70,12 +69,11 @@ def keep(calibration: Calibration, curve: str, bundle: Bundle, out: Path | None 
         return save_calibration(calibration, bundle.path, curve)
     if out.exists():
         raise InputError(f"expected a folder that is not there yet, got {out}: choose another --out")
-    manifest = json.dumps(dict(bundle.manifest), indent=2).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_folder(out, {**bundle.files, MANIFEST: manifest})
+        write_folder(out, {**bundle.files, **bundle.papers})
         if bundle.engines:
-            shutil.copytree(bundle.path / FOLDER, out / FOLDER)
+            shutil.copytree(bundle.path / FOLDER, out / FOLDER, symlinks=True)
     except OSError as error:
         raise InputError(
             f"could not write {out} ({error.strerror or error}): free some space or choose another --out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_lupi import __version__
 from edge_lupi.audio import from_pcm
-from edge_lupi.bundle import Bundle, write_bundle
+from edge_lupi.bundle import Bundle, refuse_to_replace, write_bundle
 from edge_lupi.compile.evidence import Evidence, read_evidence
 from edge_lupi.compile.faults import grid_faults
 from edge_lupi.compile.gate import Choice, Findings, Limits, choose, measure
@@ -60,6 +61,7 @@ def compile_student(
     student stays. Raises InputError or BundleError, and then writes nothing.
     """
     asked = Wanted(target, precision, data=data, trials=trials)
+    refuse_to_replace(out)  # before any work
     trained = load_student(source)
     if precision == "int8" and not trained.ranges:
         raise InputError(
@@ -215,7 +217,7 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "segment_seconds": config.segmentation.seconds,
         "hop_seconds": config.segmentation.hop_seconds,
         "target": "cpu",
-        "precision": {**choice.plain(), "float_layers": in_float},
+        "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
         "licence": _licence(trained.provenance),
         "training": _json_safe(trained.provenance),
         "tools": {
@@ -238,6 +240,8 @@ def _json_safe(value: Any) -> Any:
         return {str(key): _json_safe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_json_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 

@@ -108,3 +108,18 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: J
     print(f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}")
     for line in engine_lines(found):
         print(line)
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .lupi folder.")],
+    key: Annotated[
+        Path, typer.Option(metavar="PEM", help="Private Ed25519 key, as openssl genpkey -algorithm ed25519 makes it.")
+    ],
+) -> None:
+    """Sign a bundle, so that whoever has the public key can listen with --require-signature."""
+    from edge_lupi.bundle import Bundle
+    from edge_lupi.manifest import MANIFEST
+    from edge_lupi.signature import sign_manifest
+
+    found = Bundle.load(bundle)  # what does not hold is not signed
+    print(f"signed: {sign_manifest(found.path, found.papers[MANIFEST], key)}")
