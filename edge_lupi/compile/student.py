@@ -191,7 +191,10 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
     for task in trained.student.config.tasks:
         branch = trained.student.branch(task.name)
-        arrays[f"utterance.{task.name}"] = branch.answer(branch.aggregator(embeddings[None]))[0][0].numpy()
+        utterance, scores = branch.answer(branch.aggregator(embeddings[None]))
+        arrays[f"utterance.{task.name}"] = utterance[0].numpy()
+        if scores is not None:
+            arrays[f"scores.{task.name}"] = scores[0].numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
