@@ -7,31 +7,41 @@ never unpickled. Writing happens in a temporary folder beside the target, whose 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.disk import identity, read_checked, write_folder
-from edge_lupi.engines import FOLDER, Built, read_engines
+from edge_lupi.disk import TEMPORARY, identity, kind_of, read_checked, unpacked_arrays, write_folder
+from edge_lupi.engines import FOLDER, Built, is_engine_file, is_plain, read_engines
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
+from edge_lupi.manifest import (
+    FORMAT,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    VERSION,
+    is_ours,
+    manifest_bytes,
+    number,
+    parsed_manifest,
+)
+from edge_lupi.signature import SIGNATURE, check_signature, signature_of
+from edge_lupi.words import json_text, json_value, printable
 
-__all__ = ["FORMAT", "VERSION", "Bundle", "Task", "shipped_bundle", "write_bundle"]
+__all__ = ["Bundle", "Task", "refuse_to_replace", "shipped_bundle", "write_bundle"]
 
-FORMAT = "edge-lupi bundle"
-VERSION = 1
-MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 1 << 20
+MAX_GOLDEN_BYTES = 1 << 26  # unpacked; ours have half a megabyte
+MAX_LABELS = 10_000
+LONGEST_LABEL = 200
 ATTEMPTS = 10  # at a bundle that is replaced while it is read
 SHIPPED = Path(__file__).parent / "bundles"
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_MADE_HERE = re.compile(rf"calibration\.[a-z][a-z0-9_-]{{0,39}}\.(json|svg)|{re.escape(TEMPORARY)}.*")
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,23 @@ class Task:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not _TASK_NAME.fullmatch(self.name):
-            raise InputError(f"expected a task name of lower-case letters, digits and dashes, got {self.name!r}")
+        if not isinstance(self.name, str) or not _TASK_NAME.fullmatch(self.name):
+            raise InputError(f"expected a task name of lower-case letters, digits and dashes, got {_shown(self.name)}")
         if self.kind not in ("verification", "classification"):
-            raise InputError(f"expected task kind verification or classification, got {self.kind!r}")
-        if self.kind == "classification" and len(self.labels) < 2:
-            raise InputError(f"expected at least two labels for task {self.name}, got {len(self.labels)}")
+            raise InputError(f"expected task kind verification or classification, got {_shown(self.kind)}")
+        if not all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in self.labels):
+            raise InputError(
+                f"expected labels of 1 to {LONGEST_LABEL} letters for task {self.name}, got something else"
+            )
+        if len(self.labels) > MAX_LABELS or (self.kind == "classification" and len(self.labels) < 2):
+            raise InputError(
+                f"expected at least two labels and at most {MAX_LABELS} for task {self.name}, got {len(self.labels)}"
+            )
+        try:
+            number(self.threshold or 0.0, -1, 1)
+            number(self.temperature, 1e-6, 1e6)
+        except ValueError as error:
+            raise InputError(f"task {self.name} has a threshold or temperature that is none ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -66,17 +87,19 @@ class Bundle:
     tasks: Mapping[str, Task]
     files: Mapping[str, bytes] = field(repr=False)
     engines: tuple[Built, ...] = ()
+    papers: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # the manifest's own bytes, and its signature
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, signed_by: Path | None = None) -> Bundle:
         """Read and check a bundle folder. Raises BundleError where anything is missing, changed or of another version.
 
-        One that another takes the place of meanwhile is read again: the answer is always one whole bundle.
+        `signed_by`: the public key that must have signed it; engines, which are built later and signed by nobody, are then
+        left out. A bundle that another takes the place of meanwhile is read again: the answer is always one whole bundle.
         """
         for _ in range(ATTEMPTS):
             before = identity(Path(path))
             try:
-                return cls._read(Path(path))
+                return cls._read(Path(path), signed_by)
             except BundleError as error:
                 refused = error
             if identity(Path(path)) == before:
@@ -84,21 +107,30 @@ class Bundle:
         raise refused
 
     @classmethod
-    def _read(cls, path: Path) -> Bundle:
-        if not path.exists():
+    def _read(cls, path: Path, signed_by: Path | None) -> Bundle:
+        if _kind(path) == "nothing":
             raise BundleError(
                 f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile"
             )
-        manifest = _read_manifest(path)
-        files = {name: _read_file(path, name, entry) for name, entry in manifest["files"].items()}
+        raw = manifest_bytes(path)
+        if signed_by is not None:
+            check_signature(path, raw, signed_by)  # before a stranger's words are parsed
+        manifest = parsed_manifest(raw, path / MANIFEST)
         try:
             tasks = {name: _task(name, entry) for name, entry in manifest["tasks"].items()}
-            segmentation = Segmentation(float(manifest["segment_seconds"]), float(manifest["hop_seconds"]))
+            segmentation = Segmentation(
+                number(manifest["segment_seconds"], 0, 60), number(manifest["hop_seconds"], 0, 60)
+            )
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
                 f"{path / MANIFEST} is not a manifest of this version ({error}): compile it anew"
             ) from error
-        bundle = cls(path, manifest, segmentation, tasks, files, read_engines(path / FOLDER))
+        files = {
+            n: read_checked(path, n, entry["bytes"], entry.get("sha256")) for n, entry in manifest["files"].items()
+        }
+        engines = read_engines(path / FOLDER) if signed_by is None else ()
+        papers = {MANIFEST: raw, **signature_of(path)}
+        bundle = cls(path, manifest, segmentation, tasks, files, engines, papers)
         listed = (file for files in bundle.tensorrt_graphs.values() for file in files.values())
         aggregators = (f"aggregator.{task}.onnx" for task in tasks)
         for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *aggregators, *listed):
@@ -124,9 +156,8 @@ class Bundle:
     def golden(self) -> dict[str, NDArray[Any]]:
         """The golden input and what it must give, by name."""
         try:
-            with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except Exception as error:  # numpy, zip and zlib raise many kinds
+            return unpacked_arrays(self.file("golden.npz"), MAX_GOLDEN_BYTES)
+        except ValueError as error:
             raise BundleError(
                 f"golden.npz in {self.path} cannot be read ({error}): compile the student anew"
             ) from error
@@ -171,14 +202,19 @@ def write_bundle(
     `unlisted` files lie in the folder and are no part of the bundle: what was found out about it on the device.
     """
     path = Path(path)
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
+    refuse_to_replace(path)
     listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     entries = {
         name: {key: value for key, value in asdict(task).items() if key != "name"} for name, task in tasks.items()
     }
     whole = {"format": FORMAT, "version": VERSION, **manifest, "tasks": entries, "files": listed}
-    written = {**(unlisted or {}), **files, MANIFEST: (json.dumps(whole, indent=2) + "\n").encode()}
+    raw = (json_text(whole, indent=2) + "\n").encode()
+    parsed_manifest(raw, path / MANIFEST)  # what could not be read again is not written
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise InputError(
+            f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes for {path}, got {len(raw)}: name less of what it was trained on"
+        )
+    written = {**(unlisted or {}), **files, MANIFEST: raw}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_folder(path, written)
@@ -189,52 +225,49 @@ def write_bundle(
     return path
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
+def refuse_to_replace(path: Path) -> None:
+    """Raise InputError where a bundle must not take this place: it is no bundle's, or holds what edge-lupi did not write."""
+    if kind_of(path) == "nothing" and not os.path.lexists(path):
+        return
+    if not is_ours(path):
+        raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
     try:
-        if file.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(
-                f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes, got {file.stat().st_size} in {file}"
-            )
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{path} is not a readable bundle ({MANIFEST} is missing or damaged): compile the student anew"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError(f"{file} is not an edge-lupi manifest: expected format {FORMAT!r}")
-    if manifest.get("version") != VERSION:
-        raise BundleError(
-            f"expected bundle version {VERSION}, got {manifest.get('version')} in {path}: compile the student with this edge-lupi"
+        foreign = _foreign(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked into ({error.strerror}): choose another --out") from error
+    if foreign:
+        raise InputError(
+            f"{path} is a bundle, but {printable(foreign[0])[:200]} in it is none of its files: move that away or choose another --out"
         )
-    for key, kind in (("files", dict), ("tasks", dict), ("fingerprint", str)):
-        if not isinstance(manifest.get(key), kind) or not manifest[key]:
-            raise BundleError(f"{file} lacks {key!r}: compile the student anew")
-    for key in ("student", "precision", "training"):
-        if not isinstance(manifest.get(key, {}), dict):
-            raise BundleError(f"expected {key!r} in {file} to be an object: compile the student anew")
-    if not _names_files(manifest.get("tensorrt", {})):
-        raise BundleError(f"expected 'tensorrt' in {file} to name a file per graph and precision: compile it anew")
-    return manifest
 
 
-def _names_files(graphs: Any) -> bool:
-    return isinstance(graphs, dict) and all(
-        isinstance(files, dict) and all(isinstance(name, str) for name in files.values()) for files in graphs.values()
-    )
+def _foreign(folder: Path) -> list[str]:
+    """Names of what lies in a bundle's folder and is not its own."""
+    listed = json_value(manifest_bytes(folder)).get("files")
+    own = {MANIFEST, SIGNATURE, *(listed if isinstance(listed, dict) else ())}
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name == FOLDER and entry.is_dir() and not entry.is_symlink():
+            found += [f"{FOLDER}/{inner.name}" for inner in entry.iterdir() if not is_engine_file(inner)]
+        elif not (is_plain(entry) and (entry.name in own or _MADE_HERE.fullmatch(entry.name))):
+            found.append(entry.name)
+    return found
 
 
-def _read_file(folder: Path, name: str, entry: Any) -> bytes:
-    if not isinstance(entry, dict):
-        raise BundleError(f"expected an object for {name!r} in {folder / MANIFEST}: compile the student anew")
-    return read_checked(folder, name, entry.get("bytes"), entry.get("sha256"))
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path)
+    except InputError as error:
+        raise BundleError(f"{error}, or name another bundle") from error
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value))[:60]
 
 
 def _task(name: str, entry: Mapping[str, Any]) -> Task:
-    return Task(
-        name=name,
-        kind=entry["kind"],
-        labels=tuple(str(label) for label in entry.get("labels", ())),
-        threshold=None if entry.get("threshold") is None else float(entry["threshold"]),
-        temperature=float(entry.get("temperature", 1.0)),
-    )
+    labels, threshold = entry.get("labels", []), entry.get("threshold")
+    if not isinstance(labels, list):
+        raise ValueError(f"expected a list of labels for task {name[:40]!r}")
+    threshold = None if threshold is None else number(threshold, -1, 1)
+    return Task(name, entry["kind"], tuple(labels), threshold, number(entry.get("temperature", 1.0), 1e-6, 1e6))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import MANIFEST, Bundle
+from edge_lupi.bundle import Bundle
 from edge_lupi.data.trials import Trial
 from edge_lupi.det import det_svg
 from edge_lupi.disk import kind_of, write_folder
@@ -20,7 +20,6 @@ from edge_lupi.runtime.enrolment import speaker_task
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.impostors import Scores, scores_of_impostors, scores_of_trials
 from edge_lupi.runtime.student import CompiledStudent
-from edge_lupi.words import json_text
 
 __all__ = ["calibrate_with_impostors", "calibrate_with_trials", "calibrated", "keep"]
 
@@ -71,12 +70,11 @@ def keep(calibration: Calibration, curve: str, bundle: Bundle, out: Path | None 
         return save_calibration(calibration, bundle.path, curve)
     if kind_of(out) != "nothing":
         raise InputError(f"expected a folder that is not there yet, got {out}: choose another --out")
-    manifest = json_text(dict(bundle.manifest), indent=2).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_folder(out, {**bundle.files, MANIFEST: manifest})
+        write_folder(out, {**bundle.files, **bundle.papers})
         if bundle.engines:
-            shutil.copytree(bundle.path / FOLDER, out / FOLDER)
+            shutil.copytree(bundle.path / FOLDER, out / FOLDER, symlinks=True)
     except OSError as error:
         raise InputError(
             f"could not write {out} ({error.strerror or error}): free some space or choose another --out"

@@ -167,8 +167,9 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
     if not _FILE_NAME.fullmatch(name):
         raise BundleError(f"{folder} lists a file that a bundle must not have ({name!r}): do not use this bundle")
     file = folder / name
+    promised = expected_bytes if type(expected_bytes) is int and expected_bytes >= 0 else 0
     try:
-        data = read_bounded(file, MAX_FILE_BYTES, "a file that is listed", follow_links=False)
+        data = read_bounded(file, min(promised, MAX_FILE_BYTES), "a file that is listed", follow_links=False)
     except InputError as error:
         raise BundleError(f"{error}, and copy or compile the bundle anew") from error
     if len(data) != expected_bytes:

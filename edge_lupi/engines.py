@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.disk import TEMPORARY, clear_left_overs, read_bounded, read_checked, write_at_once
 from edge_lupi.disk import locked as held_folder
-from edge_lupi.disk import read_checked, write_at_once
 from edge_lupi.errors import BundleError, InputError
+from edge_lupi.words import json_value
 
 __all__ = [
     "FOLDER",
@@ -25,6 +28,8 @@ __all__ = [
     "Device",
     "EngineKey",
     "differences",
+    "is_engine_file",
+    "is_plain",
     "locked",
     "read_engine",
     "read_engines",
@@ -103,20 +108,30 @@ def differences(built: EngineKey, wanted: EngineKey) -> str:
 def read_engines(folder: Path) -> tuple[Built, ...]:
     """Every engine listed in `folder`; none where there is no list. Raises BundleError for a list that is not one."""
     file = folder / LIST
-    if not file.exists() and not file.is_symlink() and not folder.is_symlink():
-        return ()
     try:
-        if folder.is_symlink() or file.is_symlink() or not file.is_file() or file.stat().st_size > MAX_LIST_BYTES:
-            raise ValueError("not a plain file of at most 1 MiB")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        if folder.is_symlink():
+            raise ValueError("the folder is a link")
+        if not os.path.lexists(file):
+            return ()
+        content = json_value(read_bounded(file, MAX_LIST_BYTES, "a list of engines", follow_links=False))
         if content["version"] != VERSION:
-            raise ValueError(f"version {content['version']}")
+            raise ValueError(f"version {content['version']!r:.40}")
         return tuple(_built(entry) for entry in content["engines"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise BundleError(
             f"{file} is not a list of engines ({reason}): remove the folder {folder} and build its engines anew"
         ) from error
+
+
+def is_plain(file: Path) -> bool:
+    """A file itself, not a link to one."""
+    return stat.S_ISREG(file.lstat().st_mode)
+
+
+def is_engine_file(file: Path) -> bool:
+    """Whether what lies in such a folder is one of those that edge-lupi writes there."""
+    return is_plain(file) and (file.name == LIST or file.suffix == ".plan" or file.name.startswith(TEMPORARY))
 
 
 def read_engine(folder: Path, built: Built) -> bytes:
@@ -146,9 +161,11 @@ def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
         write_at_once(folder / key.file, data)
         _write_list(folder, [*kept, built])
         listed = {other.key.file for other in (*kept, built)}
-        for file in (*folder.glob("*.plan"), *folder.glob(".*.plan.*")):  # the latter: of a process that was killed
+        for file in folder.glob("*.plan"):
             if file.name not in listed:
                 file.unlink()
+        for name in (LIST, *listed):
+            clear_left_overs(folder / name)
     except OSError as error:
         raise InputError(
             f"could not write {folder / key.file} ({error.strerror}): free some space, or build where you may write"
@@ -204,6 +221,6 @@ def _text(value: Any, pattern: re.Pattern[str] | None = None) -> str:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value < 1 << 40:
         raise ValueError(f"expected a count, got {value!r:.80}")
     return value

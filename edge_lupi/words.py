@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_lupi.errors import InputError
 
-__all__ = ["composed", "folder_word", "json_text", "printable"]
+__all__ = ["composed", "folder_word", "json_text", "json_value", "printable"]
 
 LONGEST_WORD = 64
 _FOLDER_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_WORD - 1}}}")
@@ -46,3 +46,13 @@ def _escaped(letter: str) -> str:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON in ASCII, which every terminal, locale and parser takes. Raises ValueError for NaN and infinity."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def json_value(data: bytes) -> Any:
+    """What JSON of a stranger says. Raises ValueError: no JSON, too deep, NaN, infinity, or text that is no Unicode."""
+    try:
+        value = json.loads(data.decode("utf-8"))
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")  # a lone surrogate has no bytes
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edge_lupi import disk
-from edge_lupi.bundle import MAX_MANIFEST_BYTES, Bundle, Task, shipped_bundle, write_bundle
+from edge_lupi.bundle import Bundle, Task, shipped_bundle, write_bundle
 from edge_lupi.errors import BundleError, InputError
+from edge_lupi.manifest import MAX_MANIFEST_BYTES
 
 TASKS = {
     "speaker": Task("speaker", "verification", threshold=0.4),
@@ -77,6 +78,50 @@ def test_anything_else_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "holiday" / "photo.jpg").read_bytes() == b"sun"
 
 
+FOREIGN: dict[str, Callable[[Path], Any]] = {
+    "thesis.txt": lambda b: (b / "thesis.txt").write_text("years of work"),
+    ".git": lambda b: (b / ".git").mkdir(),
+    "engines/thesis.txt": lambda b: ((b / "engines").mkdir(), (b / "engines" / "thesis.txt").write_text("")),
+    "encoder.onnx": lambda b: ((b / "encoder.onnx").unlink(), (b / "encoder.onnx").mkdir()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_bundle_that_holds_something_else_is_not_replaced(bundle: Path, name: str) -> None:
+    FOREIGN[name](bundle)
+    with pytest.raises(InputError, match=f"{name} in it is none of its files"):
+        write_bundle(bundle, MANIFEST, FILES, TASKS)
+    assert (bundle / name).exists()
+
+
+def test_what_was_made_on_the_device_does_not_stand_in_the_way(bundle: Path) -> None:
+    for name in ("calibration.speaker.json", "calibration.speaker.svg", "manifest.sig"):
+        (bundle / name).write_text("{}")
+    (bundle / "engines").mkdir()
+    (bundle / "engines" / "engines.json").write_text("{}")
+    write_bundle(bundle, {**MANIFEST, "fingerprint": "def"}, FILES, TASKS)
+    assert Bundle.load(bundle).fingerprint == "def"
+
+
+@pytest.mark.parametrize("manifest", ['{"domain": "mine"}', '{"format": "zip"}', "[]", "{"])
+def test_a_folder_with_another_manifest_is_not_replaced(tmp_path: Path, manifest: str) -> None:
+    """A web page, a browser's extension and a home automation's component have a manifest.json, too."""
+    (tmp_path / "manifest.json").write_text(manifest)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="exists and is not a bundle"):
+        write_bundle(tmp_path, MANIFEST, FILES, TASKS)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="training_speakers"):
+        write_bundle(tmp_path / "x.lupi", {**MANIFEST, "training": {"training_speakers": "ann"}}, FILES, TASKS)
+    names = [f"{index:080d}" for index in range(60_000)]
+    with pytest.raises(InputError, match="expected a manifest of at most"):
+        write_bundle(tmp_path / "x.lupi", {**MANIFEST, "training": {"training_names": names}}, FILES, TASKS)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("which", ["open", "fsync", "rename"])
 def test_a_write_that_fails_changes_nothing(
@@ -122,6 +167,15 @@ def link(bundle: Path) -> None:
     (bundle / "encoder.onnx").symlink_to(bundle.parent / "elsewhere")
 
 
+def sparse_files(bundle: Path, count: int, size: int) -> None:
+    """Files that take no room on the disk; their hashes are never looked at."""
+    for index in range(count):
+        with (bundle / f"{index}.onnx").open("wb") as file:
+            file.truncate(size)
+    listed = json.loads((bundle / "manifest.json").read_text())["files"]
+    change(bundle, files=listed | {f"{index}.onnx": {"sha256": "0", "bytes": size} for index in range(count)})
+
+
 HOSTILE: dict[str, Callable[[Path], Any]] = {
     "a name with dots": lambda b: escape(b, "../secret"),
     "an absolute name": lambda b: escape(b, "{}/secret"),
@@ -160,6 +214,28 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     "a graph for TensorRT that is a list": lambda b: change(b, tensorrt={"encoder": {"fp32": []}}),
     "a graph for TensorRT that is not listed": lambda b: change(b, tensorrt={"encoder": {"fp32": "../secret"}}),
     "a list of engines that is none": lambda b: ((b / "engines").mkdir(), (b / "engines" / "engines.json").write_text("7")),
+    "a pipe as manifest": lambda b: ((b / "manifest.json").unlink(), os.mkfifo(b / "manifest.json")),
+    "a device as manifest": lambda b: ((b / "manifest.json").unlink(), (b / "manifest.json").symlink_to("/dev/zero")),
+    "a pipe as graph": lambda b: ((b / "encoder.onnx").unlink(), os.mkfifo(b / "encoder.onnx")),
+    "files larger than is read": lambda b: sparse_files(b, 20, 100 << 20),
+    "more files than are read": lambda b: change(b, files={f"{i}.onnx": {"sha256": "0", "bytes": 0} for i in range(100)}),
+    "a file larger than it says": lambda b: os.truncate(b / "encoder.onnx", 400 << 20),
+    "a size that is true": lambda b: change(b, files={"encoder.onnx": {"sha256": "0", "bytes": True}}),
+    "a threshold that is true": lambda b: change(b, tasks={"speaker": {"kind": "verification", "threshold": True}}),
+    "a threshold of 400 digits": lambda b: change(b, tasks={"speaker": {"kind": "verification", "threshold": 10**400}}),
+    "a temperature that is no number": lambda b: change(b, tasks={"speaker": {"kind": "verification", "temperature": float("nan")}}),
+    "a temperature of 0": lambda b: change(b, tasks={"speaker": {"kind": "verification", "temperature": 0}}),
+    "a segment of 400 digits": lambda b: change(b, segment_seconds=10**400),
+    "a hop that is true": lambda b: change(b, hop_seconds=True),
+    "labels that are a word": lambda b: change(b, tasks={"mood": {"kind": "classification", "labels": "abc"}}),
+    "labels that are numbers": lambda b: change(b, tasks={"mood": {"kind": "classification", "labels": [1, 2]}}),
+    "a label that is half a letter": lambda b: change(b, tasks={"mood": {"kind": "classification", "labels": ["\ud800", "b"]}}),
+    "a kind that is a list": lambda b: change(b, tasks={"mood": {"kind": ["verification"]}}),
+    "layers that are a number": lambda b: change(b, precision={"float_layers": 7}),
+    "speakers that are a word": lambda b: change(b, training={"training_speakers": "ann"}),
+    "a recipe that is a word": lambda b: change(b, training={"recipe": "tiny"}),
+    "silence that is a word": lambda b: change(b, training={"recipe": {"segments": {"trim_db": "much"}}}),
+    "a version that is true": lambda b: change(b, version=True),
     "engines that lie elsewhere": lambda b: ((b.parent / "e").mkdir(), (b / "engines").symlink_to(b.parent / "e")),
 }  # fmt: skip
 
@@ -187,9 +263,16 @@ def pickled() -> bytes:
     return buffer.getvalue()
 
 
+def bomb() -> bytes:
+    """Half a megabyte that unpacks to half a gigabyte."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, samples=np.zeros(1 << 29, np.int8))
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
-    "content", [pickled(), b"", b"text", golden()[:100], b"PK\x03\x04" + bytes(50), b"\x93NUMPY\x01\x00"],
-    ids=["pickled", "empty", "text", "truncated", "zip", "npy"],
+    "content", [bomb(), pickled(), b"", b"text", golden()[:100], b"PK\x03\x04" + bytes(50), b"\x93NUMPY\x01\x00"],
+    ids=["bomb", "pickled", "empty", "text", "truncated", "zip", "npy"],
 )  # fmt: skip
 def test_golden_vectors_that_cannot_be_trusted(bundle: Path, content: bytes) -> None:
     (bundle / "golden.npz").write_bytes(content)

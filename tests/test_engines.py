@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge_lupi.disk import temporary_prefix
 from edge_lupi.engines import (
     Built,
     Device,
@@ -94,7 +95,7 @@ def test_engines_of_two_devices_lie_side_by_side_and_a_stale_one_goes(folder: Pa
 
 def test_what_a_killed_process_left_goes(folder: Path) -> None:
     write(folder, KEY, b"plan")
-    (folder / f".{KEY.file}.abc").write_bytes(b"half")
+    Path(f"{folder}/{temporary_prefix(folder / KEY.file)}abc").write_bytes(b"half")
     write(folder, replace(KEY, precision="fp16"), b"other")
     assert len(list(folder.iterdir())) == 3
 

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_lupi.graph_bounds import OPSET
 from edge_lupi.models.front_end import FrontEndGraph
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student, TaskBranch
 
 __all__ = ["OPSET", "aggregator_graph", "encoder_graph", "front_end_graph"]
-
-OPSET = 17  # TensorRT 10.3 (JetPack 6) and ONNX Runtime 1.20 both read it
 
 
 def front_end_graph(frames: int) -> onnx.ModelProto:

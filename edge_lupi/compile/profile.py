@@ -19,6 +19,7 @@ from typing import Any
 from edge_lupi.compile.gate import Limits
 from edge_lupi.compile.tensorrt import BuilderOptions
 from edge_lupi.compile.wanted import Wanted
+from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -59,16 +60,12 @@ def read_profile(path: Path | None, **typed: Any) -> Profile:
 
 def _read(path: Path) -> Profile:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise InputError(f"expected a device profile of at most {MAX_BYTES} bytes, got more in {path}")
+        text = read_bounded(path, MAX_BYTES, "a device profile")
+    except InputError as error:
+        raise InputError(f"{error}, or take one of compile/") from error
+    try:
         content = tomllib.loads(text.decode())
-    except OSError as error:
-        raise InputError(
-            f"expected a device profile at {path}, got none ({error.strerror}): take one of compile/"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"{path} is not TOML ({reason}): write it like those in compile/") from error
     known = {field.name: str(field.type) for field in fields(Profile)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_lupi import __version__
 from edge_lupi.audio import from_pcm
-from edge_lupi.bundle import Bundle, write_bundle
+from edge_lupi.bundle import Bundle, refuse_to_replace, write_bundle
 from edge_lupi.compile.evidence import Evidence, read_evidence
 from edge_lupi.compile.faults import grid_faults
 from edge_lupi.compile.gate import Choice, Findings, Limits, choose, measure
@@ -30,6 +31,7 @@ from edge_lupi.compile.optimised import int8_share
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_lupi.graph_bounds import check_graph
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
@@ -59,6 +61,7 @@ def compile_student(
     student stays. Raises InputError or BundleError, and then writes nothing.
     """
     asked = Wanted(target, precision, data=data, trials=trials)
+    refuse_to_replace(out)  # before any work
     trained = load_student(source)
     if precision == "int8" and not trained.ranges:
         raise InputError(
@@ -83,6 +86,9 @@ def compile_student(
     manifest = _manifest(trained, choice, float_layers(chosen))
     if asked.for_gpu:
         manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
+    for name in files:
+        if name.endswith(".onnx"):
+            check_graph(files[name], name)  # what no device would open is not written
     write_bundle(out, manifest, files, tasks, kept_calibrations(out, manifest["fingerprint"], tasks))
     return choice
 
@@ -185,7 +191,10 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
     for task in trained.student.config.tasks:
         branch = trained.student.branch(task.name)
-        arrays[f"utterance.{task.name}"] = branch.answer(branch.aggregator(embeddings[None]))[0][0].numpy()
+        utterance, scores = branch.answer(branch.aggregator(embeddings[None]))
+        arrays[f"utterance.{task.name}"] = utterance[0].numpy()
+        if scores is not None:
+            arrays[f"scores.{task.name}"] = scores[0].numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -211,7 +220,7 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "segment_seconds": config.segmentation.seconds,
         "hop_seconds": config.segmentation.hop_seconds,
         "target": "cpu",
-        "precision": {**choice.plain(), "float_layers": in_float},
+        "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
         "licence": _licence(trained.provenance),
         "training": _json_safe(trained.provenance),
         "tools": {
@@ -234,6 +243,8 @@ def _json_safe(value: Any) -> Any:
         return {str(key): _json_safe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_json_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from edge_lupi.disk import write_at_once
 from edge_lupi.engines import Device
 from edge_lupi.errors import BundleError, DeviceError, InputError
+from edge_lupi.graph_bounds import check_graph
 from edge_lupi.runtime.tensorrt import make_log
 
 __all__ = ["BuilderOptions", "engine_from_onnx", "timing_cache_path"]
@@ -36,6 +37,7 @@ def engine_from_onnx(
     graph: bytes, options: BuilderOptions, trt: ModuleType, *, name: str, cache: Path | None = None
 ) -> bytes:
     """Build. Raises BundleError for a graph that TensorRT cannot read, DeviceError where the builder fails."""
+    check_graph(graph, name)
     log = make_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

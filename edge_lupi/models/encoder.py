@@ -132,9 +132,11 @@ class Encoder(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """[B, 80, 1, F] -> [B, D]; F is free in training and fixed in a compiled graph."""
-        above_floor = torch.relu(log_mel.transpose(1, 2) - math.log(LOG_FLOOR))
-        rest = -above_floor.shape[3] % self.square
-        entered = self.entry(F.pad(above_floor, (0, rest)) if rest else above_floor)
+        floor, heard = math.log(LOG_FLOOR), log_mel.transpose(1, 2)
+        rest = -int(heard.shape[3]) % self.square
+        if rest:  # silence; a Pad would be written with shapes that the graph computes
+            heard = torch.cat([heard, heard[..., :rest] * 0 + floor], 3)
+        entered = self.entry(torch.relu(heard - floor))
         if self.stem.conv.in_channels > 1:
             entered = F.pixel_unshuffle(entered, self.square)
         x = self.blocks(self.stem(entered))

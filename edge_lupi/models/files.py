@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.bundle import Task
+from edge_lupi.disk import kind_of, read_bounded, write_at_once
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
+from edge_lupi.manifest import check_origin
+from edge_lupi.models.plain_tensors import plain_tensors
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.teacher import Teacher, TeacherConfig
@@ -35,7 +36,7 @@ __all__ = [
 STUDENT = "edge-lupi student"
 TEACHER = "edge-lupi teacher"
 VERSION = 1
-MAX_BYTES = 1 << 31
+MAX_BYTES = 1 << 28  # our largest student has 30 million bytes, the teacher less
 
 
 @dataclass
@@ -75,6 +76,7 @@ def load_student(path: str | Path) -> TrainedStudent:
     """Read student.pt. Raises BundleError where it is not one, is damaged or does not fit this version."""
     content = _read(path, STUDENT)
     with _said_of(path):
+        check_origin(content["provenance"])
         config = dict(content["config"])
         tasks = tuple(_task(entry) for entry in config["tasks"])
         student = Student(
@@ -89,7 +91,10 @@ def load_student(path: str | Path) -> TrainedStudent:
         }
         if ranges and set(ranges) != expected:
             raise ValueError("its quantisation ranges belong to another network")
-        return TrainedStudent(student.eval(), ranges, content["speech"].to(torch.int16), dict(content["provenance"]))
+        speech = content["speech"]
+        if (speech.dtype, speech.ndim) != (torch.int16, 1):
+            raise ValueError("its speech is not int16 [T]")
+        return TrainedStudent(student.eval(), ranges, speech, dict(content["provenance"]))
 
 
 def save_teacher(path: Path, teacher: Teacher, provenance: Mapping[str, Any]) -> None:
@@ -105,6 +110,7 @@ def load_teacher(path: str | Path) -> tuple[Teacher, dict[str, Any]]:
     """Read teacher.pt and its provenance."""
     content = _read(path, TEACHER)
     with _said_of(path):
+        check_origin(content["provenance"])
         config = dict(content["config"])
         config |= {"segmentation": Segmentation(**config["segmentation"]), "task": _task(config["task"])}
         teacher = Teacher(TeacherConfig(**config))
@@ -118,23 +124,15 @@ def describe(path: str | Path) -> str:
 
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
-    """torch.save to a temporary file beside the target, then rename."""
-    temporary = None
+    """torch.save, at once or not at all."""
     try:
+        buffer = io.BytesIO()
+        torch.save(dict(content), buffer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        write_at_once(path, buffer.getvalue())
+    except OSError as error:
         raise InputError(
-            f"could not write {path} ({reason}): nothing was changed; free some space or choose another folder"
+            f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another folder"
         ) from error
 
 
@@ -148,7 +146,9 @@ class _said_of:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (KeyError, TypeError, ValueError, RuntimeError, AttributeError, InputError)):
+        if isinstance(
+            error, (KeyError, TypeError, ArithmeticError, ValueError, RuntimeError, AttributeError, InputError)
+        ):
             reason = str(error).splitlines()[0][:160]
             raise BundleError(
                 f"{self.path} is damaged or of another version ({reason}): train or copy it anew"
@@ -158,15 +158,15 @@ class _said_of:
 def _read(path: str | Path, *formats: str) -> dict[str, Any]:
     path = Path(path)
     kind = " or ".join(name.rsplit(" ", 1)[-1] for name in formats)
-    if not path.is_file():
-        raise BundleError(f"expected a {kind} file, got {path}, which is not a file: make one with edge-lupi train")
-    if path.stat().st_size > MAX_BYTES:
-        raise BundleError(f"expected a {kind} of at most {MAX_BYTES} bytes, got {path.stat().st_size} in {path}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on old pickles; the sentence below says enough
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # hostile or damaged: torch raises many kinds
+        if kind_of(path) != "file":
+            raise BundleError(f"expected a {kind} file, got {path}, which is not a file: make one with edge-lupi train")
+        data = read_bounded(path, MAX_BYTES, f"a {kind}")
+    except InputError as error:
+        raise BundleError(str(error)) from error
+    try:
+        content = plain_tensors(data)
+    except Exception as error:  # hostile or damaged: torch, zip and pickle raise many kinds
         raise BundleError(
             f"{path} is not a {kind} of edge-lupi (it does not hold plain tensors, or is damaged): it was not opened further"
         ) from error

@@ -17,6 +17,7 @@ from edge_lupi.models.header import ClassHeader
 
 __all__ = ["SETTINGS", "Heard", "Student", "StudentConfig"]
 
+MAX_TASKS = 32
 SETTINGS = ("sequential", "non-sequential")
 
 
@@ -32,8 +33,8 @@ class StudentConfig:
     def __post_init__(self) -> None:
         if self.setting not in SETTINGS:
             raise InputError(f"expected setting {' or '.join(SETTINGS)}, got {self.setting!r}")
-        if not self.tasks:
-            raise InputError("expected at least one task, got none")
+        if not 1 <= len(self.tasks) <= MAX_TASKS:
+            raise InputError(f"expected 1 to {MAX_TASKS} tasks, got {len(self.tasks) or 'none'}")
 
 
 class Heard(NamedTuple):

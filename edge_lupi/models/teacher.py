@@ -36,6 +36,9 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.video not in ("none", "features", "frames"):
             raise InputError(f"expected teacher video none, features or frames, got {self.video!r}")
+        for name, most in (("features", 1 << 14), ("frames", 1 << 10), ("frame_size", 1 << 9)):
+            if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) <= most:
+                raise InputError(f"expected {name} of a teacher from 0 to {most}, got {getattr(self, name)!r:.40}")
 
 
 class FeatureEye(nn.Module):

@@ -5,23 +5,27 @@ It is made on the device after the bundle, so the manifest does not list it; it 
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_lupi.disk import locked, write_at_once
+from edge_lupi.disk import locked, read_bounded, write_at_once
 from edge_lupi.errors import BundleError, InputError
+from edge_lupi.manifest import number
 from edge_lupi.runtime.threshold import Threshold
+from edge_lupi.words import json_text, json_value
 
 __all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration"]
 
 FORMAT = "edge-lupi calibration"
 VERSION = 1
 MAX_FILE_BYTES = 1 << 16
+MAX_CURVE_BYTES = 1 << 22
 MAX_POINTS = 100
 ENOUGH_ERRORS = 30  # expected among the trials: "rule of 30", Doddington et al. 2000, doi 10.1016/S0167-6393(99)00080-1
 OUTGROWN = 1.5  # times as many people; false accepts grow as fast
@@ -97,13 +101,11 @@ class Calibration:
 def load_calibration(folder: Path, fingerprint: str, task: str) -> Calibration | None:
     """What was calibrated for a task of the bundle in this folder; None where nothing was. Raises BundleError for another student's."""
     file = _file(folder, task)
-    if not file.exists() and not file.is_symlink():
+    if not os.path.lexists(file):
         return None
     try:
-        if file.is_symlink() or not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"not a plain file of at most {MAX_FILE_BYTES >> 10} KiB")
-        found = _calibration(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, InputError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        found = _calibration(json_value(read_bounded(file, MAX_FILE_BYTES, "a calibration", follow_links=False)))
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise BundleError(f"{file} is not a calibration ({reason}): remove it, or calibrate anew") from error
     if (found.fingerprint, found.task) != (fingerprint, task):
@@ -120,8 +122,9 @@ def kept_calibrations(folder: Path, fingerprint: str, tasks: Iterable[str]) -> d
         except BundleError:  # another student's, or damaged
             continue
         if found:
-            files = (_file(folder, task), _file(folder, task).with_suffix(".svg"))
-            kept |= {file.name: file.read_bytes() for file in files if file.is_file() and not file.is_symlink()}
+            for file in (_file(folder, task), _file(folder, task).with_suffix(".svg")):
+                with suppress(InputError):  # no picture
+                    kept[file.name] = read_bounded(file, MAX_CURVE_BYTES, "a DET curve", follow_links=False)
     return kept
 
 
@@ -131,7 +134,7 @@ def save_calibration(calibration: Calibration, folder: Path, curve: str) -> Path
     try:
         with locked(folder):
             write_at_once(file.with_suffix(".svg"), curve.encode())
-            write_at_once(file, (json.dumps(calibration.plain(), indent=2) + "\n").encode())
+            write_at_once(file, (json_text(calibration.plain(), indent=2) + "\n").encode())
     except OSError as error:
         raise InputError(
             f"could not write {file} ({error.strerror or error}): the calibration is as it was; pass --out FOLDER for a copy of the bundle with this one"
@@ -175,9 +178,7 @@ def _calibration(content: Mapping[str, Any]) -> Calibration:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
-        raise ValueError(f"expected a number, got {value!r:.80}")
-    return float(value)
+    return number(value, -1e9, 1e9)
 
 
 def _count(value: Any) -> int:

@@ -1,32 +1,45 @@
-"""An engine runs one graph: {name: array} -> {name: array}. Here ONNX Runtime on the CPU, the default everywhere."""
+"""An engine runs one graph: {name: array} -> {name: array}. Here ONNX Runtime on the CPU, the default everywhere.
+
+No graph reaches the runtime unread: see `graph_walk` and `graph_bounds`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_lupi.errors import BundleError
+from edge_lupi.graph_bounds import check_graph
 
 __all__ = ["OnnxEngine"]
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU, or where `options` say. One thread by default: a segment is too small to share, and the
-    rest of the device is not ours.
+    rest of the device is not ours. `check` raises BundleError for a graph that must not run: one that edge-lupi does not write.
     """
 
     def __init__(
-        self, graph: bytes, *, threads: int = 1, name: str = "graph", options: ort.SessionOptions | None = None
+        self,
+        graph: bytes,
+        *,
+        threads: int = 1,
+        name: str = "graph",
+        options: ort.SessionOptions | None = None,
+        check: Callable[[bytes, str], object] = check_graph,
     ) -> None:
         self._name = name
+        check(graph, name)
         try:
+            used = options or _on_cpu(threads)
+            used.add_session_config_entry("session.load_model_format", "ONNX")  # which the check has read it as
             if options is None:
-                self._session = ort.InferenceSession(graph, _on_cpu(threads), providers=["CPUExecutionProvider"])
+                self._session = ort.InferenceSession(graph, used, providers=["CPUExecutionProvider"])
             else:  # they name the device
-                self._session = ort.InferenceSession(graph, options)
+                self._session = ort.InferenceSession(graph, used)
         except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
             reason = str(error).splitlines()[0][:160]
             raise BundleError(

@@ -57,19 +57,19 @@ def _windows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class GraphFrontEnd:
-    """The front-end graph of a bundle, which takes so many frames at once, for any number of them."""
+    """The front-end graph of a bundle, which takes `frames` at once, for any number of them."""
 
     def __init__(self, graph: bytes) -> None:
         self._engine = OnnxEngine(graph, name="front_end.onnx")
-        self._most = (int(self._engine.input_shapes["samples"][1]) - CONTEXT_SAMPLES) // HOP_SAMPLES
+        self.frames = (int(self._engine.input_shapes["samples"][1]) - CONTEXT_SAMPLES) // HOP_SAMPLES
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [240 + 160 * F], context first -> float32 [80, F]; frames do not hear what comes after them."""
         frames = (len(samples) - CONTEXT_SAMPLES) // HOP_SAMPLES
-        return np.concatenate([self._some(samples, first) for first in range(0, frames, self._most)], 1)[:, :frames]
+        return np.concatenate([self._some(samples, first) for first in range(0, frames, self.frames)], 1)[:, :frames]
 
     def _some(self, samples: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        heard = np.zeros((1, CONTEXT_SAMPLES + self._most * HOP_SAMPLES), np.float32)
+        heard = np.zeros((1, CONTEXT_SAMPLES + self.frames * HOP_SAMPLES), np.float32)
         taken = samples[first * HOP_SAMPLES :][: heard.shape[1]]
         heard[0, : len(taken)] = taken
         return self._engine.run({"samples": heard})["log_mel"][0, :, 0]

@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from edge_lupi.engines import Device
 from edge_lupi.errors import DeviceError, MissingExtra
+from edge_lupi.graph_walk import refuse_outer_engine
 from edge_lupi.runtime.cuda import find_gpu
 from edge_lupi.runtime.engine import OnnxEngine
 
@@ -42,7 +43,7 @@ class Rtx:
 
     def open(self, context: bytes, name: str) -> OnnxEngine:
         """An engine that `compile.rtx` built."""
-        return OnnxEngine(context, name=name, options=self.options())
+        return OnnxEngine(context, name=name, options=self.options(), check=refuse_outer_engine)
 
 
 def _register(plugin: Any) -> list[Any]:

@@ -13,9 +13,11 @@ from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
+from edge_lupi.graph_bounds import check_graph
 from edge_lupi.runtime.accelerator import Engine, open_engines
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
+from edge_lupi.runtime.golden import Golden, cosine, expect, read_golden
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -143,37 +145,64 @@ class CompiledStudent:
         try:
             pairs = zip(self._tasks, self._aggregators, strict=True)
             self.branches = {task.name: Branch(task, engine) for task, engine in pairs}
-            self._choose_front_end()
-            self._check_golden(least_cosine)
-        except (KeyError, TypeError, ValueError) as error:
+            golden = read_golden(self.bundle, self._tasks)
+            self._choose_front_end(golden)
+            self._check_encoder(golden, least_cosine)
+            for branch in self.branches.values():
+                self._check_branch(branch, golden, least_cosine)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BundleError(
                 f"the graphs in {self.bundle.path} do not fit together ({error}): compile the student anew"
             ) from error
 
-    def _choose_front_end(self) -> None:
+    def _choose_front_end(self, golden: Golden) -> None:
         """The FFT where it gives the golden log-mel, else the bundle's graph."""
-        golden = self.bundle.golden()
-        for make in (FftFrontEnd, lambda: GraphFrontEnd(self.bundle.file("front_end.onnx"))):
+        first = from_pcm(golden.samples[: self.segmentation.samples])
+        for make in (FftFrontEnd, self._graph_front_end):
             self._front_end = make()
-            found = self.segments(from_pcm(golden["samples"]))[0, :, 0]
-            if np.abs(found - golden["log_mel"]).max() <= FRONT_END_TOLERANCE:
+            found = expect(self.segments(first)[0, :, 0], golden.log_mel.shape, "log_mel")
+            if np.abs(found - golden.log_mel).max() <= FRONT_END_TOLERANCE:
                 return
         raise BundleError(
             f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew"
         )
 
-    def _check_golden(self, least_cosine: float) -> None:
-        golden = self.bundle.golden()
-        segments = self.segments(from_pcm(golden["samples"]))
-        worst = min(
-            _cosine(self.encode(segment[None])[0], wanted)
-            for segment, wanted in zip(segments, golden["embeddings"], strict=True)
-        )
-        if not worst >= least_cosine:
+    def _graph_front_end(self) -> GraphFrontEnd:
+        made = GraphFrontEnd(self.bundle.file("front_end.onnx"))
+        if made.frames != self.segmentation.frames:
+            raise ValueError(f"expected a front end of {self.segmentation.frames} frames, got {made.frames}")
+        return made
+
+    def _check_encoder(self, golden: Golden, least_cosine: float) -> None:
+        """On as many of the golden segments as nobody has to wait for."""
+        most = min(self._affordable("encoder"), self._affordable("front_end"))
+        heard = self.segmentation.samples + (most - 1) * self.segmentation.hop_samples
+        segments, wanted = self.segments(from_pcm(golden.samples[:heard])), golden.embeddings[:most]
+        worst = 1.0
+        for segment, embedding in zip(segments, wanted, strict=True):
+            found = expect(self.encode(segment[None]), (1, len(embedding)), "embedding")
+            worst = min(worst, cosine(found[0], embedding))
+        self._refuse_below(least_cosine, worst, "embeddings")
+
+    def _check_branch(self, branch: Branch, golden: Golden, least_cosine: float) -> None:
+        task, width = branch.task, golden.embeddings.shape[1]
+        if len(golden.embeddings) > self._affordable(f"aggregator.{task.name}"):
+            raise ValueError(f"aggregator.{task.name}.onnx takes too long")
+        state = branch.initial_state()
+        for embedding in golden.embeddings:
+            step = branch.step(embedding[None], state)
+            state = expect(step.state, state.shape, "next_state")
+        found = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
+        if task.kind == "classification":
+            scores = expect(step.scores, (1, len(task.labels)), "scores")
+            found = min(found, cosine(scores[0], golden.scores.get(task.name, scores[0])))
+        self._refuse_below(least_cosine, found, f"answers of task {task.name}")
+
+    def _affordable(self, name: str) -> int:
+        return check_graph(self.bundle.file(f"{name}.onnx"), f"{name}.onnx").affordable_runs
+
+    def _refuse_below(self, least_cosine: float, found: float, what: str) -> None:
+        if not found >= least_cosine:
             raise BundleError(
-                f"expected the golden embeddings of {self.bundle.path} (cosine at least {least_cosine}), got {worst:.4f}: compile the student anew on this device"
+                f"expected the golden {what} of {self.bundle.path} (cosine at least {least_cosine}), got {found:.4f}: compile the student anew on this device"
             )
-
-
-def _cosine(a: Array, b: Array) -> float:
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-12))

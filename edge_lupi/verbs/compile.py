@@ -110,3 +110,18 @@ def _task_line(task: Task) -> str:
     labels = f": {', '.join(task.labels)}" if task.labels else ""
     threshold = f", threshold {task.threshold:.3f}" if task.threshold else ""
     return f"task       {task.name} ({task.kind}){labels}{threshold}"
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .lupi folder.")],
+    key: Annotated[
+        Path, typer.Option(metavar="PEM", help="Private Ed25519 key, as openssl genpkey -algorithm ed25519 makes it.")
+    ],
+) -> None:
+    """Sign a bundle, so that whoever has the public key can listen with --require-signature."""
+    from edge_lupi.bundle import Bundle
+    from edge_lupi.manifest import MANIFEST
+    from edge_lupi.signature import sign_manifest
+
+    found = Bundle.load(bundle)  # what does not hold is not signed
+    say_done(f"signed: {sign_manifest(found.path, found.papers[MANIFEST], key)}")

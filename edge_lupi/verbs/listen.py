@@ -54,6 +54,10 @@ def listen(
         typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
     ] = None,
     gallery: GalleryOption = None,
+    require_signature: Annotated[
+        Optional[Path],
+        typer.Option(metavar="PEM", help="Refuse a bundle that the holder of this public key has not signed."),
+    ] = None,
     threshold: Annotated[
         Optional[float], typer.Option(help="Cosine above which two voices are one.", callback=finite)
     ] = None,
@@ -74,7 +78,7 @@ def listen(
     from edge_lupi.runtime.turns import JsonLines, Lines, Output, Teller
 
     tasks = task.split(",")
-    student = Bundle.load(bundle or shipped_bundle(tasks[0]))
+    student = Bundle.load(bundle or shipped_bundle(tasks[0]), require_signature)
     known = None
     if any(student.task(name).kind == "verification" for name in tasks):
         known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)

@@ -10,12 +10,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from edge_lupi.bundle import Task
 from edge_lupi.compile.graphs import aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.grid import signed_grid, unsigned_grid
 from edge_lupi.compile.half import half_graph
-from edge_lupi.frames import CONTEXT_SAMPLES
+from edge_lupi.frames import CONTEXT_SAMPLES, Segmentation
+from edge_lupi.graph_bounds import check_graph
+from edge_lupi.models.encoder import SIZES
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import log_mel
+from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.runtime.engine import OnnxEngine
 
 STEPS = 100_000
@@ -65,6 +69,21 @@ def test_front_end_equals_the_fft(voice: Callable[..., Any], batch: int) -> None
     samples = torch.from_numpy(np.stack([voice(seed, 0.5) for seed in range(batch)]))
     found = engine(front_end_graph(50)).run({"samples": F.pad(samples, (CONTEXT_SAMPLES, 0)).numpy()})["log_mel"]
     np.testing.assert_allclose(found, log_mel(samples).numpy(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize("seconds", [0.5, 0.75])
+def test_every_size_is_written_in_operators_that_the_device_takes(size: str, seconds: float) -> None:
+    """Also where an odd number of frames has to be filled up to squares."""
+    tasks = (Task("mood", "classification", ("plain", "bright")),)
+    student = (
+        Student(StudentConfig(size, "non-sequential", Segmentation(seconds, 0.25), tasks)).eval().requires_grad_(False)
+    )
+    segments = torch.randn(1, 80, 1, round(seconds * 100)) * 2 - 5
+    found = engine(encoder_graph(student)).run({"log_mel": segments.numpy()})["embedding"]
+    np.testing.assert_allclose(found, student.encoder(segments).numpy(), rtol=1e-2, atol=1e-3)
+    for graph in (aggregator_graph(student, "mood"), half_graph(encoder_graph(student))):
+        check_graph(graph.SerializeToString(), "graph")
 
 
 @pytest.mark.parametrize("batch", [1, 4])

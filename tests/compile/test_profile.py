@@ -58,7 +58,7 @@ def test_what_is_typed_stands_above_it(tmp_path: Path) -> None:
         ("[section]\nmax_batch = 1", "has an unknown key section"),
         ("target", r"mine.toml is not TOML \("),
         ("a = " + "[" * 5000, r"mine.toml is not TOML \("),
-        ("#" * 70_000, "expected a device profile of at most 65536 bytes, got more in"),
+        ("#" * 70_000, r"expected a device profile of at most 65536 bytes at .*, got 70000"),
     ],
 )
 def test_what_it_cannot_be(tmp_path: Path, text: str, words: str) -> None:

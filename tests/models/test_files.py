@@ -1,7 +1,9 @@
 """student.pt: back as it was, and nothing but plain tensors is ever opened."""
 
+import os
 import pickle
 import resource
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,70 @@ def test_a_payload_is_refused_and_does_not_run(file: Path, write: Callable[[Any,
     assert not trace.exists()
 
 
+def expanded(content: dict[str, Any], path: Path) -> None:
+    """One number, in the shape of 32 GB."""
+    torch.save({**content, "speech": torch.zeros(1, dtype=torch.int16).expand(1 << 34)}, path)
+
+
+def expanded_in_state(content: dict[str, Any], path: Path) -> None:
+    torch.save({**content, "state": {"entry": [(torch.zeros(1).expand(1 << 33),)]}}, path)
+
+
+def packed(content: dict[str, Any], path: Path) -> None:
+    """A zip whose storages are deflated: half a megabyte that unpacks to half a gigabyte."""
+    torch.save({**content, "speech": torch.zeros(1 << 28, dtype=torch.int16)}, path)
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(f"{path}.zip", "w", zipfile.ZIP_DEFLATED) as deflated:
+        for member in plain.infolist():
+            deflated.writestr(member.filename, plain.read(member))
+    Path(f"{path}.zip").replace(path)
+
+
+class Filled:
+    """Unpickled, it is a gigabyte; torch.load(weights_only=True) takes it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (1 << 30,)
+
+
+class Untouched:
+    """The same with a tensor."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch.Tensor, (1 << 28,)
+
+
+def nested(content: dict[str, Any], path: Path) -> None:
+    """Each list holds the one before it twice: 2**60 ways to walk."""
+    inner: list[Any] = []
+    for _ in range(60):
+        inner = [inner, inner]
+    torch.save({**content, "provenance": inner}, path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        expanded,
+        expanded_in_state,
+        packed,
+        nested,
+        lambda content, path: torch.save({**content, "speech": Filled()}, path),
+        lambda content, path: torch.save({**content, "speech": Untouched()}, path),
+        lambda content, path: (path.unlink(), os.mkfifo(path)),
+        lambda content, path: (path.unlink(), path.symlink_to("/dev/zero")),
+        lambda content, path: os.truncate(path, 1 << 32),
+    ],
+    ids=["expanded", "expanded in state", "packed", "nested", "bytearray", "tensor", "pipe", "device", "sparse"],
+)
+def test_a_file_that_would_fill_the_memory(file: Path, write: Callable[[Any, Path], None]) -> None:
+    write(torch.load(file, weights_only=True), file)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BundleError) as caught:
+        load_student(file)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 def test_a_truncated_file_is_refused(file: Path, share: float) -> None:
     whole = file.read_bytes()
@@ -109,6 +175,9 @@ def test_text_and_other_things_are_refused(tmp_path: Path) -> None:
         ("ranges", 7, "damaged or of another version"),
         ("speech", "hello", "damaged or of another version"),
         ("provenance", 1, "damaged or of another version"),
+        ("provenance", {"recipe": "tiny"}, "damaged or of another version"),
+        ("provenance", {"training_speakers": 7}, "damaged or of another version"),
+        ("speech", torch.zeros(2, 2), "damaged or of another version"),
     ],
 )
 def test_a_wrong_part_is_one_sentence(file: Path, key: str, value: Any, words: str) -> None:
