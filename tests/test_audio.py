@@ -12,6 +12,8 @@ import pytest
 from edge_lupi import audio
 from edge_lupi.audio import Resampler, read_audio, resampler, stream_audio
 from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.offset import without_offset
+from edge_lupi.words import printable
 
 Maker = Callable[..., Any]  # a fixture of conftest.py
 
@@ -24,7 +26,8 @@ def test_sixteen_kilohertz_mono_comes_back_as_written(sound_file: Maker, voice: 
     samples = voice(0, 1.0)
     read = read_audio(sound_file("a.wav", samples, subtype="FLOAT"))
     assert read.dtype == np.float32
-    assert np.array_equal(read, samples)
+    assert np.array_equal(read, without_offset(samples))
+    assert np.allclose(read, samples, atol=2e-3)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
@@ -40,7 +43,7 @@ def test_any_rate_and_format_gives_the_same_tone(sound_file: Maker, ending: str,
 def test_channels_are_averaged(sound_file: Maker) -> None:
     left, right = tone(0.5, 16_000), tone(0.5, 16_000, 1000)
     read = read_audio(sound_file("a.wav", np.stack([left, right, 0 * left], axis=1), subtype="FLOAT"))
-    assert np.allclose(read, (left + right) / 3, atol=1e-6)
+    assert np.allclose(read, (left + right) / 3, atol=2e-3)
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
@@ -67,7 +70,8 @@ def test_pushed_in_parts_equals_pushed_whole(rate_hz: int, block: int) -> None:
 @pytest.mark.parametrize("block_seconds", [0.0001, 0.013, 0.1, 60])
 def test_a_stream_joined_is_the_file(sound_file: Maker, voice: Maker, block_seconds: float) -> None:
     path = sound_file("a.wav", voice(2, 0.7, 22_050), 22_050)
-    assert np.allclose(np.concatenate(list(stream_audio(path, block_seconds))), read_audio(path), atol=1e-6)
+    joined = without_offset(np.concatenate(list(stream_audio(path, block_seconds))))
+    assert np.allclose(joined, read_audio(path), atol=1e-6)
 
 
 def test_a_stream_is_lazy_and_its_blocks_are_short(sound_file: Maker, voice: Maker) -> None:
@@ -85,7 +89,7 @@ def test_the_sound_of_a_video(video_file: Maker, voice: Maker, ending: str) -> N
     assert abs(lag) <= 1200
     assert np.corrcoef(read[8000 + lag : 16_000 + lag], spoken[8000:16_000])[0, 1] > 0.9
     window = read_audio(path, start_seconds=0.5, end_seconds=1.5)
-    assert np.array_equal(window, read[8000:24_000])
+    assert np.allclose(window, read[8000:24_000], atol=5e-3)
 
 
 def test_float_files_above_one_are_clipped(sound_file: Maker) -> None:
@@ -98,8 +102,8 @@ def refused(path: Path, **window: float) -> str:
     with pytest.raises(InputError):
         list(stream_audio(path)) if not window else read_audio(path, **window)
     text = str(caught.value)
-    assert text.startswith(("expected", str(path)))
-    assert "got" in text
+    assert text.startswith(("expected", printable(str(path))[:200]))
+    assert "got" in text or "cannot be looked at" in text
     assert "\n" not in text
     return text
 

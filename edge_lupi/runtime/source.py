@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.runtime.ring import Block
 
-__all__ = ["POLL_SECONDS", "Source", "blocks_of", "stop_on_signals"]
+__all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]
 
 POLL_SECONDS = 0.2  # how soon stop() is seen
 
@@ -70,6 +71,12 @@ def blocks_of(
         name = str(channel) if last else ""
         column = np.ascontiguousarray(samples[:, index])
         yield Block(column, received, **{**marks, "stream": name, "more": more})
+
+
+def say(words: str) -> None:
+    """One sentence on stderr, of what somebody should know while it goes on."""
+    if sys.stderr is not None:
+        print(f"edge-lupi: {words}", file=sys.stderr, flush=True)
 
 
 def stop_on_signals(source: Source) -> None:
