@@ -16,6 +16,7 @@ from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.runtime.accelerator import Engine, open_engines
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
+from edge_lupi.runtime.level import Level
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -67,6 +68,7 @@ class CompiledStudent:
         self._tasks = [bundle.task(name) for name in names]
         self.task: Task = self._tasks[0]
         self.segmentation = bundle.segmentation
+        self._level = Level(from_pcm(bundle.golden()["samples"]))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
         self._graphs = ("encoder", *(f"aggregator.{known.name}" for known in self._tasks))
         self._encoder: Engine
@@ -92,7 +94,10 @@ class CompiledStudent:
         return self.branches[self.task.name].state_size
 
     def encode(self, segments: Array) -> Array:
-        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]."""
+        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]; quiet ones are raised to the level of training."""
+        return self._encoded(self._level.raised(segments))
+
+    def _encoded(self, segments: Array) -> Array:
         return self._encoder.run({"log_mel": segments})["embedding"]
 
     def initial_state(self, batch: int = 1) -> Array:
@@ -166,7 +171,7 @@ class CompiledStudent:
         golden = self.bundle.golden()
         segments = self.segments(from_pcm(golden["samples"]))
         worst = min(
-            _cosine(self.encode(segment[None])[0], wanted)
+            _cosine(self._encoded(segment[None])[0], wanted)
             for segment, wanted in zip(segments, golden["embeddings"], strict=True)
         )
         if not worst >= least_cosine:
