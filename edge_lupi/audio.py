@@ -107,7 +107,7 @@ def _converted(
     convert: Resampler | None = None
     total = 0
     for rate_hz, block in blocks:
-        convert = convert or _resampler_of(name, rate_hz, block.shape[1], pick)
+        convert = convert or _resampler_of(name, rate_hz, block.shape[1], pick, notice)
         if rate_hz != convert.rate_hz:
             raise InputError(
                 f"expected one sample rate in {name}, got {convert.rate_hz} Hz and then {rate_hz} Hz: convert it to WAV"
@@ -126,9 +126,11 @@ def _converted(
         yield rest
 
 
-def _resampler_of(name: str, rate_hz: int, channels: int, pick: Sequence[int] | None) -> Resampler:
+def _resampler_of(
+    name: str, rate_hz: int, channels: int, pick: Sequence[int] | None, notice: Notice | None
+) -> Resampler:
     try:
-        return Resampler(rate_hz, channels, pick)
+        return Resampler(rate_hz, channels, pick, notice)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,26 @@ __all__ = ["Resampler", "resampler"]
 
 Samples = NDArray[np.float32]
 RATES_HZ = range(4_000, 768_001)
+CANCEL_SECONDS = 0.1
+CANCEL_SHARE = 0.1
+LEAST_POWER = 1e-6  # -60 dB: what is quieter is no sound that could cancel
 
 
 class Resampler:
     """Blocks float32 [n, channels] at one rate -> float32 [m] at 16 kHz, the mean of the channels, with the filter's state
     kept between blocks. With `pick`, these channels side by side instead: [m, len(pick)].
+
+    Where the channels cancel in their mean, as those of a cable with one wire swapped, the loudest of them is taken from then
+    on, and `notice` is told.
     """
 
-    def __init__(self, rate_hz: int, channels: int, pick: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        rate_hz: int,
+        channels: int,
+        pick: Sequence[int] | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
         if not RATES_HZ[0] <= rate_hz <= RATES_HZ[-1]:
             raise InputError(
                 f"expected a sample rate of {RATES_HZ[0]} to {RATES_HZ[-1]} Hz, got {rate_hz} Hz: convert the sound first"
@@ -34,6 +46,11 @@ class Resampler:
         self.rate_hz = rate_hz
         self.channels = channels
         self._pick = None if pick is None else list(pick)
+        self._notice = notice
+        self._powers = np.zeros(channels)
+        self._mean_power = 0.0
+        self._seen = 0
+        self._loudest: int | None = None  # of channels that cancel
         self._stream: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr
@@ -49,8 +66,29 @@ class Resampler:
         if self._pick is not None:
             kept = block[:, self._pick]
         else:
-            kept = block[:, 0] if self.channels == 1 else block.mean(axis=1)
+            kept = block[:, 0] if self.channels == 1 else self._mixed(block)
         return self._resample(np.ascontiguousarray(kept, np.float32), last=False)
+
+    def _mixed(self, block: Samples) -> Samples:
+        """[n, channels] -> their mean [n], or the loudest where they cancel in it."""
+        mean: Samples = block.mean(axis=1)
+        if self._loudest is None:
+            self._powers += np.square(block, dtype=np.float64).sum(0)
+            self._mean_power += float(np.square(mean, dtype=np.float64).sum())
+            self._seen += len(block)
+            if self._cancel():
+                self._loudest = int(self._powers.argmax())
+                if self._notice:
+                    self._notice(
+                        f"expected channels that add up, got {self.channels} that cancel each other: channel {self._loudest} alone is heard"
+                    )
+        return mean if self._loudest is None else block[:, self._loudest]
+
+    def _cancel(self) -> bool:
+        """Whether the mean is far quieter than that of sounds which have nothing to do with each other."""
+        if self._seen < CANCEL_SECONDS * self.rate_hz or self._powers.max() < LEAST_POWER * self._seen:
+            return False
+        return self._mean_power < CANCEL_SHARE * float(self._powers.sum()) / self.channels**2
 
     def flush(self) -> Samples:
         """What the filter still holds after the last block, float32 [m] (or [m, picked]); the resampler is used up."""
@@ -62,6 +100,8 @@ class Resampler:
         return np.clip(out, -1, 1).astype(np.float32, copy=False)
 
 
-def resampler(rate_hz: int, channels: int, pick: Sequence[int] | None = None) -> Resampler:
+def resampler(
+    rate_hz: int, channels: int, pick: Sequence[int] | None = None, notice: Callable[[str], None] | None = None
+) -> Resampler:
     """A resampler for a stream of that rate and number of channels."""
-    return Resampler(rate_hz, channels, pick)
+    return Resampler(rate_hz, channels, pick, notice)

@@ -218,3 +218,58 @@ def test_real_recordings(data_root: Path) -> None:
     film = read_audio(data_root / "grid_s1_av/multi_speaker_originals/lwbsza.mpg", start_seconds=1, end_seconds=2)
     assert film.shape == (16_000,)
     assert np.std(film) > 0.001
+
+
+@pytest.mark.parametrize("block", [100, 1600, 48_000])
+def test_channels_that_cancel_are_heard_and_said(voice: Maker, block: int) -> None:
+    spoken = voice(0, 3.0)
+    said = list[str]()
+    convert = resampler(16_000, 2, notice=said.append)
+    swapped = np.stack([spoken, -0.9 * spoken], axis=1)
+    heard = np.concatenate([convert.push(swapped[at : at + block]) for at in range(0, len(swapped), block)])
+    np.testing.assert_array_equal(heard[1600:], spoken[1600:])
+    (sentence,) = said
+    assert "2 that cancel each other: channel 0 alone is heard" in sentence
+
+
+def test_channels_of_different_sounds_or_one_that_is_silent_do_not_cancel(voice: Maker) -> None:
+    one, other = voice(0, 2.0), voice(1, 2.0)
+    for channels in ([one, other], [one, 0 * one], [one, one], [one, -0.3 * one], [0 * one, 0 * one]):
+        said = list[str]()
+        convert = resampler(16_000, 2, notice=said.append)
+        convert.push(np.stack(channels, axis=1).astype(np.float32))
+        assert said == []
+
+
+def test_a_constant_is_taken_out(sound_file: Maker, voice: Maker) -> None:
+    spoken = 0.3 * voice(0, 2.0)
+    plain = read_audio(sound_file("a.wav", spoken, subtype="FLOAT"))
+    np.testing.assert_allclose(read_audio(sound_file("b.wav", spoken + 0.1, subtype="FLOAT")), plain, atol=1e-5)
+
+
+def test_the_sound_of_a_video_begins_where_the_file_says(tmp_path: Path, voice: Maker) -> None:
+    from fractions import Fraction
+
+    import av
+
+    read = {}
+    for late_seconds in (0.0, 0.8):
+        path = tmp_path / f"{late_seconds}.mkv"
+        with av.open(str(path), "w") as container:
+            pictures, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=16_000)
+            pictures.width, pictures.height, pictures.pix_fmt, sound.layout = 32, 32, "yuv420p", "mono"
+            for index in range(50):
+                grey = av.VideoFrame.from_ndarray(np.full((32, 32), 100, np.uint8), format="gray")
+                grey.pts, grey.time_base = index, Fraction(1, 25)
+                container.mux(pictures.encode(grey.reformat(format="yuv420p")))
+            container.mux(pictures.encode(None))
+            pcm = (voice(0, 1.0) * 32767).astype(np.int16)[None]
+            spoken = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+            spoken.sample_rate, spoken.time_base, spoken.pts = 16_000, Fraction(1, 16_000), round(16_000 * late_seconds)
+            container.mux(sound.encode(spoken))
+            container.mux(sound.encode(None))
+        read[late_seconds] = read_audio(path)
+    assert len(read[0.8]) - len(read[0.0]) == pytest.approx(12_800, abs=16)
+    assert np.abs(read[0.8][:12_700]).max() < 1e-3
+    window = read_audio(tmp_path / "0.8.mkv", start_seconds=1.0, end_seconds=1.5)
+    np.testing.assert_allclose(window, read[0.8][16_000:24_000], atol=5e-3)

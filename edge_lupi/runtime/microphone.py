@@ -216,7 +216,7 @@ class Microphone(Source):
         return stream
 
     def _resampler(self) -> Resampler:
-        return resampler(self.rate_hz, self.channels, self._pick)
+        return resampler(self.rate_hz, self.channels, self._pick, say)
 
     def _name(self) -> str:
         return "the default microphone" if self._device is None else f"microphone {self._device!r}"

@@ -81,7 +81,7 @@ class StdinSource(Source):
         return wav
 
     def _as_it_comes(self, wav: Wav) -> Iterator[Block]:
-        convert, dropped, told = resampler(wav.rate_hz, wav.channels), 0, 0
+        convert, dropped, told = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
         ring = Ring(round(self._ring_seconds * wav.rate_hz))
         ahead = ReadAhead(self._pipe, wav, ring, lambda: self._stopped)
         ahead.start()
