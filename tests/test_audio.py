@@ -12,6 +12,8 @@ import pytest
 from edge_lupi import audio
 from edge_lupi.audio import Resampler, read_audio, resampler, stream_audio
 from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.offset import without_offset
+from edge_lupi.words import printable
 
 Maker = Callable[..., Any]  # a fixture of conftest.py
 
@@ -24,7 +26,8 @@ def test_sixteen_kilohertz_mono_comes_back_as_written(sound_file: Maker, voice: 
     samples = voice(0, 1.0)
     read = read_audio(sound_file("a.wav", samples, subtype="FLOAT"))
     assert read.dtype == np.float32
-    assert np.array_equal(read, samples)
+    assert np.array_equal(read, without_offset(samples))
+    assert np.allclose(read, samples, atol=2e-3)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
@@ -40,7 +43,7 @@ def test_any_rate_and_format_gives_the_same_tone(sound_file: Maker, ending: str,
 def test_channels_are_averaged(sound_file: Maker) -> None:
     left, right = tone(0.5, 16_000), tone(0.5, 16_000, 1000)
     read = read_audio(sound_file("a.wav", np.stack([left, right, 0 * left], axis=1), subtype="FLOAT"))
-    assert np.allclose(read, (left + right) / 3, atol=1e-6)
+    assert np.allclose(read, (left + right) / 3, atol=2e-3)
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
@@ -67,7 +70,8 @@ def test_pushed_in_parts_equals_pushed_whole(rate_hz: int, block: int) -> None:
 @pytest.mark.parametrize("block_seconds", [0.0001, 0.013, 0.1, 60])
 def test_a_stream_joined_is_the_file(sound_file: Maker, voice: Maker, block_seconds: float) -> None:
     path = sound_file("a.wav", voice(2, 0.7, 22_050), 22_050)
-    assert np.allclose(np.concatenate(list(stream_audio(path, block_seconds))), read_audio(path), atol=1e-6)
+    joined = without_offset(np.concatenate(list(stream_audio(path, block_seconds))))
+    assert np.allclose(joined, read_audio(path), atol=1e-6)
 
 
 def test_a_stream_is_lazy_and_its_blocks_are_short(sound_file: Maker, voice: Maker) -> None:
@@ -85,7 +89,7 @@ def test_the_sound_of_a_video(video_file: Maker, voice: Maker, ending: str) -> N
     assert abs(lag) <= 1200
     assert np.corrcoef(read[8000 + lag : 16_000 + lag], spoken[8000:16_000])[0, 1] > 0.9
     window = read_audio(path, start_seconds=0.5, end_seconds=1.5)
-    assert np.array_equal(window, read[8000:24_000])
+    assert np.allclose(window, read[8000:24_000], atol=5e-3)
 
 
 def test_float_files_above_one_are_clipped(sound_file: Maker) -> None:
@@ -98,8 +102,8 @@ def refused(path: Path, **window: float) -> str:
     with pytest.raises(InputError):
         list(stream_audio(path)) if not window else read_audio(path, **window)
     text = str(caught.value)
-    assert text.startswith(("expected", str(path)))
-    assert "got" in text
+    assert text.startswith(("expected", printable(str(path))[:200]))
+    assert "got" in text or "cannot be looked at" in text
     assert "\n" not in text
     return text
 
@@ -214,3 +218,58 @@ def test_real_recordings(data_root: Path) -> None:
     film = read_audio(data_root / "grid_s1_av/multi_speaker_originals/lwbsza.mpg", start_seconds=1, end_seconds=2)
     assert film.shape == (16_000,)
     assert np.std(film) > 0.001
+
+
+@pytest.mark.parametrize("block", [100, 1600, 48_000])
+def test_channels_that_cancel_are_heard_and_said(voice: Maker, block: int) -> None:
+    spoken = voice(0, 3.0)
+    said = list[str]()
+    convert = resampler(16_000, 2, notice=said.append)
+    swapped = np.stack([spoken, -0.9 * spoken], axis=1)
+    heard = np.concatenate([convert.push(swapped[at : at + block]) for at in range(0, len(swapped), block)])
+    np.testing.assert_array_equal(heard[1600:], spoken[1600:])
+    (sentence,) = said
+    assert "2 that cancel each other: channel 0 alone is heard" in sentence
+
+
+def test_channels_of_different_sounds_or_one_that_is_silent_do_not_cancel(voice: Maker) -> None:
+    one, other = voice(0, 2.0), voice(1, 2.0)
+    for channels in ([one, other], [one, 0 * one], [one, one], [one, -0.3 * one], [0 * one, 0 * one]):
+        said = list[str]()
+        convert = resampler(16_000, 2, notice=said.append)
+        convert.push(np.stack(channels, axis=1).astype(np.float32))
+        assert said == []
+
+
+def test_a_constant_is_taken_out(sound_file: Maker, voice: Maker) -> None:
+    spoken = 0.3 * voice(0, 2.0)
+    plain = read_audio(sound_file("a.wav", spoken, subtype="FLOAT"))
+    np.testing.assert_allclose(read_audio(sound_file("b.wav", spoken + 0.1, subtype="FLOAT")), plain, atol=1e-5)
+
+
+def test_the_sound_of_a_video_begins_where_the_file_says(tmp_path: Path, voice: Maker) -> None:
+    from fractions import Fraction
+
+    import av
+
+    read = {}
+    for late_seconds in (0.0, 0.8):
+        path = tmp_path / f"{late_seconds}.mkv"
+        with av.open(str(path), "w") as container:
+            pictures, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=16_000)
+            pictures.width, pictures.height, pictures.pix_fmt, sound.layout = 32, 32, "yuv420p", "mono"
+            for index in range(50):
+                grey = av.VideoFrame.from_ndarray(np.full((32, 32), 100, np.uint8), format="gray")
+                grey.pts, grey.time_base = index, Fraction(1, 25)
+                container.mux(pictures.encode(grey.reformat(format="yuv420p")))
+            container.mux(pictures.encode(None))
+            pcm = (voice(0, 1.0) * 32767).astype(np.int16)[None]
+            spoken = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+            spoken.sample_rate, spoken.time_base, spoken.pts = 16_000, Fraction(1, 16_000), round(16_000 * late_seconds)
+            container.mux(sound.encode(spoken))
+            container.mux(sound.encode(None))
+        read[late_seconds] = read_audio(path)
+    assert len(read[0.8]) - len(read[0.0]) == pytest.approx(12_800, abs=16)
+    assert np.abs(read[0.8][:12_700]).max() < 1e-3
+    window = read_audio(tmp_path / "0.8.mkv", start_seconds=1.0, end_seconds=1.5)
+    np.testing.assert_allclose(window, read[0.8][16_000:24_000], atol=5e-3)

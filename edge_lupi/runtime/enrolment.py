@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import InputError
+from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.names import checked_name
 from edge_lupi.runtime.recordings import LONGEST_SECONDS, Recordings
 from edge_lupi.runtime.ring import Block
+from edge_lupi.runtime.source import say
 from edge_lupi.runtime.sources import SoundFile, Source
 from edge_lupi.runtime.speech import Speech, exemplars, voice
 from edge_lupi.runtime.student import CompiledStudent
@@ -153,6 +155,8 @@ def enroll(
             else:
                 enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
         heard += [np.concatenate(kept)] if kept else []
+    if enrolment.narrow_band:
+        say(f"{name}: {Band.told}")
     with Gallery.changed(gallery, bundle.fingerprint) as known:
         if len(enrolment.embeddings):
             known.check_width(voice(student, enrolment.embeddings).shape[-1])

@@ -24,6 +24,7 @@ from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.calibration import Calibration, load_calibration
 from edge_lupi.runtime.confirm import Confirmed, Tracker
 from edge_lupi.runtime.gallery import Gallery
@@ -32,7 +33,7 @@ from edge_lupi.runtime.latency import latency as preset
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.silero import make_gate
-from edge_lupi.runtime.source import Source
+from edge_lupi.runtime.source import Source, say
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
 
@@ -58,6 +59,7 @@ class Statistics:
     `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
     segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
     that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
+    `notices` are sentences about the sound, each of which was also said on stderr.
     """
 
     algorithm_seconds: float = 0.0
@@ -70,6 +72,7 @@ class Statistics:
     reconnections: int = 0
     compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
     by_stream: dict[str, Heard] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
     def percentile_ms(self, percent: float) -> float:
         """The compute time that so many per cent of the segments stay below."""
@@ -95,6 +98,7 @@ class _Stream:
     trackers: list[tuple[Task, Tracker]]
     dropped: int = 0
     gaps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    band: Band = field(default_factory=Band)
 
     def gap_before(self, task: str, end_seconds: float) -> float | None:
         """Seconds lost before this end and not told of for this task."""
@@ -241,11 +245,19 @@ class Listener:
         if spoken:
             encoded = self.student.encode(np.stack([item.segment.log_mel for item in spoken]))
             embeddings = {id(item): encoded[row : row + 1] for row, item in enumerate(spoken)}
+        for item in spoken:
+            self._look_at_band(item)
         self.statistics.encoded += len(spoken)
         return [
             [(task, _hear(tracker, item.segment, embeddings.get(id(item)))) for task, tracker in item.stream.trackers]
             for item in batch
         ]
+
+    def _look_at_band(self, item: _Waiting) -> None:
+        if item.stream.band.hear(item.segment.log_mel):
+            notice = f"{item.stream.name}: {Band.told}" if item.stream.name else Band.told
+            self.statistics.notices.append(notice)
+            say(notice)
 
     def _count(self, batch: list[_Waiting]) -> None:
         done = time.perf_counter()

@@ -21,8 +21,7 @@ from edge_lupi.audio import Resampler, resampler
 from edge_lupi.errors import DeviceError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.ring import Block, Ring
-from edge_lupi.runtime.source import POLL_SECONDS, Source, blocks_of
-from edge_lupi.terminal import note
+from edge_lupi.runtime.source import POLL_SECONDS, Source, blocks_of, say
 
 __all__ = ["Microphone", "input_devices"]
 
@@ -135,7 +134,7 @@ class Microphone(Source):
         seconds = max(0.0, began - self._heard_until)
         self._away, self._retry_seconds = False, FIRST_RETRY_SECONDS
         self.reconnections += 1
-        _say(f"{self._name()} is back: {seconds:.1f} s of sound are lost")
+        say(f"{self._name()} is back: {seconds:.1f} s of sound are lost")
         return round(seconds * SAMPLE_RATE_HZ)
 
     def _bring_back(self) -> None:
@@ -143,7 +142,7 @@ class Microphone(Source):
         if not self._retry:
             raise DeviceError(f"{self._name()} gives nothing any more: was it unplugged? See edge-lupi devices")
         if not self._away:
-            _say(f"{self._name()} gives nothing any more: trying again until it does")
+            say(f"{self._name()} gives nothing any more: trying again until it does")
         self._away = True
         self._close_device()
         while not self._stopped:
@@ -217,7 +216,7 @@ class Microphone(Source):
         return stream
 
     def _resampler(self) -> Resampler:
-        return resampler(self.rate_hz, self.channels, self._pick)
+        return resampler(self.rate_hz, self.channels, self._pick, say)
 
     def _name(self) -> str:
         return "the default microphone" if self._device is None else f"microphone {self._device!r}"
@@ -268,10 +267,6 @@ def _sounddevice() -> ModuleType:
             "the PortAudio library, which reaches the microphone, is not installed: apt install libportaudio2"
         ) from error
     return cast(ModuleType, sounddevice)
-
-
-def _say(words: str) -> None:
-    note(f"edge-lupi: {words}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class _Entry:
 
 
 class Ring:
-    """Holds at most `capacity_samples`; writing never waits for the reader (the lock guards a few appends, no copy)."""
+    """Holds at most `capacity_samples`; writing never waits for the reader unless it asks for room (the lock guards a few appends, no copy)."""
 
     def __init__(self, capacity_samples: int) -> None:
         if capacity_samples < 1:
@@ -56,12 +56,32 @@ class Ring:
         self._lost_at_head = 0  # dropped here, not yet told to the reader
         self._lost_at_tail = 0  # lost before the ring, told with the next write
         self._dropped_told = 0
+        self._woken = False
         self._changed = threading.Condition()
 
     @property
     def fill(self) -> int:
         """Samples waiting to be read."""
         return self._fill
+
+    @property
+    def oldest_received_seconds(self) -> float:
+        """When the oldest block that waits was written; now, where none does."""
+        with self._changed:
+            return self._entries[0].received_seconds if self._entries else time.perf_counter()
+
+    def wait_for_room(self, samples: int, timeout_seconds: float) -> bool:
+        """Whether so many fit without anything dropped (any number where nothing waits), now or after so long."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._entries or self._fill + samples <= self.capacity_samples, timeout_seconds
+            )
+
+    def wake(self) -> None:
+        """Let a reader that waits look up before its time is over."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Hand over an array that nobody changes afterwards; the oldest ones make room for it."""
@@ -73,7 +93,7 @@ class Ring:
             if self._fill > self.capacity_samples:
                 self._drop_oldest_down_to(self.capacity_samples // 2)
             self.peak_fill = max(self.peak_fill, self._fill)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def lose(self, samples: int) -> None:
         """Count samples that were lost before they could be written."""
@@ -84,7 +104,9 @@ class Ring:
     def read(self, timeout_seconds: float | None = None) -> Block | None:
         """The oldest block; waits for one, and gives None when none came in time."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._entries, timeout_seconds):
+            self._changed.wait_for(lambda: self._entries or self._woken, timeout_seconds)
+            if not self._entries:
+                self._woken = False
                 return None
             entry = self._entries.popleft()
             self._fill -= len(entry.samples)
@@ -92,6 +114,7 @@ class Ring:
             self._lost_at_head = 0
             self._dropped_told += lost
             more = bool(self._entries)
+            self._changed.notify_all()  # a writer may wait for room
             return Block(entry.samples, entry.received_seconds, self._dropped_told, gap=lost > 0, more=more)
 
     def _drop_oldest_down_to(self, fill_samples: int) -> None:

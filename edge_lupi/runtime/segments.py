@@ -1,7 +1,7 @@
 """From a stream of samples to segments of log-mel, every frame computed once.
 
 In: float32 [n] at 16 kHz, any n. Out: Segments of log-mel float32 [80, 1, frames]; joined they equal what
-`CompiledStudent.segments` gives for the whole. Frames are computed a hop at a time, at the same places of the stream
+`CompiledStudent.segments` gives for the whole, `without_offset`. Frames are computed a hop at a time, at the same places of the stream
 whatever the blocks, so segments are the same to the last bit.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import CONTEXT_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.offset import OffsetRemoval
 from edge_lupi.runtime.gate import Gate, levels_db, with_pre_roll
 from edge_lupi.runtime.silero import make_gate
 
@@ -40,6 +41,7 @@ class Segmenter:
         self.segmentation = segmentation
         self._log_mel = log_mel
         self._gate = gate or make_gate()
+        self._offset = OffsetRemoval()
         self._stream_samples = 0  # where the next sample lies in the stream, lost ones counted
         self._restart()
 
@@ -74,7 +76,8 @@ class Segmenter:
         if heard == 0 or self._frames.shape[1]:
             return []
         end = self.seconds
-        (padded,) = self.push(np.zeros(self._wanted - heard, np.float32))
+        self._stream_samples += self._wanted - heard
+        padded = self._segment(heard)
         share = min(1.0, padded.speech_share * self.segmentation.samples / heard)
         return [replace(padded, end_seconds=end, speech_share=share)]
 
@@ -86,9 +89,11 @@ class Segmenter:
         self._levels_db = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.bool_)
 
-    def _segment(self) -> Segment:
-        """The segment that ends with what waits in the buffer."""
+    def _segment(self, real_samples: int | None = None) -> Segment:
+        """The segment that ends with what waits in the buffer, of which only so much is sound where that is not all."""
         heard = self._buffer[: CONTEXT_SAMPLES + self._wanted]
+        fresh_samples = heard[CONTEXT_SAMPLES:][:real_samples]
+        fresh_samples[:] = self._offset.removed(fresh_samples)
         fresh = self._log_mel(heard)
         hop = self.segmentation.hop_frames
         self._frames = np.concatenate([self._frames[:, hop:], fresh], axis=1)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.runtime.ring import Block
+from edge_lupi.terminal import note
 
-__all__ = ["POLL_SECONDS", "Source", "blocks_of", "stop_on_signals"]
+__all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]
 
 POLL_SECONDS = 0.2  # how soon stop() is seen
 
@@ -70,6 +71,11 @@ def blocks_of(
         name = str(channel) if last else ""
         column = np.ascontiguousarray(samples[:, index])
         yield Block(column, received, **{**marks, "stream": name, "more": more})
+
+
+def say(words: str) -> None:
+    """One sentence on stderr, of what somebody should know while it goes on."""
+    note(f"edge-lupi: {words}")
 
 
 def stop_on_signals(source: Source) -> None:

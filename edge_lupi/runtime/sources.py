@@ -6,24 +6,18 @@ with open_source("mic") as source:
 
 from __future__ import annotations
 
-import os
-import select
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_lupi.audio import resampler, stream_audio
+from edge_lupi.audio import stream_audio
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.microphone import Microphone, input_devices
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.several import Several
-from edge_lupi.runtime.source import POLL_SECONDS, Source, blocks_of, stop_on_signals
+from edge_lupi.runtime.source import Source, blocks_of, say, stop_on_signals
+from edge_lupi.runtime.stdin import StdinSource
 
 __all__ = [
     "Microphone",
@@ -36,7 +30,7 @@ __all__ = [
     "stop_on_signals",
 ]
 
-BLOCK_SECONDS = 0.1  # files and pipes
+BLOCK_SECONDS = 0.1
 
 
 class SoundFile(Source):
@@ -53,48 +47,13 @@ class SoundFile(Source):
 
     def __iter__(self) -> Iterator[Block]:
         began, samples = time.perf_counter(), 0
-        for block in stream_audio(self._path, BLOCK_SECONDS, self._channels):
+        for block in stream_audio(self._path, BLOCK_SECONDS, self._channels, notice=say):
             samples += len(block)
             if self._paced:
                 time.sleep(max(0.0, began + samples / SAMPLE_RATE_HZ - time.perf_counter()))
             if self._stopped:
                 return
             yield from blocks_of(block, self._channels)
-
-
-class StdinSource(Source):
-    """Raw signed 16-bit little-endian mono from standard input (or another open pipe), at `rate_hz`."""
-
-    live = True
-
-    def __init__(self, rate_hz: int = SAMPLE_RATE_HZ, stream: BinaryIO | None = None) -> None:
-        super().__init__()
-        self._resampler = resampler(rate_hz, 1)
-        self._stream = stream or sys.stdin.buffer
-        self._read_bytes = 2 * max(1, round(rate_hz * BLOCK_SECONDS))
-
-    def __iter__(self) -> Iterator[Block]:
-        heard, odd = False, b""
-        for data in self._chunks():
-            heard, data = True, odd + data
-            whole = len(data) // 2 * 2
-            odd = data[whole:]
-            yield from blocks_of(self._resampler.push(_floats(data[:whole])))
-        if not heard and not self._stopped:
-            raise InputError(
-                "expected raw 16-bit mono samples on standard input, got nothing: pipe some in, as in arecord -t raw -f S16_LE -r 16000 | edge-lupi listen --input -"
-            )
-        yield from blocks_of(self._resampler.flush())
-
-    def _chunks(self) -> Iterator[bytes]:
-        descriptor = self._stream.fileno()
-        while not self._stopped:
-            ready, _, _ = select.select([descriptor], [], [], POLL_SECONDS)
-            if ready:
-                data = os.read(descriptor, self._read_bytes)
-                if not data:
-                    return
-                yield data
 
 
 def open_source(
@@ -134,7 +93,3 @@ def _check_names(names: Sequence[str], device: str | None, channels: Sequence[in
         raise InputError("expected --channels of a microphone or file, got standard input, which is mono")
     if channels is not None and (not channels or len(set(channels)) < len(channels) or min(channels) < 0):
         raise InputError(f"expected --channels as in 0,1,2, each once, got {', '.join(map(str, channels)) or 'none'}")
-
-
-def _floats(data: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(data, "<i2").astype(np.float32)[:, None] / np.float32(32768)

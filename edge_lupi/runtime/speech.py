@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.listener import SPEECH_SHARE
 from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.segments import Segment, Segmenter
@@ -32,7 +33,13 @@ class Speech:
         self._powers: list[float] = []
         self._loudest_db = -np.inf
         self._clipped = 0
+        self._band = Band()
         self.speech_seconds = 0.0
+
+    @property
+    def narrow_band(self) -> bool:
+        """Whether the upper band is missing, as on a telephone."""
+        return self._band.narrow
 
     @property
     def embeddings(self) -> Array:
@@ -80,6 +87,7 @@ class Speech:
         self.speech_seconds += segment.speech_share * (
             segment.end_seconds - max(segment.start_seconds, covered_seconds)
         )
+        self._band.hear(segment.log_mel)
         self._powers.append(10 ** (segment.level_db / 10))
         self._embeddings.append(self._student.encode(segment.log_mel[None])[0])
 

@@ -18,6 +18,7 @@ from edge_lupi.runtime.accelerator import Engine, open_engines
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
 from edge_lupi.runtime.golden import Golden, cosine, expect, read_golden
+from edge_lupi.runtime.level import Level
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -69,6 +70,8 @@ class CompiledStudent:
         self._tasks = [bundle.task(name) for name in names]
         self.task: Task = self._tasks[0]
         self.segmentation = bundle.segmentation
+        self._golden = read_golden(bundle, self._tasks)
+        self._level = Level(from_pcm(self._golden.samples))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
         self._graphs = ("encoder", *(f"aggregator.{known.name}" for known in self._tasks))
         self._encoder: Engine
@@ -94,7 +97,10 @@ class CompiledStudent:
         return self.branches[self.task.name].state_size
 
     def encode(self, segments: Array) -> Array:
-        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]."""
+        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]; quiet ones are raised to the level of training."""
+        return self._encoded(self._level.raised(segments))
+
+    def _encoded(self, segments: Array) -> Array:
         return self._encoder.run({"log_mel": segments})["embedding"]
 
     def initial_state(self, batch: int = 1) -> Array:
@@ -145,11 +151,10 @@ class CompiledStudent:
         try:
             pairs = zip(self._tasks, self._aggregators, strict=True)
             self.branches = {task.name: Branch(task, engine) for task, engine in pairs}
-            golden = read_golden(self.bundle, self._tasks)
-            self._choose_front_end(golden)
-            self._check_encoder(golden, least_cosine)
+            self._choose_front_end(self._golden)
+            self._check_encoder(self._golden, least_cosine)
             for branch in self.branches.values():
-                self._check_branch(branch, golden, least_cosine)
+                self._check_branch(branch, self._golden, least_cosine)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BundleError(
                 f"the graphs in {self.bundle.path} do not fit together ({error}): compile the student anew"
@@ -180,7 +185,7 @@ class CompiledStudent:
         segments, wanted = self.segments(from_pcm(golden.samples[:heard])), golden.embeddings[:most]
         worst = 1.0
         for segment, embedding in zip(segments, wanted, strict=True):
-            found = expect(self.encode(segment[None]), (1, len(embedding)), "embedding")
+            found = expect(self._encoded(segment[None]), (1, len(embedding)), "embedding")
             worst = min(worst, cosine(found[0], embedding))
         self._refuse_below(least_cosine, worst, "embeddings")
 

@@ -122,3 +122,32 @@ def test_real_mouths(data_root: Path) -> None:
     assert np.abs(np.diff(clip.astype(float), axis=0)).mean(axis=(1, 2)).max() > 2  # the mouth moves
     for original in sorted((data_root / "grid_s1_av/multi_speaker_originals").iterdir()):
         assert read_frames(original, start_seconds=1, end_seconds=2, size=88, region="mouth").shape == (25, 88, 88)
+
+
+@pytest.mark.parametrize(("degrees", "matrix"), [(-90, (0, 1, -1, 0)), (90, (0, -1, 1, 0)), (180, (-1, 0, 0, -1))])
+def test_a_phone_that_was_held_sideways_is_seen_upright(
+    tmp_path: Path, data_root: Path, degrees: int, matrix: tuple[int, ...]
+) -> None:
+    import struct
+
+    import av
+
+    with av.open(str(data_root / "grid_s1_av/clips/bbaf2n.mp4")) as container:
+        upright = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)][:25]
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("mpeg4", rate=25)
+        track.height, track.width, track.pix_fmt, track.bit_rate = 96, 96, "yuv420p", 2_000_000
+        for picture in upright:
+            turned = np.ascontiguousarray(np.rot90(picture, -degrees // 90))
+            container.mux(track.encode(av.VideoFrame.from_ndarray(turned, format="gray").reformat(format="yuv420p")))
+        container.mux(track.encode(None))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).rotation % 360 == degrees % 360
+    seen = read_frames(path, start_seconds=0, end_seconds=1, size=96).astype(float)
+    assert np.corrcoef(seen.ravel(), np.stack(upright).astype(float).ravel())[0, 1] > 0.95

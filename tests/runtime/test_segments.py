@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.frames import Segmentation
+from edge_lupi.offset import OffsetRemoval, without_offset
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.student import CompiledStudent
@@ -16,7 +17,9 @@ def _noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def _whole(samples: np.ndarray, segmentation: Segmentation) -> np.ndarray:
-    return CompiledStudent.segments(SimpleNamespace(segmentation=segmentation, log_mel=FRONT_END), samples)
+    return CompiledStudent.segments(
+        SimpleNamespace(segmentation=segmentation, log_mel=FRONT_END), without_offset(samples)
+    )
 
 
 def _streamed(samples: np.ndarray, segmentation: Segmentation, block: int) -> list[Segment]:
@@ -58,7 +61,27 @@ def test_no_segment_bridges_a_gap_and_the_time_goes_on() -> None:
     (second,) = segmenter.push(after)
     assert [part.start_seconds for part in first] == [0.0]
     assert second.start_seconds == pytest.approx(1.3 + 0.05)
-    np.testing.assert_allclose(second.log_mel[None], _whole(after, Segmentation()), atol=1e-5)
+    removal = OffsetRemoval()  # goes on over the gap: a microphone's constant does not change
+    removal.removed(before[:16_000])
+    expected = FRONT_END(np.pad(removal.removed(after[:16_000]), (240, 0)))
+    np.testing.assert_allclose(second.log_mel[:, 0], expected, atol=1e-5)
+
+
+def test_a_constant_changes_nothing_from_the_first_frame_on() -> None:
+    samples = _noise(3.0) * 0.05
+    parts = [_streamed(samples + np.float32(constant), Segmentation(), 161) for constant in (0.0, 0.1, -0.3)]
+    for other in parts[1:]:
+        for part, same in zip(parts[0], other, strict=True):
+            np.testing.assert_allclose(part.log_mel, same.log_mel, atol=0.02)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 50, 1000])
+def test_the_offset_is_the_same_however_a_stream_is_cut(frames: int) -> None:
+    samples = _noise(5.0) + np.float32(0.2)
+    removal, first = OffsetRemoval(), 16_000
+    parts = [removal.removed(samples[:first])]
+    parts += [removal.removed(samples[at : at + 160 * frames]) for at in range(first, len(samples), 160 * frames)]
+    np.testing.assert_array_equal(np.concatenate(parts), without_offset(samples))
 
 
 def test_speech_share_and_level_do_not_depend_on_the_blocks() -> None:
