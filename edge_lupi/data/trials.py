@@ -81,8 +81,10 @@ def _trial(file: Path, number: int, fields: list[str], base: Path, paths: dict[s
     if len(fields) != 3 or fields[0] not in ("0", "1"):
         line = " ".join(fields)
         raise InputError(f"expected `0 or 1, path, path` in {file} line {number}, got {line[:80]!r}: correct the line")
-    enrol, test = (paths.setdefault(name, base / name) for name in fields[1:])
-    return Trial(fields[0] == "1", enrol, test)
+    for name in fields[1:]:
+        if name not in paths:
+            paths[name] = base / name
+    return Trial(fields[0] == "1", paths[fields[1]], paths[fields[2]])
 
 
 def _lines(file: Path) -> Iterator[str]:

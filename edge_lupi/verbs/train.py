@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say_done
 from edge_lupi.verbs.options import need
 
@@ -72,7 +73,7 @@ def shards(
     set: SetOption = None,
 ) -> None:
     """Cut a corpus too large for memory into shards; train from them with --set data.root=FOLDER. Goes on after a kill."""
-    settings, prepared, _ = _training(recipe, out, set)
+    settings, prepared = _prepared(recipe, set)
     need("train shards", "webdataset")
     from edge_lupi.train.shards import cut_shards
 
@@ -129,6 +130,11 @@ def sweep(
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
+    settings, prepared = _prepared(recipe, changes)
+    return settings, prepared, _writable(out or Path("runs") / settings.name)
+
+
+def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared]:
     from edge_lupi.train.recipe import load_recipe
 
     settings = load_recipe(recipe, changes)
@@ -139,7 +145,19 @@ def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tupl
     prepared = prepare(settings)
     if _speaks() and not prepared.shards:
         note(told_of(prepared.corpus, prepared.split))
-    return settings, prepared, out or Path("runs") / settings.name
+    return settings, prepared
+
+
+def _writable(folder: Path) -> Path:
+    """Said before the work, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot make the folder {folder} ({reason}): choose another --out") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder} (permission denied): choose another --out")
+    return folder
 
 
 def _speaks() -> bool:

@@ -63,10 +63,10 @@ def test_a_bomb_is_unpacked_only_as_far_as_it_is_read(tmp_path: Path, line: byte
     packer = zlib.compressobj(1, wbits=31)
     mebibyte = line * ((1 << 20) // len(line))
     (tmp_path / "list.gz").write_bytes(b"".join([packer.compress(mebibyte) for _ in range(256)]) + packer.flush())
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"expected a trial list of at most 750000 lines and 128 MiB"):
         read_trials(tmp_path / "list.gz")
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 

@@ -71,6 +71,13 @@ def test_one_training_utterance_is_refused(corpus: Path, cli: Cli) -> None:
     assert not (corpus.parent / "run" / "student.pt").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(corpus: Path, cli: Cli) -> None:
+    done = cli("train", "student", corpus.parent / "r.toml", "--out", corpus / "below")
+    assert done.returncode == 1
+    assert "cannot make the folder" in done.stderr
+    assert "epoch" not in done.stderr
+
+
 def test_whatever_is_learnt_from_is_in_the_digest(tmp_path: Path) -> None:
     sound, seen = tmp_path / "a.wav", tmp_path / "a.npy"
     sound.write_bytes(b"sound")
