@@ -181,7 +181,7 @@ def _transpose(known: _Known, node: Node) -> Shape:
 
 def _reduce(known: _Known, node: Node) -> Shape:
     shape, keeps = known.of(node), _int(node, "keepdims", 1)
-    axes = {range(len(shape))[axis] for axis in _ints(node, "axes")}
+    axes = {range(len(shape))[axis] for axis in _ints(node, "axes", tuple(range(len(shape))))}
     return tuple(1 if axis in axes else length for axis, length in enumerate(shape) if keeps or axis not in axes)
 
 

@@ -26,20 +26,20 @@ STUDENTS = Path(__file__).resolve().parents[2] / "train" / "students"
 
 
 def with_useless_nodes(model: ModelProto) -> ModelProto:
-    """The same answers, a thousand sines of the input later."""
+    """The same answers, a thousand hyperbolic tangents of the input later."""
     slow = ModelProto()
     slow.CopyFrom(model)
-    names = ["log_mel", *(f"sine {number}" for number in range(1000))]
-    sines = [helper.make_node("Sin", [a], [b], name=b) for a, b in pairwise(names)]
+    names = ["log_mel", *(f"tangent {number}" for number in range(1000))]
+    tangents = [helper.make_node("Tanh", [a], [b], name=b) for a, b in pairwise(names)]
     node = helper.make_node
     last = [
-        node("ReduceSum", [names[-1]], ["sum"], name="sum", keepdims=0),
-        node("Mul", ["sum", "nothing"], ["zero"], name="zero"),
+        node("ReduceMean", [names[-1]], ["mean"], name="mean", keepdims=0),
+        node("Mul", ["mean", "nothing"], ["zero"], name="zero"),
         node("Add", ["fast embedding", "zero"], ["embedding"], name="slow"),
     ]
     for maker in slow.graph.node:
         maker.output[:] = ["fast embedding" if name == "embedding" else name for name in maker.output]
-    slow.graph.node.extend([*sines, *last])
+    slow.graph.node.extend([*tangents, *last])
     slow.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
     onnx.checker.check_model(slow)
     return slow
