@@ -97,7 +97,7 @@ class StdinSource(Source):
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
                 found = convert.push(block.samples)
-                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap, more=block.more)
+                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap)
             yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
         finally:
             self.stop()
