@@ -29,7 +29,7 @@ from edge_lupi.runtime.student import CompiledStudent
 
 REASONS = ("too short", "too quiet", "clipped", "two voices", "unlike the earlier recordings")
 GOOD_SECONDS = (6.0, 10.0)
-USUAL_DB, QUIET_DB, CLIPPING_DB = -20.0, -46.0, 15.0
+USUAL_DB, QUIET_DB, CLIPPING_DB = -20.0, -61.0, 15.0
 
 
 def at_level(samples: np.ndarray, level_db: float) -> np.ndarray:

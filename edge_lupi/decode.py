@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.headers import Doubt, Part, wav_parts, whole_files
+from edge_lupi.resampler import MOST_CHANNELS
 from edge_lupi.sound_kinds import HEAD_BYTES, sound_kind
 
 __all__ = ["Notice", "blocks_of_container", "blocks_of_sound", "reason"]
@@ -27,7 +28,6 @@ Samples = NDArray[np.float32]
 Blocks = Iterator[tuple[int, Samples]]
 Notice = Callable[[str], None]
 
-MOST_CHANNELS = 64
 MOST_BLOCK_VALUES = 1 << 22  # 16 MB of float32
 CLOCK_SECONDS = 0.04
 LONGEST_HOLE_SECONDS = 3600

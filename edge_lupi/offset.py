@@ -32,11 +32,13 @@ class OffsetRemoval:
         """The next samples [T], in [-1, 1]; what is no whole frame at the end is the end of the stream."""
         frames = len(samples) // HOP_SAMPLES
         whole = samples[: frames * HOP_SAMPLES].reshape(frames, HOP_SAMPLES)
-        means = self._means(whole.mean(1), samples)
-        lines = means[:-1, None] + (means[1:] - means[:-1])[:, None] * ALONG
-        out = samples - np.float32(means[-1])
-        np.subtract(whole, lines, out=out[: whole.size].reshape(whole.shape))
-        return np.clip(out, -1, 1, out=out)
+        means = self._means(np.add.reduce(whole, 1) / np.float32(HOP_SAMPLES), samples)
+        out: NDArray[np.float32] = samples - means[-1]
+        lines = np.multiply((means[1:] - means[:-1])[:, None], ALONG, out=out[: whole.size].reshape(whole.shape))
+        lines += means[:-1, None]
+        np.subtract(whole, lines, out=lines)
+        np.clip(out, -1, 1, out=out)
+        return out
 
     def _means(self, frame_means: NDArray[np.float32], samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """At the beginning and after every frame, float32 [frames + 1]."""

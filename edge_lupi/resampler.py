@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 
-__all__ = ["Resampler", "resampler"]
+__all__ = ["MOST_CHANNELS", "Resampler", "resampler"]
 
 Samples = NDArray[np.float32]
 RATES_HZ = range(4_000, 768_001)
+MOST_CHANNELS = 64
 CANCEL_SECONDS = 0.1
 CANCEL_SHARE = 0.1
 LEAST_POWER = 1e-6  # -60 dB: what is quieter is no sound that could cancel
@@ -39,8 +40,8 @@ class Resampler:
             raise InputError(
                 f"expected a sample rate of {RATES_HZ[0]} to {RATES_HZ[-1]} Hz, got {rate_hz} Hz: convert the sound first"
             )
-        if channels < 1:
-            raise InputError(f"expected at least one channel, got {channels}")
+        if not 1 <= channels <= MOST_CHANNELS:
+            raise InputError(f"expected 1 to {MOST_CHANNELS} channels, got {channels}: take some of them out first")
         if pick is not None and not (pick and all(0 <= channel < channels for channel in pick)):
             raise InputError(f"expected channels of 0 to {channels - 1}, got {', '.join(map(str, pick)) or 'none'}")
         self.rate_hz = rate_hz

@@ -118,7 +118,7 @@ def _wav(form: bytes, order: str, start: int, promised_bytes: int) -> Wav | None
     if code == EXTENSIBLE and len(form) >= 26:
         code = struct.unpack(order + "H", form[24:26])[0]
     encoding = ENCODINGS.get((code, bits))
-    return Wav(rate_hz, channels, encoding, order, start, promised_bytes) if encoding and channels else None
+    return Wav(rate_hz, channels, encoding, order, start, promised_bytes) if encoding and channels and rate_hz else None
 
 
 @cache

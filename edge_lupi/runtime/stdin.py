@@ -20,6 +20,7 @@ from edge_lupi.wav import Wav, read_wav
 __all__ = ["StdinSource"]
 
 RING_SECONDS = 10.0
+MOST_RING_VALUES = 1 << 24  # 64 MB of float32, also of many channels at a high rate
 MOST_SPOOLED_BYTES = 1 << 30  # of a file that must be whole before it can be decoded
 CONTAINERS = ("AVI", "MP4", "Matroska or WebM")
 
@@ -82,12 +83,12 @@ class StdinSource(Source):
 
     def _as_it_comes(self, wav: Wav) -> Iterator[Block]:
         convert, dropped, told = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
-        ring = Ring(round(self._ring_seconds * wav.rate_hz))
+        ring = Ring(min(round(self._ring_seconds * wav.rate_hz), MOST_RING_VALUES // wav.channels))
         ahead = ReadAhead(self._pipe, wav, ring, lambda: self._stopped)
         ahead.start()
         received = time.perf_counter()
         try:
-            while (block := ahead.next()) is not None:
+            while not self._stopped and (block := ahead.next()) is not None:
                 if block.gap:
                     yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
                     convert = resampler(wav.rate_hz, wav.channels)
@@ -96,7 +97,7 @@ class StdinSource(Source):
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
                 found = convert.push(block.samples)
-                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap, more=block.more)
+                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap)
             yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
         finally:
             self.stop()

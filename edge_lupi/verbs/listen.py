@@ -22,7 +22,7 @@ def listen(
         Optional[list[str]],
         typer.Option(
             metavar="mic|FILE|-",
-            help="Microphone, sound file, or raw 16-bit mono; may be repeated.",
+            help="Microphone, sound file, or standard input: a sound file too, or raw 16-bit mono; may be repeated.",
             show_default="mic",
         ),
     ] = None,
@@ -31,7 +31,7 @@ def listen(
         Optional[str],
         typer.Option(metavar="0,1,2", help="Channels to hear each for itself.", show_default="the mean of all"),
     ] = None,
-    rate: Annotated[int, typer.Option(help="Samples per second of --input -.")] = 16_000,
+    rate: Annotated[int, typer.Option(help="Samples per second of raw sound on --input -.")] = 16_000,
     paced: Annotated[bool, typer.Option("--paced", help="Play a file as slowly as a microphone would.")] = False,
     gate: Annotated[
         str, typer.Option(help="What lets speech in: voice, also in noise; or energy, cheaper, in quiet rooms.")

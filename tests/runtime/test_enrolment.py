@@ -74,7 +74,7 @@ def _recorded(samples: np.ndarray, gain_db: float) -> np.ndarray:
 
 BAD = {
     "too short": lambda voice, other: voice[: 2 * 16_000],
-    "too quiet": lambda voice, other: _recorded(voice, -30),
+    "too quiet": lambda voice, other: _recorded(voice, -36),
     "clipped": lambda voice, other: _recorded(voice, 25),
     "two voices": lambda voice, other: np.concatenate([voice[: 5 * 16_000], other[: 5 * 16_000]]),
 }
