@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.train.lesson import LessonRecipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,7 +45,8 @@ class DataRecipe:
 
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
-    show, a student learns from its teacher alone.
+    show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
+    of them may be one that is tested.
     """
 
     root: str
@@ -53,6 +55,7 @@ class DataRecipe:
     validation_speakers: float = 0.0
     labelled_speakers: float = 1.0
     speaker_dependent: bool = False
+    unlabelled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled_speakers <= 1:
@@ -243,6 +246,7 @@ class Recipe:
     distil: DistilRecipe = field(default_factory=DistilRecipe)
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    teachers: tuple[LessonRecipe, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""

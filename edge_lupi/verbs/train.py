@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -53,8 +54,8 @@ def student(
     if not teacher and (folder / "teacher.pt").is_file():
         teacher = [folder / "teacher.pt"]
     if audio_only:
-        teacher = []
-    elif not teacher:
+        teacher, settings = [], replace(settings, teachers=())
+    elif not teacher and not settings.teachers:
         print(f"no teacher in {folder}: the student learns from labels alone", file=sys.stderr)
     name = "audio_only" if audio_only else "student"
     _forget(folder / f"{name}.checkpoint", fresh)
