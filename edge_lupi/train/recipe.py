@@ -142,11 +142,20 @@ class TeacherRecipe(Course):
 
 @dataclass(frozen=True)
 class StudentRecipe(Course):
-    """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes."""
+    """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
+
+    `labels` weighs them beside the teachers; with 0 only those tell.
+    """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
+    labels: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels < 0:
+            raise InputError(f"expected student.labels of at least 0, got {self.labels}")
 
 
 @dataclass(frozen=True)

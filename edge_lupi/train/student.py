@@ -51,7 +51,7 @@ class Learning(nn.Module):
     ) -> None:
         super().__init__()
         self.student = student
-        self.labelled = labelled  # share of the examples
+        self.weight = recipe.student.labels / labelled  # of the labels: not every example has one
         self.smoothing = recipe.student.smoothing
         self.header = header
         size = student.encoder.embedding_size
@@ -71,7 +71,7 @@ class Learning(nn.Module):
     def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
         """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson."""
         heard: Heard = self.student(segments)
-        label = label_loss(heard, self.header, labels, self.smoothing) / self.labelled
+        label = self.weight * label_loss(heard, self.header, labels, self.smoothing)
         told = [
             way(heard.segments if by_segment else heard.utterance)
             for way, by_segment in zip(self.ways, self.by_segment, strict=True)
@@ -98,6 +98,8 @@ def train_student(
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
     lessons = lessons_of(recipe, prepared, examples, folder, fabric.device, student.encoder.embedding_size)
     taught = known is not None or bool(lessons)
+    if not taught and not recipe.student.labels:
+        raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
     labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if taught else 1.0
     module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons)
     every = recipe.segments.every

@@ -159,6 +159,20 @@ def test_a_segment_teacher_may_hear_what_is_around(recipe: Callable[..., Recipe]
     assert torch.corrcoef(torch.stack([middle[0] - middle[1], apart[0] - apart[1]]))[0, 1] > 0.99
 
 
+def test_without_labels_only_teachers_tell(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    path = tmp_path / "mean.onnx"
+    path.write_bytes(mean_graph(4, 3))
+    section = f'[[teachers]]\npath = "{path}"\nfront_end = "log-mel"\nprojection = "learnt"'
+    settings = recipe("student.labels=0.0", "student.epochs=1", teachers=section)
+    prepared = prepare(settings)
+    wrong = [replace(u, label=prepared.classes[n % 5]) for n, u in enumerate(prepared.split.train)]
+    mixed = replace(prepared, split=replace(prepared.split, train=tuple(wrong)))
+    told = [load_student(train_student(settings, p, tmp_path / str(n))) for n, p in enumerate((prepared, mixed))]
+    assert all(torch.equal(a, b) for a, b in zip(*(t.student.state_dict().values() for t in told), strict=True))
+    with pytest.raises(InputError, match=r"expected a teacher where student.labels = 0, got none"):
+        train_student(replace(settings, teachers=()), prepared, tmp_path / "alone")
+
+
 def table(names: list[str], width: int = 200, **more: Any) -> bytes:
     packed = io.BytesIO()
     np.savez(packed, utterance=np.array(names), embedding=np.random.default_rng(0).normal(size=(len(names), width)), **more)  # fmt: skip
