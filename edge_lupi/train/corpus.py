@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ VERIFICATION_TASKS = ("speaker",)
 
 @dataclass(frozen=True)
 class Prepared:
-    """`classes` are what a header learns: the labels, or for verification the training speakers.
+    """`classes` are what a header learns: the labels, or for verification the training speakers; `licences` are those of
+    the unlabelled corpora.
 
     Where training reads `shards`, corpus and split hold only the few utterances that lie there as sound.
     """
@@ -35,6 +36,7 @@ class Prepared:
     task: Task
     classes: tuple[str, ...]
     shards: Shards | None = None
+    licences: tuple[str, ...] = ()
 
     @property
     def utterances(self) -> int:
@@ -62,7 +64,7 @@ class Prepared:
         return {
             "recipe": recipe.plain(),
             "corpus": self.corpus.name,
-            "licence": self.corpus.licence,
+            "licence": "; ".join(dict.fromkeys((self.corpus.licence, *(self.licences if taught else ())))),
             "training_utterances": self.utterances + len(more),
             "training_speakers": self._speakers(heard),
             "speaker_dependent": self.split.speaker_dependent,
@@ -80,12 +82,16 @@ def data_path(root: str) -> Path:
 
 def corpus_of(recipe: Recipe) -> Corpus:
     """Read the corpus of a recipe."""
-    root = data_path(recipe.data.root)
+    return read_corpus(_found(recipe, recipe.data.root), task=recipe.data.task)
+
+
+def _found(recipe: Recipe, name: str) -> Path:
+    root = data_path(name)
     if kind_of(root) == "nothing":
         raise InputError(
-            f"expected the corpus of recipe {recipe.name} at {root}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {recipe.data.root}"
+            f"expected the corpus of recipe {recipe.name} at {root}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {name}"
         )
-    return read_corpus(root, task=recipe.data.task)
+    return root
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -102,10 +108,20 @@ def prepare(recipe: Recipe) -> Prepared:
         seed=recipe.seed,
         speaker_dependent=recipe.data.speaker_dependent,
     )
+    more = [read_corpus(_found(recipe, root)) for root in recipe.data.unlabelled]
+    nameless = tuple(_nameless(one, u) for one in more for u in one.utterances)
+    parts = replace(parts, unlabelled=(*parts.unlabelled, *nameless))
     if recipe.data.task in VERIFICATION_TASKS:
         classes = tuple(sorted({utterance.label for utterance in parts.train}))
-        return Prepared(corpus, parts, Task(recipe.data.task, "verification"), classes)
-    return Prepared(corpus, parts, Task(recipe.data.task, "classification", corpus.labels), corpus.labels)
+        task = Task(recipe.data.task, "verification")
+    else:
+        classes, task = corpus.labels, Task(recipe.data.task, "classification", corpus.labels)
+    return Prepared(corpus, parts, task, classes, licences=tuple(one.licence for one in more))
+
+
+def _nameless(corpus: Corpus, utterance: Utterance) -> Utterance:
+    """An utterance of a corpus whose labels and voices do not count here, under a name that no other corpus has."""
+    return replace(utterance, name=f"{corpus.name}/{utterance.name}", speaker=None, split=None)
 
 
 def _from_shards(recipe: Recipe, shards: Shards) -> Prepared:

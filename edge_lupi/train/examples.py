@@ -36,6 +36,7 @@ __all__ = [
     "draw_crops",
     "epoch_seed",
     "forget_sound",
+    "heard_at_speed",
     "load_examples",
     "read_ahead",
     "read_crops",
@@ -62,6 +63,7 @@ class Example:
     speaker: str | None
     segments: int
     video: Tensor | None = None
+    speed: float = 1.0
 
     def crop(self, first: int, cut: SegmentRecipe) -> tuple[NDArray[np.float32], Tensor | None]:
         """One crop from a segment on: log-mel [at most F, 80], and the video of the segments that are heard [S, ...]."""
@@ -114,6 +116,11 @@ def _heard(utterance: Utterance, speed: float, shortest: int, trim_db: float) ->
     return frames_of(_at_speed(samples, speed), shortest), spoken
 
 
+def heard_at_speed(utterance: Utterance, speed: float, trim_db: float) -> NDArray[np.float32]:
+    """The samples float32 [T] that an example was made of."""
+    return _at_speed(read_speech(utterance, trim_db)[0], speed)
+
+
 def forget_sound() -> None:
     """Let go of what the next training would read again, where there is none."""
     _heard.cache_clear()
@@ -128,7 +135,7 @@ def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, vid
     frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
     segments = recipe.segments.segmentation.count(len(frames))
     seen = None if video == "none" else video_of(spoken, segments, recipe, video)
-    return Example(utterance.name, frames, label, utterance.speaker, segments, seen)
+    return Example(utterance.name, frames, label, utterance.speaker, segments, seen, speed)
 
 
 def _at_speed(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.settings import make, read_toml, shown, within
 from edge_lupi.words import folder_word
 
@@ -42,7 +43,8 @@ class DataRecipe:
 
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
-    show, a student learns from its teacher alone.
+    show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
+    of them may be one that is tested.
     """
 
     root: str
@@ -51,6 +53,7 @@ class DataRecipe:
     validation_speakers: float = 0.0
     labelled_speakers: float = 1.0
     speaker_dependent: bool = False
+    unlabelled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled_speakers <= 1:
@@ -143,15 +146,19 @@ class TeacherRecipe(Course):
 
 @dataclass(frozen=True)
 class StudentRecipe(Course):
-    """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes."""
+    """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
+
+    `labels` weighs them beside the teachers; with 0 only those tell.
+    """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
+    labels: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within(self, "student", margin=(0, 3), smoothing=(0, 1))
+        within(self, "student", margin=(0, 3), smoothing=(0, 1), labels=(0, 1000))
 
 
 @dataclass(frozen=True)
@@ -257,6 +264,7 @@ class Recipe:
     distil: DistilRecipe = field(default_factory=DistilRecipe)
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    teachers: tuple[LessonRecipe, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 31:

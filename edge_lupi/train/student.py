@@ -24,6 +24,7 @@ from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.learnt import file_digest, learnt_from
+from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
@@ -47,10 +48,11 @@ class Learning(nn.Module):
         teacher_size: int | None,
         recipe: Recipe,
         labelled: float = 1.0,
+        lessons: Sequence[Lesson] = (),
     ) -> None:
         super().__init__()
         self.student = student
-        self.labelled = labelled  # share of the examples
+        self.weight = recipe.student.labels / labelled  # of the labels: not every example has one
         self.smoothing = recipe.student.smoothing
         self.header = header
         size = student.encoder.embedding_size
@@ -61,12 +63,21 @@ class Learning(nn.Module):
 
         self.to_encoder = way(recipe.distil.encoder)
         self.to_aggregator = way(recipe.distil.aggregator)
+        self.by_segment = [lesson.recipe.place == "segment" for lesson in lessons]
+        self.ways = nn.ModuleList(
+            Projection(size, lesson.width) if lesson.recipe.projection == "learnt" else nn.Identity()
+            for lesson in lessons
+        )
 
-    def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]."""
+    def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
+        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson."""
         heard: Heard = self.student(segments)
-        label = label_loss(heard, self.header, labels, self.smoothing) / self.labelled
-        return label, self.to_encoder(heard.segments), self.to_aggregator(heard.utterance), heard.scores
+        label = self.weight * label_loss(heard, self.header, labels, self.smoothing)
+        told = [
+            way(heard.segments if by_segment else heard.utterance)
+            for way, by_segment in zip(self.ways, self.by_segment, strict=True)
+        ]
+        return label, self.to_encoder(heard.segments), self.to_aggregator(heard.utterance), heard.scores, told
 
 
 def margin_header(recipe: Recipe, prepared: Prepared, size: int) -> MarginHeader | None:
@@ -86,16 +97,21 @@ def train_student(
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
-    labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if known else 1.0
-    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled)
+    lessons = lessons_of(recipe, prepared, examples, folder, fabric.device, student.encoder.embedding_size)
+    taught = known is not None or bool(lessons)
+    if not taught and not recipe.student.labels:
+        raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
+    labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if taught else 1.0
+    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons)
     every = recipe.segments.every
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
-        label, encoded, aggregated, scores = module(segments, labels_of(batch))
+        label, encoded, aggregated, scores, said = module(segments, labels_of(batch))
         return {
             "label": label,
             **(distil(recipe.distil, known, batch, encoded, aggregated, scores, every) if known else {}),
+            **lesson_losses(lessons, batch, said, every),
         }
 
     epochs = Epochs(
@@ -118,14 +134,14 @@ def train_student(
         "recipe": recipe.plain(),
         "names": [e.name for e in examples],
         "learnt_from": learnt_from(prepared),
-        "teachers": [file_digest(teacher) for teacher in teachers],
+        "teachers": [file_digest(path) for path in (*teachers, *(Path(lesson.path) for lesson in recipe.teachers))],
         "taught": known.origin if known else "",
     }
     run = Run(folder / f"{name}.checkpoint", identity)
     fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
-        provenance = {**prepared.provenance(recipe, taught=known is not None), "distilled": known is not None}
+        provenance = {**prepared.provenance(recipe, taught=taught), "distilled": taught}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
         save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
     return path
@@ -158,30 +174,62 @@ def under_teachers(
     known: TeacherEmbeddings | None = None
     examples: Sequence[Example] = []
     for path in teachers:
-        teacher, origin = load_teacher(path)
-        weights = read_bounded(path, MAX_BYTES, "a teacher")
-        if teacher.config.segmentation != recipe.segments.segmentation:
-            raise InputError(
-                f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {path} with {teacher.config.segmentation}: train it anew"
-            )
-        shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
-        examples = seen_examples(shown, prepared, teacher.config.video)
-        if not prepared.shards:
-            examples = [*examples, *_unlabelled(shown, prepared, teacher.config.video)]
-        if isinstance(examples, ShardExamples):
-            found = shard_embeddings(teacher, weights, examples, path.parent, device)
-        else:
-            found = teacher_embeddings(teacher, weights, examples, path.parent, device)
+        examples, found = _under(path, recipe, prepared, device)
         known = known.beside(found) if known else found
     if prepared.shards:
         examples = ShardExamples(prepared.shards, recipe)
     elif not examples:
         examples = load_examples(prepared.split.train, prepared.classes, recipe)
+        if recipe.teachers:
+            examples = [*examples, *_unlabelled(recipe, prepared, "none")]
     if known and recipe.distil.outputs:
         more = told(recipe.distil.outputs, prepared, recipe, examples)
         told_from = file_digest(data_path(recipe.distil.outputs.rpartition(":")[0]))
         known = replace(known, scores=torch.cat([known.scores, more], 1), origin=f"{known.origin} {told_from}")
     return examples if prepared.shards else [replace(example, video=None) for example in examples], known
+
+
+def _under(
+    path: Path, recipe: Recipe, prepared: Prepared, device: torch.device
+) -> tuple[Sequence[Example], TeacherEmbeddings]:
+    """The training examples as one teacher of this project is shown them, and what it makes of them."""
+    teacher, origin = load_teacher(path)
+    if teacher.config.segmentation != recipe.segments.segmentation:
+        raise InputError(
+            f"expected a teacher with the recipe's {recipe.segments.segmentation}, got {path} with {teacher.config.segmentation}: train it anew"
+        )
+    weights = read_bounded(path, MAX_BYTES, "a teacher")
+    shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
+    examples = seen_examples(shown, prepared, teacher.config.video)
+    if isinstance(examples, ShardExamples):
+        return examples, shard_embeddings(teacher, weights, examples, path.parent, device)
+    examples = [*examples, *_unlabelled(shown, prepared, teacher.config.video)]
+    return examples, teacher_embeddings(teacher, weights, examples, path.parent, device)
+
+
+def lessons_of(
+    recipe: Recipe,
+    prepared: Prepared,
+    examples: Sequence[Example],
+    folder: Path,
+    device: torch.device,
+    width: int,
+) -> list[Lesson]:
+    """What the teachers of [[teachers]] tell, in the order of the recipe; a student's embedding is `width` wide."""
+    if recipe.teachers and prepared.shards:
+        raise InputError(
+            f"expected a corpus in memory for [[teachers]], got shards in {prepared.shards.root}: set data.root to the corpus itself"
+        )
+    sources = {utterance.name: utterance for utterance in (*prepared.split.train, *prepared.split.unlabelled)}
+    found = []
+    for one in recipe.teachers:
+        if one.path.endswith(".pt"):
+            lesson = from_embeddings(one, _under(Path(one.path), recipe, prepared, device)[1])
+        else:
+            cut = recipe.segments
+            lesson = lesson_of(one, examples, sources, cut.segmentation, cut.trim_db, folder)
+        found.append(lesson.along_axes(width) if one.projection == "axes" else lesson)
+    return found
 
 
 def _speech(prepared: Prepared) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -55,8 +56,8 @@ def student(
     if not teacher and kind_of(folder / "teacher.pt") == "file":
         teacher = [folder / "teacher.pt"]
     if audio_only:
-        teacher = []
-    elif not teacher:
+        teacher, settings = [], replace(settings, teachers=())
+    elif not teacher and not settings.teachers:
         note(f"no teacher in {folder}: the student learns from labels alone")
     name = "audio_only" if audio_only else "student"
     _forget(folder / f"{name}.checkpoint", fresh)
