@@ -79,6 +79,7 @@ def _shell(line: str, home: Path, **environment: str) -> CompletedProcess[str]:
     line = f'edge-lupi() {{ {COMMAND} "$@"; }}; {line}'
     root = str(Path(__file__).resolve().parents[1])
     whole = {**os.environ, "PYTHONPATH": root, "HOME": str(home), "OMP_NUM_THREADS": "1", **environment}
+    whole.pop("XDG_DATA_HOME", None)
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, cwd=home, env=whole)
 
 
@@ -145,7 +146,7 @@ def test_a_locale_that_lacks_the_letters_of_a_name(encoding: str, tmp_path: Path
 def test_the_live_view_in_a_terminal_that_is_not_utf8(tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:  # pragma: no cover
-        os.environ.update(TERM="xterm", PYTHONIOENCODING="latin-1", HOME=str(tmp_path), OMP_NUM_THREADS="1")
+        os.environ.update(TERM="xterm", PYTHONIOENCODING="latin-1", XDG_DATA_HOME=str(tmp_path), OMP_NUM_THREADS="1")
         os.execv(sys.executable, [sys.executable, "-m", "edge_lupi.cli", "listen", "--input", str(TWO_VOICES)])
     shown = b""
     while True:

@@ -135,7 +135,7 @@ def _answerer(student: CompiledStudent, encode: Callable[[Array], Array]) -> Ans
     def answer(samples: Array, _: Utterance | None) -> Answer:
         state = student.initial_state()
         for segment in student.segments(samples):
-            step = student.step(encode(segment[None]), state)
+            step = student.step(encode(student.raised(segment[None])), state)
             state = step.state
         return Answer(step.embedding[0], None if step.scores is None else step.scores[0])
 

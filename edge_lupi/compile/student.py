@@ -41,7 +41,6 @@ from edge_lupi.runtime.engine import OnnxEngine
 
 __all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 
-GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 MIN_SPEECH_SAMPLES = 3 * SAMPLE_RATE_HZ
 
 
@@ -105,8 +104,10 @@ def _fixed_graphs(student: Student) -> dict[str, bytes]:
 
 def _encoder(trained: TrainedStudent, graph: onnx.ModelProto, precision: str) -> dict[str, bytes]:
     """The encoder, and the golden vectors of its precision."""
-    samples = trained.speech.numpy()[:GOLDEN_SAMPLES]
-    return {"encoder.onnx": graph.SerializeToString(), "golden.npz": _golden(trained, precision, samples)}
+    return {
+        "encoder.onnx": graph.SerializeToString(),
+        "golden.npz": _golden(trained, precision, trained.golden_samples),
+    }
 
 
 def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evidence: Evidence | None) -> Findings:

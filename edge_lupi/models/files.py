@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_lupi.bundle import Task
 from edge_lupi.disk import kind_of, read_bounded, write_at_once
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.frames import Segmentation
+from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.manifest import check_origin
 from edge_lupi.models.plain_tensors import plain_tensors
 from edge_lupi.models.rounding import convolutions, points
@@ -38,6 +40,8 @@ TEACHER = "edge-lupi teacher"
 VERSION = 1
 MAX_BYTES = 1 << 28  # our largest student has 30 million bytes, the teacher less
 
+GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
+
 
 @dataclass
 class TrainedStudent:
@@ -52,6 +56,12 @@ class TrainedStudent:
     ranges: dict[str, Tensor] = field(default_factory=dict)
     speech: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def golden_samples(self) -> NDArray[np.int16]:
+        """The speech int16 [T] that goes into a bundle with what must be made of it; its level is that of training."""
+        samples: NDArray[np.int16] = self.speech.numpy()[:GOLDEN_SAMPLES]
+        return samples
 
 
 def save_student(path: Path, trained: TrainedStudent) -> None:

@@ -98,7 +98,11 @@ class CompiledStudent:
 
     def encode(self, segments: Array) -> Array:
         """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]; quiet ones are raised to the level of training."""
-        return self._encoded(self._level.raised(segments))
+        return self._encoded(self.raised(segments))
+
+    def raised(self, segments: Array) -> Array:
+        """log-mel [B, 80, 1, frames], the quiet ones as loud as what the student was taught with."""
+        return self._level.raised(segments)
 
     def _encoded(self, segments: Array) -> Array:
         return self._encoder.run({"log_mel": segments})["embedding"]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.audio import from_pcm
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate import Answer, Answerer, Model
@@ -19,6 +20,7 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
+from edge_lupi.runtime.level import Level
 from edge_lupi.train.examples import as_seen, video_of
 from edge_lupi.train.recipe import recipe_from_plain
 
@@ -39,14 +41,15 @@ def open_trained(path: Path, task: str | None) -> Model:
 
 
 def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answerer:
-    """The student as it is, on the int8 grid if it has ranges."""
-    student = trained.student.eval()
+    """The student as it is, on the int8 grid if it has ranges; quiet speech is raised as on the device."""
+    student, level = trained.student.eval(), Level(from_pcm(trained.golden_samples))
     if trained.ranges:
         fix_ranges(student.encoder.fold(), trained.ranges)
 
     @torch.no_grad()
     def answer(samples: NDArray[np.float32], utterance: Utterance | None) -> Answer:
-        return _answer(student(_segments(samples, student.config.segmentation), task))
+        segments = _segments(samples, student.config.segmentation)
+        return _answer(student(torch.from_numpy(level.raised(segments[0].numpy()))[None], task))
 
     return answer
 

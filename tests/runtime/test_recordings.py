@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_lupi.audio import read_audio
 from edge_lupi.disk import TEMPORARY
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.gallery import Gallery
@@ -59,7 +58,7 @@ def test_are_bounded_and_their_owners_alone(tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
     assert kept[0].parent.stat().st_mode & 0o777 == kept[0].parent.parent.stat().st_mode & 0o777 == 0o700
     assert soundfile.info(kept[0]).frames == 60 * 16_000
-    assert read_audio(kept[-1])[0] == pytest.approx((MOST + 1) / 100, abs=1e-4)
+    assert soundfile.read(kept[-1])[0][0] == pytest.approx((MOST + 1) / 100, abs=1e-4)
     recordings.forget(name)
     assert recordings.of(name) == []
 

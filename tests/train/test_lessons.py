@@ -272,5 +272,5 @@ def test_from_the_command_line(recipe: Callable[..., Recipe], tmp_path: Path, cl
     assert load_student(out / "audio_only.pt").provenance["distilled"] is False
     path.unlink()
     done = cli("train", "student", toml, "--out", out)
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert f"expected a teacher of the recipe at {path}, got" in done.stderr
+    assert done.returncode == 1
+    assert f"expected a teacher of the recipe at {path}, got" in done.stderr.splitlines()[-1]
