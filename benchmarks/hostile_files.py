@@ -9,11 +9,13 @@ that of the same verb with a file that does not exist. One sentence, exit code 1
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -138,7 +140,38 @@ def student_with(speech: Callable[[], torch.Tensor]) -> Make:
     return make
 
 
+def many_channels(folder: Path) -> Path:
+    """A second of 1,024 channels at 96 kHz in 24 bits, sparse."""
+    size, block = 96_000 * 1024 * 3, 1024 * 3
+    form = struct.pack("<IHHIIHH", 16, 1, 1024, 96_000, 96_000 * block, block, 24)
+    head = b"RIFF" + struct.pack("<I", size + 36) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
+    return sparse(folder / "many.wav", head, len(head) + size)
+
+
+def sparse(path: Path, head: bytes, size: int) -> Path:
+    """A file that begins so and is zeros from there on."""
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+    return path
+
+
+def packed_trials(folder: Path) -> Path:
+    """4 GiB of blank lines, gzipped."""
+    path = folder / "trials.txt.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(1 << 8):
+            file.write(b"\n" * (1 << 24))
+    return path
+
+
 CASES = [
+    Case("1,024 channels", many_channels, ("listen", "--input", "{}")),
+    Case(
+        "trials.gz, 4 GiB unpacked",
+        packed_trials,
+        ("evaluate", str(shipped_bundle("speaker")), "--data", ".", "--trials", "{}"),
+    ),
     Case("FIFO as manifest", manifest_is(os.mkfifo), BENCH),
     Case("/dev/zero as manifest", manifest_is(lambda path: path.symlink_to("/dev/zero")), BENCH),
     Case("npz bomb, 2 GB", bundle_with(npz_bomb), BENCH),

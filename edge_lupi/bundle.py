@@ -182,7 +182,7 @@ class Bundle:
 def shipped_bundle(task: str) -> Path:
     """Where the bundle that comes with the package lies; `listen` uses it when none is named."""
     path = SHIPPED / f"{task}.lupi"
-    if not path.is_dir():
+    if not _TASK_NAME.fullmatch(task) or kind_of(path) != "folder":
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.lupi"))) or "none"
         raise InputError(
             f"no bundle for task {task} comes with edge-lupi (there is: {known}): name one, as in edge-lupi listen my.lupi"

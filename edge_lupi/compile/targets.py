@@ -16,6 +16,7 @@ from edge_lupi.compile.engines import EngineReport, build_engines
 from edge_lupi.compile.evidence import read_evidence
 from edge_lupi.compile.gate import Choice
 from edge_lupi.compile.wanted import Wanted
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import DeviceError, InputError, MissingExtra
 from edge_lupi.runtime.accelerator import BACKENDS
 from edge_lupi.runtime.cuda import find_gpu
@@ -55,7 +56,7 @@ def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
     builds = wanted.target in BACKENDS and wanted.build
     if builds:
         BACKENDS[wanted.target](f"compile --target {wanted.target}")  # what is missing is said before any work
-    if source.is_dir():
+    if kind_of(source) == "folder":
         if not builds or out is not None:
             raise InputError(
                 f"{source} is compiled already: give a STUDENT.PT, or --target tensorrt without --out to build its engines"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def _decoded(path: Path) -> Iterator[tuple[VideoFrame, float]]:
         import av
     except ImportError as error:
         raise MissingExtra("with video", "PyAV", "train") from error
-    if not path.is_file():
-        raise InputError(
-            f"expected a video file at {path}, got {'a folder' if path.is_dir() else 'no such file'}: check the path"
-        )
+    kind = kind_of(path)
+    if kind != "file":
+        found = {"folder": "a folder", "nothing": "no such file", "other": "something that is no plain file"}[kind]
+        raise InputError(f"expected a video file at {path}, got {found}: check the path")
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -18,13 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import MANIFEST, Bundle, shipped_bundle
+from edge_lupi.bundle import MANIFEST, Bundle, Task, shipped_bundle
 from edge_lupi.compile.profile import read_profile
 from edge_lupi.data.table import read_table
 from edge_lupi.data.trials import read_trials
 from edge_lupi.disk import unpacked_arrays
 from edge_lupi.engines import LIST, read_engines
 from edge_lupi.errors import EdgeLupiError
+from edge_lupi.frames import Segmentation
+from edge_lupi.graph_bounds import check_graph
+from edge_lupi.models.files import TrainedStudent, load_student, save_student
+from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.runtime.calibration import Calibration, Point, load_calibration
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.rttm import read_rttm
@@ -101,7 +105,9 @@ def _of_the_device() -> tuple[Parser, ...]:
     }
     point = Point(seconds=2.0, threshold=0.4, low=0.3, high=0.5, impostor_trials=90)
     calibration = Calibration("speaker", fingerprint, 0.01, people=3, impostors=30, points=(point,)).plain()
+    graphs = tuple(data for name, data in shipped.files.items() if name.startswith("aggregator"))
     return (
+        Parser("graph", lambda data: check_graph(data, "graph"), graphs),
         Parser("bundle manifest", _manifest(shipped), ((shipped.path / MANIFEST).read_bytes(),)),
         Parser(
             "golden.npz and other arrays",
@@ -139,6 +145,7 @@ def _of_the_workstation() -> tuple[Parser, ...]:
             tuple(path.read_bytes() for path in sorted(PROFILES.glob("*.toml"))),
         ),
         Parser("table of one's own", _in_file("t.csv", read_table), (table,)),
+        Parser("student.pt", _in_file("student.pt", load_student), (_student(),), native=True),
         Parser("trial list", _in_file("t.txt", read_trials), (trials,)),
         Parser("trial list, gzipped", _in_file("t.txt.gz", read_trials), (gzip.compress(trials, mtime=0),)),
     )
@@ -148,6 +155,7 @@ def _of_sound() -> tuple[Parser, ...]:
     import soundfile
 
     from edge_lupi.audio import read_audio
+    from edge_lupi.headers import wav_parts
 
     tone = (0.1 * np.sin(np.arange(3200) / 5)).astype(np.float32)
     seeds = []
@@ -155,7 +163,10 @@ def _of_sound() -> tuple[Parser, ...]:
         packed = io.BytesIO()
         soundfile.write(packed, tone, 16_000, format=kind)
         seeds.append(packed.getvalue())
-    return (Parser("sound file", _in_file("a.wav", read_audio), tuple(seeds), native=True),)
+    return (
+        Parser("header of a WAV", lambda data: wav_parts(io.BytesIO(data), len(data), "a.wav"), tuple(seeds[:1])),
+        Parser("sound file", _in_file("a.wav", read_audio), tuple(seeds), native=True),
+    )
 
 
 def _of_words() -> tuple[Parser, ...]:
@@ -179,6 +190,14 @@ def _manifest(shipped: Bundle) -> Callable[[bytes], object]:
         return Bundle.load(folder.name)
 
     return read
+
+
+def _student() -> bytes:
+    config = StudentConfig("pico", "sequential", Segmentation(), (Task("speaker", "verification"),))
+    with tempfile.TemporaryDirectory(dir=FAST) as folder:
+        file = Path(folder) / "student.pt"
+        save_student(file, TrainedStudent(Student(config)))
+        return file.read_bytes()
 
 
 def _arrays() -> tuple[bytes, ...]:
