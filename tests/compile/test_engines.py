@@ -129,20 +129,20 @@ from edge_lupi.compile.tensorrt import BuilderOptions, engine_from_onnx
 from edge_lupi.errors import EdgeLupiError
 from onnx import TensorProto, helper
 value = helper.make_tensor_value_info
-def graph(kind):
+def graph(kind, dtype):
     made = helper.make_graph([helper.make_node(kind, ["x"], ["y"], name="odd one")], "g",
-        [value("x", TensorProto.FLOAT, ["b", 3])], [value("y", TensorProto.FLOAT, ["b", 3])])
+        [value("x", dtype, ["b", 3])], [value("y", dtype, ["b", 3])])
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-for data in (b"no graph", graph("Nonsense")):
+for data in (b"no graph", graph("Nonsense", TensorProto.FLOAT), graph("Relu", TensorProto.STRING)):
     try:
         engine_from_onnx(data, BuilderOptions(), tensorrt, name="encoder (int8)")
     except EdgeLupiError as error:
         print(str(error))
 """
-    lines = in_builder(tensorrt_builder, code).splitlines()
-    assert len(lines) == 2
-    assert all(line.startswith("TensorRT 11.4.0.106 cannot read encoder (int8) (") for line in lines)
-    assert "odd one" in lines[1]
+    damaged, foreign, refused = in_builder(tensorrt_builder, code).splitlines()
+    assert damaged.startswith("encoder (int8) is not a graph")  # both said before TensorRT sees them
+    assert foreign.startswith("encoder (int8) is not a graph of edge-lupi (its operator 'Nonsense'")
+    assert refused.startswith("TensorRT 11.4.0.106 cannot read encoder (int8) (")
 
 
 def test_without_tensorrt_one_sentence(with_engines: WithEngines, cli: Cli) -> None:
