@@ -167,7 +167,7 @@ def enroll(
         if replace and known_before:
             known.remove(name)
         resembles = known.match(voice(student, enrolment.embeddings), leave_out=name)
-        known.add(name, learnt)
+        known.add(name, learnt, narrow_band=enrolment.narrow_band)
         for samples in heard:
             known.keep(name, samples)
     close = resembles if resembles and resembles[1] >= enrolment.threshold else None

@@ -43,6 +43,7 @@ class Gallery:
         self.path = Path(path)
         self.fingerprint = fingerprint
         self._people: dict[str, Array] = {}
+        self._narrow: set[str] = set()  # whose voice was learnt from telephone speech
         self._forgotten: set[str] = set()  # whose earlier recordings go with the next save
         self._heard: list[tuple[str, Array]] = []  # recordings that it adds
 
@@ -57,12 +58,12 @@ class Gallery:
         gallery = cls(path, fingerprint or "")
         if kind_of(path) == "nothing":
             return gallery
-        gallery.fingerprint, people = read_gallery(gallery.path)
+        gallery.fingerprint, people, narrow = read_gallery(gallery.path)
         if fingerprint is not None:
             gallery.check_student(fingerprint)
         try:
             for name, exemplars in people:
-                gallery.add(name, exemplars)
+                gallery.add(name, exemplars, narrow_band=name in narrow)
         except (InputError, TypeError, ValueError) as error:
             raise damaged(gallery.path, error) from error
         gallery._forgotten = set()
@@ -86,7 +87,11 @@ class Gallery:
         """The unit vectors of a person, float32 [n, D]."""
         return self._people[self._known(name)]
 
-    def add(self, name: str, exemplars: Array) -> None:
+    def narrow_band(self, name: str) -> bool:
+        """Whether a person's voice was learnt, or some of it, from speech without its upper band, as on a telephone."""
+        return self._known(name) in self._narrow
+
+    def add(self, name: str, exemplars: Array, *, narrow_band: bool = False) -> None:
         """Add unit vectors [n, D] to a person; the newest 32 are kept. Nothing is on disk before `save`."""
         name = checked_name(name)
         check_exemplars(exemplars, self._dimension())
@@ -96,6 +101,8 @@ class Gallery:
                 raise InputError(f"expected at most {MAX_PEOPLE} speakers in {self._shown}: remove some first")
             self._forgotten.add(name)  # recordings of somebody earlier of that name are not theirs
         self._people[name] = (exemplars if known is None else np.concatenate([known, exemplars]))[-MAX_EXEMPLARS:]
+        if narrow_band:
+            self._narrow.add(name)
 
     def keep(self, name: str, samples: Array) -> None:
         """Keep a recording [T] of a person. Nothing is on disk before `save`."""
@@ -109,6 +116,7 @@ class Gallery:
         if not Recordings(self.path).of(name):
             self._known(name)
         self._people.pop(composed(name), None)
+        self._narrow.discard(composed(name))
         self._heard = [(of, samples) for of, samples in self._heard if of != composed(name)]
         self._forgotten |= {name, composed(name)}
 
@@ -145,14 +153,14 @@ class Gallery:
         for name, here in zip(other.names, names, strict=True):
             if here in self._people:
                 self.remove(here)
-            self.add(here, other.exemplars(name))
+            self.add(here, other.exemplars(name), narrow_band=other.narrow_band(name))
         return names
 
     def only(self, names: list[str], path: str | Path) -> Gallery:
         """Another store, at another path, of these people alone."""
         found = Gallery(path, self.fingerprint)
         for name in dict.fromkeys(self._known(name) for name in names):
-            found.add(name, self.exemplars(name))
+            found.add(name, self.exemplars(name), narrow_band=self.narrow_band(name))
         return found
 
     def match(self, embedding: Array, *, leave_out: str | None = None) -> tuple[str, float] | None:
@@ -184,7 +192,11 @@ class Gallery:
             self._write()
 
     def _write(self, *, tidy: bool = False) -> None:
-        data, recordings, added = packed(self.fingerprint, self._people), Recordings(self.path), list[Path]()
+        data, recordings, added = (
+            packed(self.fingerprint, self._people, self._narrow),
+            Recordings(self.path),
+            list[Path](),
+        )
         target = Path(os.path.realpath(self.path))
         try:
             for name, samples in self._heard:

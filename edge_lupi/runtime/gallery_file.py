@@ -1,14 +1,14 @@
 """Known speakers as the bytes of a file, and back. Reading trusts nothing and bounds everything; what is packed can be read.
 
 JSON. Version 2 has the unit vectors of a person as base64 of float32 [n, D], little-endian; version 1, which is still
-read, had them as lists of numbers, some three times as long.
+read, had them as lists of numbers, some three times as long. `narrow_band` names those enrolled from telephone speech.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,17 @@ UNIT_TOLERANCE = 1e-3
 Array = NDArray[np.float32]
 
 
-def packed(fingerprint: str, people: Mapping[str, Array]) -> bytes:
+def packed(fingerprint: str, people: Mapping[str, Array], narrow: Collection[str] = ()) -> bytes:
     """The bytes of a file. Raises InputError where they could not be read again."""
     _check_fingerprint(fingerprint)
     vectors = {name: base64.b64encode(people[name].astype("<f4").tobytes()).decode() for name in sorted(people)}
     width = next((exemplars.shape[1] for exemplars in people.values()), 0)
     content = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "width": width, "people": vectors}
-    return json_text(content).encode()
+    return json_text({**content, "narrow_band": sorted(narrow)}).encode()
 
 
-def read_gallery(path: Path) -> tuple[str, list[tuple[str, Array]]]:
-    """The student's fingerprint, and names with exemplars [n, D] as they are written there. Raises InputError.
+def read_gallery(path: Path) -> tuple[str, list[tuple[str, Array]], frozenset[str]]:
+    """The student's fingerprint, names with exemplars [n, D] as they are written there, and who was heard in narrow band. Raises InputError.
 
     Neither names nor vectors are checked yet.
     """
@@ -59,8 +59,9 @@ def read_gallery(path: Path) -> tuple[str, list[tuple[str, Array]]]:
         _check_fingerprint(fingerprint)
         people = content["people"].items()
         if content["version"] == 1:
-            return fingerprint, [(name, _numbers(vectors)) for name, vectors in people]
-        return fingerprint, [(name, _vectors(text, content["width"])) for name, text in people]
+            return fingerprint, [(name, _numbers(vectors)) for name, vectors in people], frozenset()
+        narrow = frozenset(content.get("narrow_band", ()))
+        return fingerprint, [(name, _vectors(text, content["width"])) for name, text in people], narrow
     except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise damaged(path, error) from error
 

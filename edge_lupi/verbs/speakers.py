@@ -87,13 +87,26 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
     nearest = max(others, key=lambda found: found[1], default=None)
     if json:
         near = nearest and {"name": nearest[0], "cosine": round(nearest[1], 4)}
-        say_json({"name": name, "exemplars": len(exemplars), "least_cosine": round(alike, 4), "nearest": near})
+        say_json(
+            {
+                "name": name,
+                "exemplars": len(exemplars),
+                "least_cosine": round(alike, 4),
+                "nearest": near,
+                "narrow_band": known.narrow_band(name),
+            }
+        )
         return
     say(
         f"name       {name}",
         f"exemplars  {len(exemplars)}, the least alike with a cosine of {alike:.2f}",
         f"nearest    {f'{nearest[0]}, cosine {nearest[1]:.2f}' if nearest else 'nobody else is known'}",
         f"student    {known.fingerprint[:16]}",
+        *(
+            ["band       narrow: learnt from telephone speech; enrol again from a microphone"]
+            if known.narrow_band(name)
+            else []
+        ),
     )
 
 

@@ -13,6 +13,7 @@ import soxr
 from edge_lupi.bundle import Bundle, shipped_bundle
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.enrolment import enroll
+from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.sources import SoundFile
 
@@ -32,11 +33,21 @@ def test_the_listener_says_it_once(both: tuple[Path, Path], capsys: pytest.Captu
         assert capsys.readouterr().err.count("as on a telephone") == len(notices)
 
 
-def test_enrolment_says_it(both: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_enrolment_says_it_and_the_gallery_keeps_it(
+    both: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = Bundle.load(shipped_bundle("speaker"))
     for name, path, times in zip(("wide", "phone"), both, (0, 1), strict=True):
         enroll(name, bundle, tmp_path / "speakers.json", [SoundFile(path)])
         assert capsys.readouterr().err.count("as on a telephone") == times
+    known = Gallery.load(tmp_path / "speakers.json")
+    for kept in (known, known.only(known.names, tmp_path / "exported.json")):
+        kept.save()
+        again = Gallery.load(kept.path)
+        assert [again.narrow_band(name) for name in ("wide", "phone")] == [False, True]
+    known.remove("phone")
+    known.add("phone", known.exemplars("wide"))
+    assert not known.narrow_band("phone")
 
 
 def test_silence_is_no_telephone() -> None:

@@ -57,7 +57,7 @@ def test_list_and_show_for_people_and_for_programs(cli: Cli, store: Path) -> Non
     assert "nearest    bob, cosine 0.70" in _said(cli("speakers", "show", "ann", "--gallery", store))
     found = json.loads(_said(cli("speakers", "show", "ann", "--gallery", store, "--json")))
     assert found.pop("least_cosine") == pytest.approx(np.cos(0.2), abs=1e-4)
-    assert found == {"name": "ann", "exemplars": 2, "nearest": {"name": "bob", "cosine": 0.6967}}
+    assert found == {"name": "ann", "exemplars": 2, "nearest": {"name": "bob", "cosine": 0.6967}, "narrow_band": False}
 
 
 def test_nobody_is_known_at_first(cli: Cli, tmp_path: Path) -> None:
