@@ -279,17 +279,21 @@ def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> Tri
 def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
     """Utterances that a model of this origin cannot know, and how many others there are.
 
-    Those of speakers whom training has not heard; where training and test share voices, those it has not heard itself.
+    Those of speakers whom training, also that of the student it started from, has not heard; where training and test share voices, those it has not heard itself.
     """
-    if origin.get("corpus") != corpus.name:
-        return corpus.utterances, 0
-    if origin.get("speaker_dependent"):
-        names = set(origin.get("training_names", ()))
-        kept = tuple(u for u in corpus.utterances if u.name not in names)
-    else:
-        speakers = set(origin.get("training_speakers", ()))
-        kept = tuple(u for u in corpus.utterances if u.speaker is None or u.speaker not in speakers)
+    kept = corpus.utterances
+    for training in (origin, *origin.get("started_from", ())):
+        if training.get("corpus") == corpus.name:
+            kept = _unheard_in(training, kept)
     return kept, len(corpus.utterances) - len(kept)
+
+
+def _unheard_in(training: Mapping[str, Any], utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:
+    if training.get("speaker_dependent"):
+        names = set(training.get("training_names", ()))
+        return tuple(u for u in utterances if u.name not in names)
+    speakers = set(training.get("training_speakers", ()))
+    return tuple(u for u in utterances if u.speaker is None or u.speaker not in speakers)
 
 
 def _heard(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[Array, Utterance]:

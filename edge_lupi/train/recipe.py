@@ -148,13 +148,16 @@ class TeacherRecipe(Course):
 class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
-    `labels` weighs them beside the teachers; with 0 only those tell.
+    `labels` weighs them beside the teachers; with 0 only those tell. `start_from` names the student.pt whose weights it begins
+    with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
     """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
     labels: float = 1.0
+    start_from: str = ""
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

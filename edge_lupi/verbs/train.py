@@ -44,12 +44,20 @@ def student(
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="Learn from labels alone; writes audio_only.pt.")
     ] = False,
+    start_from: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--from", metavar="STUDENT.PT", help="A trained student to begin with.", show_default="student.start_from"
+        ),
+    ] = None,
     out: OutOption = None,
     set: SetOption = None,
     fresh: FreshOption = False,
 ) -> None:
     """Train the network that only hears, with the teacher's embeddings. Writes student.pt."""
     settings, prepared, folder = _training(recipe, out, set)
+    if start_from is not None:
+        settings = replace(settings, student=replace(settings.student, start_from=str(start_from)))
     from edge_lupi.disk import kind_of
     from edge_lupi.train.student import train_student
 
