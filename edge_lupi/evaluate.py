@@ -21,6 +21,7 @@ from edge_lupi.bundle import Task
 from edge_lupi.confidence import calibration_error, probabilities_of
 from edge_lupi.data.corpora import KINDS, read_corpus
 from edge_lupi.data.corpora import kind_of as kind_of_corpus
+from edge_lupi.data.pairs import pairs_of
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
@@ -37,6 +38,7 @@ __all__ = [
     "Model",
     "TrialReport",
     "answers",
+    "corpus_for",
     "evaluate_classes",
     "evaluate_trials",
     "open_model",
@@ -181,13 +183,16 @@ def report(
     split: str | None = None,
     everyone: bool = False,
     snr_db: float | None = None,
+    pattern: str = "",
 ) -> TrialReport | ClassReport:
-    """Measure on a trial list, or on those utterances of a corpus whose speakers training has not heard."""
-    if model.task.kind == "verification":
-        if trials is None:
-            raise InputError(f"expected --trials with a list of `label path path` for task {model.task.name}, got none")
+    """Measure on a trial list, or on those utterances of a corpus whose speakers training has not heard.
+
+    Where voices are compared and there is no list, trials are made of these utterances.
+    """
+    verifies = model.task.kind == "verification"
+    if verifies and trials is not None:
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
-    corpus = read_corpus(data, task=None if kind_of(data) == "file" else _task_of(data, model.task.name))
+    corpus = corpus_for(model.origin, data, "speaker" if verifies else model.task.name, pattern)
     kept, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
     if split is not None:
         kept = tuple(u for u in kept if u.split == split)
@@ -200,6 +205,10 @@ def report(
         note(f"{left} {what} in training are left out; --all takes them in")
     if model.origin.get("speaker_dependent"):
         note("speaker dependent: training has heard these voices")
+    if verifies:
+        pairs = pairs_of(kept)
+        note(pairs.text())
+        return evaluate_trials(model.answer, pairs.trials, model.task.name)
     return evaluate_classes(
         model.answer,
         kept,
@@ -211,9 +220,15 @@ def report(
     )
 
 
-def _task_of(data: Path, task: str) -> str | None:
-    known = KINDS[kind_of_corpus(data)].tasks
-    return task if task in known else None
+def corpus_for(origin: Mapping[str, Any], data: Path, task: str, pattern: str = "") -> Corpus:
+    """The corpus that a model of this origin is measured on; its own training's is read by the pattern that it learnt by."""
+    own = origin.get("recipe", {}).get("data", {})
+    if not pattern and isinstance(own, Mapping) and origin.get("corpus") == data.resolve().name:
+        pattern = str(own.get("pattern", ""))
+    if pattern and kind_of(data) == "folder":
+        return read_corpus(data, task=task, pattern=pattern)
+    known = ("speaker",) if kind_of(data) != "folder" else KINDS[kind_of_corpus(data)].tasks or ("speaker",)
+    return read_corpus(data, task=task if task in known else None)
 
 
 def evaluate_classes(
