@@ -38,11 +38,14 @@ __all__ = [
     "Model",
     "TrialReport",
     "answers",
+    "class_report",
     "corpus_for",
     "evaluate_classes",
     "evaluate_trials",
     "open_model",
     "report",
+    "scored",
+    "trial_report",
     "unheard",
 ]
 
@@ -256,11 +259,23 @@ def evaluate_classes(
             )
         truth.append(index[utterance.label])
         scores.append(found.scores)
-    probabilities = probabilities_of(np.stack(scores), temperature)
-    t, s = np.array(truth), np.stack(scores).argmax(1)
-    ece = calibration_error(probabilities, t)
-    interval = bootstrap(lambda chosen: uar(t[chosen], s[chosen]), n=len(t))
-    return ClassReport(task, interval, accuracy(t, s), tuple(labels), confusion(t, s, range(len(labels))), ece)
+    return class_report(task, labels, np.array(truth), probabilities_of(np.stack(scores), temperature))
+
+
+def class_report(
+    task: str,
+    labels: Sequence[str],
+    truth: NDArray[np.int64],
+    probabilities: Array,
+    groups: NDArray[Any] | None = None,
+) -> ClassReport:
+    """The figures of truth [N] and probabilities [N, C]; the interval is over groups [N], as speakers, where they are given."""
+    said = probabilities.argmax(1)
+    alone = np.arange(len(truth)) if groups is None else groups
+    interval = bootstrap(lambda chosen: uar(truth[chosen], said[chosen]), groups=alone)
+    matrix = confusion(truth, said, range(len(labels)))
+    ece = calibration_error(probabilities, truth)
+    return ClassReport(task, interval, accuracy(truth, said), tuple(labels), matrix, ece)
 
 
 def answers(
@@ -271,7 +286,12 @@ def answers(
 
 
 def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> TrialReport:
-    """Score every trial by the cosine of two utterance embeddings; every recording is heard once."""
+    """Score every trial by the cosine of two utterance embeddings."""
+    return trial_report(task, *scored(answer, trials))
+
+
+def scored(answer: Answerer, trials: Sequence[Trial]) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]:
+    """Cosine, truth and the enrolled recording's number of every trial, [N] each; every recording is heard once."""
     missing = missing_files(trials)
     if missing:
         raise InputError(
@@ -282,13 +302,17 @@ def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> Tri
     vectors = np.stack([_unit(answer(read_audio(path), None).embedding) for path in _progress(files)])
     enrol = np.array([place[trial.enrol] for trial in trials])
     scores = (vectors[enrol] * vectors[[place[trial.test] for trial in trials]]).sum(1)
-    targets = np.array([trial.target for trial in trials])
-    interval = bootstrap(lambda chosen: eer(scores[chosen], targets[chosen]).value, groups=enrol)
+    return scores, np.array([trial.target for trial in trials]), enrol
+
+
+def trial_report(task: str, scores: Array, targets: NDArray[np.bool_], enrolled: NDArray[Any]) -> TrialReport:
+    """The figures of cosines [N] and truth [N]; the interval is over the enrolled recordings [N]."""
+    interval = bootstrap(lambda chosen: eer(scores[chosen], targets[chosen]).value, groups=enrolled)
     if (
         interval.value == 0
     ):  # resampling a list without an error shows none: the rule of three (Hanley and Lippman-Hand 1983)
         interval = Interval(0.0, 0.0, max(interval.high, min(1.0, 3 / int(targets.sum()))))
-    return TrialReport(task, interval, min_dcf(scores, targets), len(trials), int(targets.sum()))
+    return TrialReport(task, interval, min_dcf(scores, targets), len(scores), int(targets.sum()))
 
 
 def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
