@@ -1,7 +1,7 @@
 """Every speaker is tested once by a student that has not heard them: a training per fold, one figure over all. For small corpora.
 
     OUT/fold0/student.pt ...        # one voice held out in each; where voices are compared three, for a trial needs strangers
-    OUT/leave_one_out.json          # the figure, and that of every fold
+    OUT/leave_one_out.json          # the figure, and that of every fold; voices: also of the student that all began with
 
 Intervals are over speakers where labels are told. Taken up again after a kill: what a fold has learnt is kept beside it.
 """
@@ -50,7 +50,7 @@ def leave_one_out(
             f"expected to know who speaks in all of {prepared.corpus.name}, got {len(nobody)} recordings without ({nobody[0]}): say it by data.pattern"
         )
     folds = folds_of(prepared.corpus.speakers, STRANGERS if verifies else 1)
-    found, reports = [], []
+    found, before, reports = [], [], []
     for number, speakers in enumerate(folds):
         fold = replace(recipe, data=replace(recipe.data, test=speakers))
         parts = prepare(fold)
@@ -58,8 +58,14 @@ def leave_one_out(
         path = train_student(fold, parts, folder / f"fold{number}", name=name)
         found.append(measured(path, parts))
         reports.append(pooled(prepared, found[-1:]).plain())
+        if verifies and recipe.student.start_from:
+            before.append(measured(Path(recipe.student.start_from), parts))
     every = pooled(prepared, found)
     said = {**every.plain(), "folds": [{"speakers": list(s), **r} for s, r in zip(folds, reports, strict=True)]}
+    if before:
+        known = pooled(prepared, before)
+        note(f"{recipe.student.start_from}, on the same: {known.text()}")
+        said["start_from"] = known.plain()
     write_at_once(folder / "leave_one_out.json", json_text(said, indent=1).encode())
     return every
 

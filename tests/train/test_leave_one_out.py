@@ -12,7 +12,7 @@ import pytest
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate import ClassReport, TrialReport, evaluate_classes
-from edge_lupi.models.files import load_student
+from edge_lupi.models.files import load_student, save_student
 from edge_lupi.train.answer import open_trained
 from edge_lupi.train.corpus import prepare
 from edge_lupi.train.leave_one_out import folds_of, leave_one_out
@@ -62,9 +62,16 @@ def test_labels_by_the_command_line(mood_chain: Any, cli: Cli, tmp_path: Path) -
     assert json.loads((tmp_path / "leave_one_out.json").read_text()) == found
 
 
-def test_voices_are_compared_among_those_left_out(speaker_chain: Any, tmp_path: Path) -> None:
-    recipe = load_recipe(speaker_chain.recipe)
+def test_voices_are_compared_among_those_left_out(
+    speaker_chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = load_student(speaker_chain.folder / "student.pt")
+    trained.provenance["corpus"] = "elsewhere"
+    save_student(tmp_path / "begun.pt", trained)
+    recipe = load_recipe(speaker_chain.recipe, [f'student.start_from="{tmp_path}/begun.pt"'])
     found = leave_one_out(recipe, prepare(recipe), tmp_path)
+    assert f"{tmp_path}/begun.pt, on the same: EER " in capsys.readouterr().err
+    assert json.loads((tmp_path / "leave_one_out.json").read_text())["start_from"]["trials"] == found.plain()["trials"]
     assert isinstance(found, TrialReport)
     assert (found.trials, found.targets) == (2 * (8 * 7 // 2), 8)  # two folds of four voices, two recordings each
     for number in range(2):
