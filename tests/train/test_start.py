@@ -12,7 +12,7 @@ import torch
 from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
-from edge_lupi.errors import InputError
+from edge_lupi.errors import BundleError, InputError
 from edge_lupi.evaluate import unheard
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import Encoder
@@ -20,6 +20,7 @@ from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.train.corpus import prepare
+from edge_lupi.train.qat import train_qat
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.train.start import begin, freeze, open_start, put_norms_back
 from edge_lupi.train.student import train_student
@@ -114,6 +115,9 @@ def test_what_is_frozen_stays_in_training(mood_chain: Any, source: Path, tmp_pat
     kept = {name for name in before if name.startswith("encoder")}
     assert all(torch.equal(before[name], frozen[name]) for name in kept)
     assert not torch.equal(before["branches.mood.header.linear.weight"], frozen["branches.mood.header.linear.weight"])
+    recipe = load_recipe(mood_chain.recipe)  # and can be brought to the int8 grid again
+    again = load_student(train_qat(recipe, prepare(recipe), tmp_path / "a" / "audio_only.pt", tmp_path / "a"))
+    assert again.ranges.keys() == load_student(source).ranges.keys()
     part = trained_from(mood_chain, tmp_path / "b", source, 'student.frozen=["encoder.stem", "encoder.blocks.0"]')
     encoder = part.student.encoder.fold()
     for name, value in encoder.state_dict().items():
@@ -133,6 +137,15 @@ def test_licence_and_voices_of_the_beginning_are_kept(mood_chain: Any, source: P
         "elsewhere", *[getattr(corpus, key) for key in ("utterances", "licence", "labels", "root")]
     )
     assert unheard(elsewhere, again)[1] == 16  # those of the four voices that its beginning's beginning has heard
+
+
+@pytest.mark.parametrize("told", ["moods", ["moods"], [{"corpus": 3}], [{"training_speakers": [3]}]])
+def test_an_origin_that_nobody_can_read_is_refused(source: Path, told: Any) -> None:
+    trained = load_student(source)
+    trained.provenance["started_from"] = told
+    save_student(source, trained)
+    with pytest.raises(BundleError, match="expected 'started_from' to list where the first weights come from"):
+        load_student(source)
 
 
 def test_a_beginning_that_knows_the_test_voices_is_refused(mood_chain: Any, tmp_path: Path) -> None:
