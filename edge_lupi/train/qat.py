@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_lupi.errors import InputError, MissingExtra
-from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.encoder import AnyEncoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
@@ -121,7 +121,7 @@ def _relative(student: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor], headroom: float = 1.0) -> dict[str, Tensor]:
+def find_ranges(encoder: AnyEncoder, log_mels: Iterator[Tensor], headroom: float = 1.0) -> dict[str, Tensor]:
     """The range of every weight and activation of a folded encoder, from what it does on some batches [B, 80, 1, F].
 
     nvidia-modelopt's calibrators of the largest magnitude: of weights by channel, of activations `headroom` times that.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from edge_lupi.models.encoder import SIZES, Encoder
+from edge_lupi.models.dense_encoder import DENSE_SIZES
+from edge_lupi.models.encoder import SIZES, Encoder, make_encoder
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import FixedRange, convolutions, fix_ranges, points, stop_rounding
 
@@ -44,6 +45,13 @@ def test_every_tensor_between_convolutions_has_a_point(size: str) -> None:
     assert {"entry", "stem.out", "pooled", "out"} <= named.keys()
     assert sum(name.count(".") == 2 for name in named) == blocks  # one after each addition
     assert len(named) == 3 + len(layers) - 1 + blocks  # one per unit, too
+
+
+def test_every_tensor_between_convolutions_of_the_dense_encoder_has_a_point() -> None:
+    encoder, shape = make_encoder("dense"), DENSE_SIZES["dense"]
+    named, layers = dict(points(encoder)), dict(convolutions(encoder))
+    after_sums, after_joins = len(encoder.front), sum(shape.layers)
+    assert len(named) == 3 + len(layers) - 1 + after_sums + after_joins
 
 
 def test_rounding_moves_the_embedding_a_little_and_comes_off(
