@@ -36,6 +36,7 @@ __all__ = [
 
 MOST_SPEEDS = 16
 SOUNDS = ("log-mel", "samples")
+KEPT = ("last", "best")
 ON_SAMPLES = ("free_speeds", "rooms", "babble", "noises", "levels", "constants", "clipping", "codecs", "wires")
 
 
@@ -159,16 +160,20 @@ class TeacherRecipe(Course):
 class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
-    `labels` weighs them beside the teachers; with 0 only those tell.
+    `labels` weighs them beside the teachers; with 0 only those tell. `keep` is the "last" epoch's student, or the "best" one's
+    on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER.
     """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
     labels: float = 1.0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.keep not in KEPT:
+            raise InputError(f"expected student.keep {' or '.join(KEPT)}, got {self.keep!r}")
         within(self, "student", margin=(0, 3), smoothing=(0, 1), labels=(0, 1000))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -100,7 +99,6 @@ def load_sounds(utterances: Sequence[Utterance], trim_db: float, device: torch.d
     return Sounds(tuple(u.name for u in utterances), flat, starts, lengths)
 
 
-@lru_cache(maxsize=8192)  # qat and the next training read the same files
 def _pcm(utterance: Utterance, trim_db: float) -> NDArray[np.int16]:
     samples = read_speech(utterance, trim_db)[0]
     return to_pcm(samples) if len(samples) else np.zeros(1, np.int16)
