@@ -1,28 +1,36 @@
 """Speech after a real codec: MP3, Opus, AMR (of GSM telephones), G.722. samples int16 [T] at 16 kHz -> the same length.
 
 Through PyAV, on the CPU: of every utterance one coded version is made when a training begins, by a codec and bit rate drawn
-for it, so a training step only reads. What the codec delays is found by correlation, and taken back.
+for it, and kept beside the results, so a training step only reads. What the codec delays is found by correlation, and taken
+back.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from edge_lupi.errors import MissingExtra
+from edge_lupi.disk import plain_array, read_bounded, write_at_once
+from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.train.sounds import Sounds
+from edge_lupi.terminal import note
+from edge_lupi.train.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]
 
 LONGEST_DELAY = SAMPLE_RATE_HZ // 5
 PIECE_SAMPLES = 960  # for codecs that take any number at once
 MOST_THREADS = 16
+HEADER_BYTES = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -58,22 +66,45 @@ def codecs_here() -> list[Codec]:
     return found
 
 
-def coded_sounds(sounds: Sounds, seed: int) -> Sounds:
-    """Every utterance after a codec of its own."""
+def coded_sounds(sounds: Sounds, seed: int, folder: Path) -> Sounds:
+    """Every utterance after a codec of its own, as an earlier training kept it or made now and kept."""
     here = codecs_here()
     flat = sounds.flat.cpu().numpy()
+    what = repr((seed, here, sounds.starts.tolist())).encode()
+    path = folder / f"coded.{hashlib.sha256(what + flat.tobytes()).hexdigest()[:16]}.npy"
+    try:
+        kept = plain_array(read_bounded(path, MAX_BYTES + HEADER_BYTES))
+        if kept.shape == flat.shape and kept.dtype == np.int16:
+            return sounds.beside(kept)
+    except (InputError, ValueError):
+        pass  # absent or damaged: made anew
+    note(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
+    found = _all_coded(flat, sounds, here, seed)
+    packed = io.BytesIO()
+    np.save(packed, found)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_at_once(path, packed.getvalue())
+    except OSError as error:
+        raise InputError(
+            f"could not write {path} ({error.strerror}): free some space or choose another --out"
+        ) from error
+    return sounds.beside(found)
+
+
+def _all_coded(flat: NDArray[np.int16], sounds: Sounds, here: Sequence[Codec], seed: int) -> NDArray[np.int16]:
     found = np.empty_like(flat)
 
     def work(number: int) -> None:
         draw = np.random.default_rng([seed, 13, number])
-        codec = here[draw.integers(len(here))]
-        start, length = int(sounds.starts[number]), int(sounds.lengths[number])
-        rate = codec.bit_rates[draw.integers(len(codec.bit_rates))]
-        found[start : start + length] = coded(flat[start : start + length], codec, rate)
+        codec = here[int(draw.integers(len(here)))]
+        rate = codec.bit_rates[int(draw.integers(len(codec.bit_rates)))]
+        place = slice(int(sounds.starts[number]), int(sounds.starts[number] + sounds.lengths[number]))
+        found[place] = coded(flat[place], codec, rate)
 
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
         list(threads.map(work, range(len(sounds.names))))
-    return sounds.beside(found)
+    return found
 
 
 def coded(samples: NDArray[np.int16], codec: Codec, bit_rate: int) -> NDArray[np.int16]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.models.front_end import log_mel
-from edge_lupi.terminal import note
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.coded import coded_sounds
 from edge_lupi.train.corpus import Prepared
@@ -134,21 +134,23 @@ def margin_samples(recipe: Recipe) -> int:
 
 
 def fresh_crops(
-    recipe: Recipe, prepared: Prepared, size: int, seed: int, device: torch.device, rank: int = 0, world: int = 1
+    recipe: Recipe,
+    prepared: Prepared,
+    size: int,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
 ) -> FreshCrops:
-    """The training speech of a recipe on a device; where there are teachers, with what nobody labelled."""
-    if prepared.shards:
-        raise InputError(
-            f'expected a corpus in memory for data.sound = "samples", got shards in {prepared.shards.root}: set data.root to the corpus itself'
-        )
+    """The training speech of a recipe on a device; where there are teachers, with what nobody labelled. `folder` keeps results."""
     index = {label: number for number, label in enumerate(prepared.classes)}
     more = prepared.split.unlabelled if recipe.teachers else ()
     sounds = load_sounds([*prepared.split.train, *more], recipe.segments.trim_db, device)
     labels = [*(index[u.label] for u in prepared.split.train), *[UNLABELLED] * len(more)]
     coded = None
     if recipe.augment.codecs:
-        note(f"{len(sounds.flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
-        coded = coded_sounds(sounds, recipe.seed)
+        coded = coded_sounds(sounds, recipe.seed, folder)
     around = Surroundings(recipe.augment, recipe.seed, device)
     return FreshCrops(
         recipe, sounds, torch.tensor(labels), len(prepared.classes), size, seed, around, coded, rank, world

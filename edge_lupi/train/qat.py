@@ -59,7 +59,7 @@ def train_qat(
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
-    known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), fabric)
+    known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), folder, fabric)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
     student.to(fabric.device)
@@ -109,12 +109,12 @@ def train_qat(
 
 
 def _heard_by(
-    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], fabric: Fabric
+    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric
 ) -> tuple[TeacherEmbeddings | None, list[str], Epochs | FreshCrops, Iterator[Tensor]]:
     """What teachers tell; the examples' names; the epochs; segments [B, 80, 1, F] to find ranges by."""
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
     if recipe.data.sound == "samples":
-        crops = fresh_crops(recipe, prepared, recipe.qat.batch, recipe.seed + 1, device, rank, world)
+        crops = fresh_crops(recipe, prepared, recipe.qat.batch, recipe.seed + 1, folder, device, rank, world)
         return None, list(crops.sounds.names), crops, _segments(crops(0), recipe)
     examples, known = under_teachers(recipe, prepared, teachers, device)
     epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)

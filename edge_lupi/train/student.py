@@ -100,7 +100,7 @@ def train_student(
     config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     size = student.encoder.embedding_size
-    known, epochs, labelled, names = _heard_by(recipe, prepared, teachers, fabric)
+    known, epochs, labelled, names = _heard_by(recipe, prepared, teachers, folder, fabric)
     header = margin_header(recipe, prepared, size)
     lessons: Sequence[Lesson | FreshLesson]
     if isinstance(epochs, FreshCrops):
@@ -159,7 +159,7 @@ def train_student(
 
 
 def _heard_by(
-    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], fabric: Fabric
+    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric
 ) -> tuple[TeacherEmbeddings | None, Epochs | FreshCrops, float, list[str]]:
     """What `teachers` tell; the epochs; the share of rows that have a label; the examples' names."""
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
@@ -168,7 +168,7 @@ def _heard_by(
             raise InputError(
                 'expected teachers that can be asked anew, .onnx files in [[teachers]], where data.sound = "samples": set data.sound = "log-mel" for others'
             )
-        crops = fresh_crops(recipe, prepared, recipe.student.batch, recipe.seed, device, rank, world)
+        crops = fresh_crops(recipe, prepared, recipe.student.batch, recipe.seed, folder, device, rank, world)
         return None, crops, crops.labelled, list(crops.sounds.names)
     examples, known = under_teachers(recipe, prepared, teachers, device)
     course, augment = recipe.student, recipe.augment

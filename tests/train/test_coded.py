@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edge_lupi.audio import read_audio, to_pcm
-from edge_lupi.train.coded import CODECS, Codec, coded, coded_sounds, codecs_here
+from edge_lupi.train.coded import CODECS, Codec, codecs_here, coded, coded_sounds
 from edge_lupi.train.sounds import Sounds
 
 pytest.importorskip("av")
@@ -35,11 +35,18 @@ def test_there_and_back(speech: np.ndarray, codec: Codec) -> None:
     assert max(range(-400, 401, 20), key=lambda lag: likeness(speech[400:-400], np.roll(found, lag)[400:-400])) == 0
 
 
-def test_every_utterance_has_one_of_its_own(speech: np.ndarray) -> None:
+def test_every_utterance_has_one_of_its_own(
+    speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     length = torch.tensor([16000, 16000])
     sounds = Sounds(("a", "b"), torch.from_numpy(speech[:32000].copy()), torch.tensor([0, 16000]), length)
-    found = coded_sounds(sounds, 0)
-    assert torch.equal(found.flat, coded_sounds(sounds, 0).flat)
+    found = coded_sounds(sounds, 0, tmp_path)
+    (kept,) = tmp_path.glob("coded.*.npy")
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_lupi.train.coded.coded", lambda *_: pytest.fail("coded again"))
+        assert torch.equal(found.flat, coded_sounds(sounds, 0, tmp_path).flat)
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert torch.equal(found.flat, coded_sounds(sounds, 0, tmp_path).flat)
     for start in (0, 16000):
         piece = slice(start, start + 16000)
         assert 0.6 < likeness(sounds.flat[piece].numpy(), found.flat[piece].numpy()) < 0.9999

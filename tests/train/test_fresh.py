@@ -10,11 +10,12 @@ import torch
 
 from edge_lupi.errors import InputError
 from edge_lupi.models.front_end import log_mel
-from edge_lupi.train.corpus import Prepared, prepare
+from edge_lupi.train.corpus import Prepared, cut_settings, prepare
 from edge_lupi.train.examples import UNLABELLED
 from edge_lupi.train.fresh import FreshCrops, fresh_crops, margin_samples
 from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
+from edge_lupi.train.teacher import train_teacher
 
 CPU = torch.device("cpu")
 DATA = DataRecipe("librispeech_excerpts", "speaker", "held_out", sound="samples")
@@ -31,11 +32,11 @@ def prepared(data_root: Path) -> Prepared:
 
 
 @pytest.fixture
-def crops(prepared: Prepared) -> Callable[..., FreshCrops]:
+def crops(prepared: Prepared, tmp_path: Path) -> Callable[..., FreshCrops]:
     def make(taught: bool = False, **augment: Any) -> FreshCrops:
         teachers = (LessonRecipe("x.onnx"),) if taught else ()
         recipe = replace(RECIPE, augment=AugmentRecipe(**augment), teachers=teachers)
-        return fresh_crops(recipe, prepared, 8, 0, CPU)
+        return fresh_crops(recipe, prepared, 8, 0, tmp_path, CPU)
 
     return make
 
@@ -116,8 +117,17 @@ def test_codecs_for_a_share(crops: Callable[..., FreshCrops]) -> None:
     torch.testing.assert_close(with_codecs.clean, without.clean)
 
 
-def test_too_little_to_train_on(prepared: Prepared) -> None:
+def test_shards_and_teachers_that_see_keep_log_mels(prepared: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r'expected data.sound = "log-mel" where a corpus is in shards, got \'samples\''
+    ):
+        cut_settings(RECIPE)
+    with pytest.raises(InputError, match=r'expected data.sound = "log-mel" for a teacher'):
+        train_teacher(RECIPE, prepared, tmp_path)
+
+
+def test_too_little_to_train_on(prepared: Prepared, tmp_path: Path) -> None:
     alone = replace(prepared, split=replace(prepared.split, train=prepared.split.train[:1]))
     recipe = replace(RECIPE, segments=SegmentRecipe(crop_seconds=60.0))
     with pytest.raises(InputError, match=r"expected at least 2 crops to train on, .* got 1: bring more"):
-        fresh_crops(recipe, alone, 8, 0, CPU)
+        fresh_crops(recipe, alone, 8, 0, tmp_path, CPU)

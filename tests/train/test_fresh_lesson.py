@@ -53,7 +53,7 @@ def test_it_says_of_a_crop_what_it_says_of_that_sound(prepared: Prepared, tmp_pa
     path = tmp_path / "mean.onnx"
     path.write_bytes(mean_graph(4, 3))
     recipe = replace(RECIPE, teachers=(LessonRecipe(str(path), front_end="log-mel", projection="learnt"),))
-    crops = fresh_crops(recipe, prepared, 16, 0, CPU)
+    crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
     (lesson,) = fresh_lessons(recipe, crops, tmp_path, 64)
     batch = next(crops(5))
     wanted = F.normalize(batch.frames.mean((2, 3)))
@@ -66,7 +66,7 @@ def test_it_says_of_a_crop_what_it_says_of_that_sound(prepared: Prepared, tmp_pa
 
 def test_segments_and_axes(prepared: Prepared, tmp_path: Path) -> None:
     recipe = replace(RECIPE, teachers=(encoder(tmp_path),))
-    crops = fresh_crops(recipe, prepared, 16, 0, CPU)
+    crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
     (lesson,) = fresh_lessons(recipe, crops, tmp_path, 64)
     batch = next(crops(1))
     found = lesson.of(batch, 3, 1)
@@ -81,7 +81,7 @@ def test_axes_are_kept_and_found_anew_for_another_sound(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, teachers=(encoder(tmp_path),))
-    crops = fresh_crops(recipe, prepared, 16, 0, CPU)
+    crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
     (first,) = fresh_lessons(recipe, crops, tmp_path, 64)
     (kept,) = tmp_path.glob("axes.*.npz")
     with monkeypatch.context() as patch:
@@ -110,7 +110,7 @@ def test_torch_answers_as_onnx_runtime_does(
         type = "cuda"
 
     monkeypatch.setattr(fresh_lesson, "TorchGraph", lambda data, _, name: fresh_lesson_graph(data, name))
-    sound = next(fresh_crops(RECIPE, prepared, 16, 0, CPU)(0)).clean
+    sound = next(fresh_crops(RECIPE, prepared, 16, 0, tmp_path, CPU)(0)).clean
     assert sound is not None
     there = asked(path.read_bytes(), one, Elsewhere())(sound)  # type: ignore[arg-type]
     torch.testing.assert_close(there, here(sound), atol=1e-4, rtol=0)
