@@ -6,6 +6,7 @@ are compared, the EER of pieces of 3 s. All on the device that trains.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,7 @@ class Best:
         if all(self.score(history[-1]) > self.score(earlier) for earlier in history[:-1]):
             content = {name: value.detach().cpu() for name, value in student.state_dict().items()}
             try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with written_at_once(self.path) as file:
                     torch.save(content, file)
             except (OSError, RuntimeError) as error:
@@ -138,8 +140,6 @@ class Best:
 
     def take(self, student: Student) -> None:
         """The best student's weights."""
-        import io
-
         content = io.BytesIO(read_bounded(self.path, MAX_BYTES, "the best epoch's student"))
         try:
             student.load_state_dict(torch.load(content, map_location="cpu", weights_only=True))
