@@ -77,3 +77,17 @@ def test_the_embedding_lies_on_its_grid(make_grid_student: Callable[[], Any], he
     with torch.no_grad():
         steps = trained.student.encoder(heard) / (trained.ranges["out"] / 127)
     torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-3)
+
+
+def test_ranges_go_where_the_model_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(self: FixedRange, x: torch.Tensor) -> torch.Tensor:  # torch rounds nothing on the device "meta"
+        assert self.scale.device == self.zero.device == x.device
+        return x
+
+    monkeypatch.setattr(FixedRange, "forward", forward)
+    encoder = Encoder("pico").fold()
+    ranges = {name: torch.tensor(3.0) for name, _ in points(encoder)}
+    ranges |= {f"{name}.weight": conv.weight.detach().abs().amax((1, 2, 3)) for name, conv in convolutions(encoder)}
+    encoder.to("meta")  # on a GPU a scale that stayed on the CPU could not round anything
+    fix_ranges(encoder, ranges)
+    assert encoder(torch.zeros(2, 80, 1, 50, device="meta")).device.type == "meta"
