@@ -26,6 +26,7 @@ from edge_lupi.compile.optimised import int8_share, optimised_graph
 from edge_lupi.compile.student import encoders
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.frames import Segmentation
+from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    is_trained = str(arguments.student) not in SIZES
+    is_trained = str(arguments.student) not in {**SIZES, **DENSE_SIZES}
     trained = (
         load_student(arguments.student)
         if is_trained

@@ -186,14 +186,20 @@ def _reduce(known: _Known, node: Node) -> Shape:
 
 
 def _conv(known: _Known, node: Node) -> Shape:
-    """As if every kernel were a point: a real one gives less."""
+    """As many places as its kernel finds room for; runtimes hold the attribute against the weights' own shape."""
     batch, _, *lengths = known.of(node)
     strides = _ints(node, "strides", (1,) * len(lengths))
     pads = _ints(node, "pads", (0,) * 2 * len(lengths))
     if node.attributes.get("auto_pad", 0) != 0 or min(strides, default=1) < 1 or min(pads, default=0) < 0:
         raise ValueError("a Conv with pads or strides that edge-lupi does not write")
     around = [low + high for low, high in zip(pads[: len(lengths)], pads[len(lengths) :], strict=True)]
-    places = [(n + pad - 1) // step + 1 for n, pad, step in zip(lengths, around, strides, strict=True)]
+    kernel = _ints(node, "kernel_shape", (1,) * len(lengths))
+    apart = _ints(node, "dilations", (1,) * len(lengths))
+    reach = [space * (size - 1) + 1 for size, space in zip(kernel, apart, strict=True)]
+    if min(reach, default=1) < 1:
+        raise ValueError("a Conv with a kernel that edge-lupi does not write")
+    sizes = zip(lengths, around, reach, strides, strict=True)
+    places = [max(0, n + pad - wide) // step + 1 for n, pad, wide, step in sizes]
     return (batch, known.of(node, 1)[0], *places)
 
 

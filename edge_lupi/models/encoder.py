@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from edge_lupi.errors import InputError
 from edge_lupi.frames import LOG_FLOOR, MELS
+from edge_lupi.models.dense_encoder import DENSE_SIZES, DenseEncoder
 from edge_lupi.models.rounding import Point
+from edge_lupi.models.unit import Unit, folded
 
-__all__ = ["SIZES", "Encoder", "EncoderSize"]
+__all__ = ["SIZES", "AnyEncoder", "Encoder", "EncoderSize", "make_encoder", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -46,36 +47,6 @@ SIZES = {
     "small": EncoderSize(32, (32, 64, 128), (2, 2, 2), (1, 2, 2), 160),
     "base": EncoderSize(32, (32, 64, 128, 256), (3, 4, 6, 3), (1, 2, 2, 2), 192),
 }
-
-
-class Unit(nn.Module):
-    """Convolution, batch norm, perhaps ReLU, and the point where the result is stored."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, *, relu: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs)
-        self.relu: nn.Module = nn.ReLU() if relu else nn.Identity()
-        self.out = Point()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        return self.out(self.relu(self.norm(self.conv(x))))
-
-    def fold(self) -> None:
-        """Fold the batch norm into the convolution; the unit computes the same as before in evaluation mode."""
-        self.norm = _folded(self.conv, self.norm)
-
-
-def _folded(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
-    """Take a batch norm into the convolution before it; what is left in its place."""
-    if isinstance(norm, nn.BatchNorm2d):
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-    return nn.Identity()
 
 
 def _at_full_resolution(conv: nn.Conv2d, square: int) -> nn.Conv2d:
@@ -111,7 +82,7 @@ class Encoder(nn.Module):
     def __init__(self, size: str) -> None:
         super().__init__()
         if size not in SIZES:
-            raise InputError(f"expected a size of {', '.join(SIZES)}, got {size!r}")
+            raise InputError(f"expected a size of {', '.join([*SIZES, *DENSE_SIZES])}, got {size!r}")
         shape = SIZES[size]
         self.entry = Point()
         self.square = shape.square
@@ -151,7 +122,22 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, Unit):
                 module.fold()
-        self.norm = _folded(self.project, self.norm)
+        self.norm = folded(self.project, self.norm)
         if self.stem.conv.in_channels > 1:
             self.stem.conv = _at_full_resolution(self.stem.conv, self.square)
         return self
+
+
+AnyEncoder = Encoder | DenseEncoder
+
+
+def make_encoder(size: str) -> AnyEncoder:
+    """The encoder of a size, with weights drawn at random."""
+    if size in DENSE_SIZES:
+        return DenseEncoder(DENSE_SIZES[size])
+    return Encoder(size)
+
+
+def shape_of(size: str) -> object:
+    """What a size stands for."""
+    return DENSE_SIZES[size] if size in DENSE_SIZES else SIZES[size]

@@ -69,8 +69,13 @@ def round_with(model: nn.Module, activation: Callable[[str], nn.Module], weight:
 
 
 def fix_ranges(model: nn.Module, ranges: Mapping[str, Tensor]) -> None:
-    """Round on the grid of these ranges: `<point>` scalars and `<convolution>.weight` vectors [C]."""
-    round_with(model, lambda name: FixedRange(ranges[name]), lambda name: FixedRange(ranges[f"{name}.weight"]))
+    """Round on the grid of these ranges: `<point>` scalars and `<convolution>.weight` vectors [C], wherever they lie."""
+    device = next(model.parameters()).device
+    round_with(
+        model,
+        lambda name: FixedRange(ranges[name].to(device)),
+        lambda name: FixedRange(ranges[f"{name}.weight"].to(device)),
+    )
 
 
 def stop_rounding(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from edge_lupi.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.aggregator import make_aggregator
-from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.header import ClassHeader
 
 __all__ = ["SETTINGS", "Heard", "Student", "StudentConfig"]
@@ -72,7 +72,7 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.size)
+        self.encoder = make_encoder(config.size)
         self.branches = nn.ModuleDict(
             {task.name: TaskBranch(task, config.setting, self.encoder.embedding_size) for task in config.tasks}
         )

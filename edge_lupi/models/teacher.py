@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edge_lupi.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
-from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.student import Heard, TaskBranch
 
 __all__ = ["Teacher", "TeacherConfig"]
@@ -93,7 +93,7 @@ class Teacher(nn.Module):
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
         self.config = config
-        self.ear = Encoder(config.size)
+        self.ear = make_encoder(config.size)
         size = self.ear.embedding_size
         self.eye: nn.Module | None = None
         if config.video == "features":

@@ -26,6 +26,7 @@ class Crops:
 class Batch:
     """Crops: log-mel [B, 80, 1, F]; labels [B]; which examples and from which segment on; video [B, S, ...].
 
+    Where crops are drawn anew, `clean` [B, T] are their samples before anything happened to them, as teachers hear them.
     Where crops are mixed, `partner` is the batch of the others and `share` [B], at least one half, the part of the first.
     """
 
@@ -36,6 +37,7 @@ class Batch:
     video: Tensor | None
     partner: Batch | None = None
     share: Tensor | None = None
+    clean: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -46,6 +48,7 @@ class Batch:
             video=None if self.video is None else self.video.to(device),
             partner=None if self.partner is None else self.partner.to(device),
             share=None if self.share is None else self.share.to(device),
+            clean=None if self.clean is None else self.clean.to(device),
         )
 
     def mixed(self) -> Batch:

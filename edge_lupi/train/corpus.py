@@ -149,6 +149,10 @@ def cut_settings(recipe: Recipe) -> dict[str, Any]:
         raise InputError(
             f"expected data.labelled_speakers = 1 where a corpus is in shards, got {recipe.data.labelled_speakers}: train from the corpus itself"
         )
+    if recipe.data.sound != "log-mel":
+        raise InputError(
+            f'expected data.sound = "log-mel" where a corpus is in shards, got {recipe.data.sound!r}: train from the corpus itself'
+        )
     plain = recipe.plain()
     keys = ["data.task", "data.test", "data.validation_speakers", "data.speaker_dependent", "augment.speeds"]
     keys += [f"segments.{key}" for key in plain["segments"] if key not in ("setting", "every")]

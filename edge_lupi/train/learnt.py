@@ -98,8 +98,8 @@ def _shapes(size: str) -> list[Any]:
     """Of an encoder, and of its weights: what the word for a size means may change."""
     import torch
 
-    from edge_lupi.models.encoder import SIZES, Encoder
+    from edge_lupi.models.encoder import make_encoder, shape_of
 
     with torch.device("meta"):
-        weights = [[name, list(value.shape)] for name, value in Encoder(size).state_dict().items()]
-    return [repr(SIZES[size]), weights]
+        weights = [[name, list(value.shape)] for name, value in make_encoder(size).state_dict().items()]
+    return [repr(shape_of(size)), weights]

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -166,7 +167,18 @@ def _said(teacher: OnnxTeacher, pieces: NDArray[np.float32]) -> Iterator[NDArray
         yield teacher(pieces[start : start + SEGMENTS_AT_ONCE])
 
 
-def lesson_losses(lessons: Sequence[Lesson], batch: Batch, said: Sequence[Tensor], every: int) -> dict[str, Tensor]:
+class Telling(Protocol):
+    """A lesson whose answers are kept, or one that is asked anew."""
+
+    @property
+    def recipe(self) -> LessonRecipe:
+        """Who teaches, and how much it weighs."""
+
+    def of(self, batch: Batch, count: int, every: int) -> Tensor:
+        """What is said of a batch."""
+
+
+def lesson_losses(lessons: Sequence[Telling], batch: Batch, said: Sequence[Tensor], every: int) -> dict[str, Tensor]:
     """The weighted parts, by the teachers' file names: `said` are E [B, S, D] or A [B, D] in each teacher's width."""
     parts = {}
     for number, (lesson, own) in enumerate(zip(lessons, said, strict=True)):

@@ -61,6 +61,8 @@ def make_fabric() -> Fabric:
     if world > 1:
         fabric.launch()
         atexit.register(_part)
+    if fabric.device.type == "cuda":  # every batch has the same shape: the fastest convolution is sought once
+        torch.backends.cudnn.benchmark = True
     return fabric
 
 
@@ -80,8 +82,9 @@ def fit(
     *,
     seed: int,
     steps: int,
+    after: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train `module` in place. Returns the mean losses of every epoch."""
+    """Train `module` in place. Returns the mean losses of every epoch; `after` an epoch may add to the last of them."""
     if course.batch % fabric.world_size or course.batch < 2 * fabric.world_size:
         raise InputError(
             f"expected a batch that {fabric.world_size} processes can share, two rows or more each, got {course.batch}: change it in the recipe"
@@ -107,6 +110,8 @@ def fit(
             raise InputError(
                 f"the loss of {run.checkpoint.stem} became NaN or infinite in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
             )
+        if after is not None:
+            after(history)
         if fabric.is_global_zero:
             _save(module, optimiser, schedule, run, epoch + 1, history)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)

@@ -10,27 +10,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_lupi.errors import BundleError, InputError, MissingExtra
-from edge_lupi.frames import MELS, SAMPLE_RATE_HZ
+from edge_lupi.errors import BundleError, InputError
 from edge_lupi.graph_walk import refuse_external_data
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.train.kaldi import kaldi_fbank
 
-__all__ = ["OnnxTeacher", "kaldi_fbank"]
+__all__ = ["FRONT_ENDS", "OnnxTeacher"]
 
 
 class OnnxTeacher:
     """The graph's first input and output count; a batch must be free, or one. Any operator may be in it, no external data."""
 
     def __init__(self, graph: bytes, front_end: str, name: str) -> None:
-        self.front_end = _FRONT_ENDS[front_end]
+        self.front_end = FRONT_ENDS[front_end]
         self.name = name
         self.takes = f"{front_end} {_SHAPES[front_end]}"
         try:
@@ -58,18 +57,7 @@ class OnnxTeacher:
         return vectors.astype(np.float32, copy=False)
 
 
-def kaldi_fbank(samples: Tensor) -> Tensor:
-    """float32 [B, T] in [-1, 1] -> float32 [B, F, 80], F = (T - 400) // 160 + 1, less the mean over time."""
-    if find_spec("torchaudio") is None:
-        raise MissingExtra("a teacher with front end kaldi-fbank", "torchaudio", "train")
-    from torchaudio.compliance.kaldi import fbank
-
-    rows = [fbank(row[None], num_mel_bins=MELS, dither=0.0, sample_frequency=float(SAMPLE_RATE_HZ)) for row in samples]
-    banks = torch.stack(rows)
-    return banks - banks.mean(1, keepdim=True)
-
-
-_FRONT_ENDS: dict[str, Callable[[Tensor], Tensor]] = {
+FRONT_ENDS: dict[str, Callable[[Tensor], Tensor]] = {
     "kaldi-fbank": kaldi_fbank,
     "log-mel": log_mel,
     "raw": lambda samples: samples,

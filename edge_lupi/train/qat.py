@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_lupi.errors import InputError, MissingExtra
-from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.encoder import AnyEncoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
 from edge_lupi.models.student import Heard
 from edge_lupi.train.augment import disturb
 from edge_lupi.train.batch import Batch
+from edge_lupi.train.cache import TeacherEmbeddings
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Epochs, Example, batches
+from edge_lupi.train.examples import Epochs, batches
+from edge_lupi.train.fresh import FreshCrops, fresh_crops
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import distil
@@ -56,12 +59,11 @@ def train_qat(
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
-    examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
+    known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), folder, fabric)
     if known and known.utterances.shape[1] != student.encoder.embedding_size:
         known = None
-    rank, world = fabric.global_rank, fabric.world_size
-    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
-    ranges = find_ranges(student.encoder, _disturbed_log_mels(examples, recipe), recipe.qat.headroom)
+    student.to(fabric.device)
+    ranges = find_ranges(student.encoder, (heard.to(fabric.device) for heard in frames), recipe.qat.headroom)
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
     every = recipe.segments.every
@@ -87,7 +89,7 @@ def train_qat(
     identity = {
         "stage": "qat",
         "recipe": recipe.plain(),
-        "names": [e.name for e in examples],
+        "names": names,
         "learnt_from": learnt_from(prepared),
         "teachers": [file_digest(teacher) for teacher in teachers] if known else [],
         "taught": known.origin if known else "",
@@ -100,9 +102,24 @@ def train_qat(
     if fabric.is_global_zero:
         stop_rounding(student.cpu().encoder)
         provenance = {**trained.provenance, "qat": recipe.plain()["qat"]}
-        rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=ranges, provenance=provenance)
+        found = {key: value.cpu() for key, value in ranges.items()}
+        rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=found, provenance=provenance)
         save_student(path, with_temperature(with_threshold(rounded, recipe, prepared), recipe, prepared))
     return path
+
+
+def _heard_by(
+    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric
+) -> tuple[TeacherEmbeddings | None, list[str], Epochs | FreshCrops, Iterator[Tensor]]:
+    """What teachers tell; the examples' names; the epochs; segments [B, 80, 1, F] to find ranges by."""
+    device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
+    if recipe.data.sound == "samples":
+        crops = fresh_crops(recipe, prepared, recipe.qat.batch, recipe.seed + 1, folder, device, rank, world)
+        return None, list(crops.sounds.names), crops, _segments(crops(0), recipe)
+    examples, known = under_teachers(recipe, prepared, teachers, device)
+    epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
+    heard = batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)
+    return known, [e.name for e in examples], epochs, _segments(heard, recipe)
 
 
 def _float_student(source: Path, prepared: Prepared) -> TrainedStudent:
@@ -121,7 +138,7 @@ def _relative(student: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor], headroom: float = 1.0) -> dict[str, Tensor]:
+def find_ranges(encoder: AnyEncoder, log_mels: Iterator[Tensor], headroom: float = 1.0) -> dict[str, Tensor]:
     """The range of every weight and activation of a folded encoder, from what it does on some batches [B, 80, 1, F].
 
     nvidia-modelopt's calibrators of the largest magnitude: of weights by channel, of activations `headroom` times that.
@@ -156,9 +173,9 @@ def find_ranges(encoder: Encoder, log_mels: Iterator[Tensor], headroom: float = 
     return ranges
 
 
-def _disturbed_log_mels(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
+def _segments(heard: Iterator[Batch], recipe: Recipe) -> Iterator[Tensor]:
     """Segments [B, 80, 1, F] at the levels and in the noise that training knows."""
-    for number, batch in enumerate(batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)):
+    for number, batch in enumerate(heard):
         if number == CALIBRATION_BATCHES:
             return
         frames = disturb(batch.frames, recipe.augment, Draw(number))

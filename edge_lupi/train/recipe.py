@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 MOST_SPEEDS = 16
+SOUNDS = ("log-mel", "samples")
+KEPT = ("last", "best")
+ON_SAMPLES = ("free_speeds", "rooms", "babble", "noises", "levels", "constants", "clipping", "codecs", "wires")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class DataRecipe:
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
     show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
     of them may be one that is tested.
+
+    `sound` is kept as "log-mel", disturbed as such, or as "samples": then every crop begins at any sample, at a speed of its
+    own, is disturbed on the waveform, and teachers hear that very crop. An epoch hears as many crops of an utterance as fit
+    into it, `rounds` times.
     """
 
     root: str
@@ -58,12 +65,17 @@ class DataRecipe:
     labelled_speakers: float = 1.0
     speaker_dependent: bool = False
     unlabelled: tuple[str, ...] = ()
+    sound: str = "log-mel"
+    rounds: int = 1
     pattern: str = ""
     licence: str = ""
 
     def __post_init__(self) -> None:
         if self.pattern:
             Pattern(self.pattern)  # checks it
+        if self.sound not in SOUNDS:
+            raise InputError(f"expected data.sound {' or '.join(SOUNDS)}, got {self.sound!r}")
+        within(self, "data", rounds=(1, 10_000))
         if not 0 < self.labelled_speakers <= 1:
             raise InputError(f"expected data.labelled_speakers above 0 and at most 1, got {self.labelled_speakers}")
         within(self, "data", validation_speakers=(0, 1))
@@ -156,19 +168,23 @@ class TeacherRecipe(Course):
 class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
-    `labels` weighs them beside the teachers; with 0 only those tell. `start_from` names the student.pt whose weights it begins
-    with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
+    `labels` weighs them beside the teachers; with 0 only those tell. `keep` is the "last" epoch's student, or the "best" one's
+    on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER. `start_from` names the
+    student.pt whose weights it begins with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
     """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
     labels: float = 1.0
+    keep: str = "last"
     start_from: str = ""
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.keep not in KEPT:
+            raise InputError(f"expected student.keep {' or '.join(KEPT)}, got {self.keep!r}")
         within(self, "student", margin=(0, 3), smoothing=(0, 1), labels=(0, 1000))
 
 
@@ -225,6 +241,11 @@ class AugmentRecipe:
     `reverb_share` of the crops get a decay time drawn from `reverb_seconds` (RT60); `warp` is the largest share by which
     all frequencies of a voice rise or fall, `tempo` the largest by which speech is faster or slower at the same frequencies,
     `equaliser_db` the largest gain of a smooth filter; `mixup` is the parameter of its beta distribution. 0 is off.
+
+    On samples (data.sound), each a share of the crops: `free_speeds` are at any speed of `speed_range`, a voice of nobody's
+    name; `rooms` in simulated rooms of `room_seconds` (RT60); `babble` of the batch's other voices and `noises` (hiss, hum,
+    music) at a ratio; `levels` at so many dB of full scale; `constants` are added and `clipping` cuts; `codecs` (MP3, Opus,
+    AMR) and `wires` (8 kHz, A-law or mu-law) lie between.
     """
 
     gain_db: float = 6.0
@@ -240,8 +261,23 @@ class AugmentRecipe:
     equaliser_db: float = 0.0
     speeds: tuple[float, ...] = (1.0,)
     mixup: float = 0.0
+    free_speeds: float = 0.0
+    speed_range: tuple[float, ...] = (0.8, 1.25)
+    rooms: float = 0.0
+    room_seconds: tuple[float, ...] = (0.2, 1.0)
+    babble: float = 0.0
+    babble_db: tuple[float, ...] = (0.0, 20.0)
+    noises: float = 0.0
+    noises_db: tuple[float, ...] = (0.0, 30.0)
+    levels: float = 0.0
+    levels_db: tuple[float, ...] = (-50.0, -20.0)
+    constants: float = 0.0
+    clipping: float = 0.0
+    codecs: float = 0.0
+    wires: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_samples()
         if len(self.reverb_seconds) != 2 or not 0 < self.reverb_seconds[0] <= self.reverb_seconds[1]:
             raise InputError(f"expected augment.reverb_seconds = [shortest, longest], got {list(self.reverb_seconds)}")
         if not (0 <= self.noise_share <= 1 and 0 <= self.reverb_share <= 1 and self.mixup >= 0):
@@ -260,6 +296,15 @@ class AugmentRecipe:
         within(self, "augment", time_mask_frames=(0, 60_000), mel_mask=(0, 80), shift_frames=(0, 60_000))
         if len(self.speeds) > MOST_SPEEDS or len(set(self.speeds)) < len(self.speeds):
             raise InputError(f"expected at most {MOST_SPEEDS} augment.speeds, each once, got {list(self.speeds)[:99]}")
+
+    def _check_samples(self) -> None:
+        within(self, "augment", **dict.fromkeys(ON_SAMPLES, (0, 1)))
+        bounds = {"speed_range": (0.5, 2), "room_seconds": (0.1, 3), "levels_db": (-90, 0)}
+        for key in ("speed_range", "room_seconds", "babble_db", "noises_db", "levels_db"):
+            found = getattr(self, key)
+            if len(found) != 2 or found[0] > found[1]:
+                raise InputError(f"expected augment.{key} = [lowest, highest], got {list(found)}")
+            within(self, "augment", **{key: bounds.get(key, (-100, 200))})
 
 
 @dataclass(frozen=True)
@@ -280,6 +325,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 31:
             raise InputError(f"expected a seed of 0 to {(1 << 31) - 1}, got {self.seed}")
+        on = [key for key in ON_SAMPLES if getattr(self.augment, key)]
+        if on and self.data.sound != "samples":
+            raise InputError(f'expected data.sound = "samples" for augment.{on[0]}, got {self.data.sound!r}: set it')
+        if self.data.sound == "samples" and self.augment.mixup:
+            raise InputError(
+                f'expected augment.mixup = 0 where data.sound = "samples", got {self.augment.mixup}: leave one out'
+            )
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.models.encoder import Encoder
+from edge_lupi.models.encoder import AnyEncoder
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.header import ClassHeader
 from edge_lupi.models.rounding import convolutions
@@ -146,7 +146,7 @@ def hold_still(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def put_norms_back(encoder: Encoder, folded: Encoder, log_mels: Iterable[Tensor]) -> None:
+def put_norms_back(encoder: AnyEncoder, folded: AnyEncoder, log_mels: Iterable[Tensor]) -> None:
     """Make an unfolded encoder of a folded one that computes the same; its norms have the statistics of log_mels [B, 80, 1, F]."""
     before, norms = dict(convolutions(folded)), _norms_by_convolution(encoder)
     state = encoder.state_dict()
@@ -174,7 +174,7 @@ def _identity_of(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Ten
     norm.bias.copy_(mean + bias)
 
 
-def _norms_by_convolution(encoder: Encoder) -> dict[str, nn.BatchNorm2d]:
+def _norms_by_convolution(encoder: AnyEncoder) -> dict[str, nn.BatchNorm2d]:
     """The norm that takes a convolution's result, by the convolution's name: seen by what flows where."""
     made: list[tuple[str, Tensor]] = []
     found: dict[str, nn.BatchNorm2d] = {}
@@ -202,7 +202,7 @@ def _norms_by_convolution(encoder: Encoder) -> dict[str, nn.BatchNorm2d]:
     return found
 
 
-def _moments(folded: Encoder, log_mels: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def _moments(folded: AnyEncoder, log_mels: Iterable[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance [C] of what every convolution gives, without its bias."""
     sums: dict[str, list[Tensor]] = {}
 

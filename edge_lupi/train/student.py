@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edge_lupi.audio import read_audio, to_pcm
@@ -24,7 +25,10 @@ from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import UNLABELLED, Epochs, Example, batches, load_examples, shuffled
+from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
+from edge_lupi.train.fresh import FreshCrops, fresh_crops
+from edge_lupi.train.fresh_lesson import FreshLesson, fresh_lessons
+from edge_lupi.train.held_out import Best, HeldOut, held_out
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
@@ -53,7 +57,7 @@ class Learning(nn.Module):
         teacher_size: int | None,
         recipe: Recipe,
         labelled: float = 1.0,
-        lessons: Sequence[Lesson] = (),
+        lessons: Sequence[Lesson | FreshLesson] = (),
     ) -> None:
         super().__init__()
         self.student = student
@@ -107,23 +111,31 @@ def train_student(
     config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     start = _start(recipe, prepared)
-    examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
+    size = student.encoder.embedding_size
+    known, epochs, labelled, names = _heard_by(recipe, prepared, teachers, folder, fabric)
     if start is not None:
-        said = begin(student, start, recipe.student.frozen, _heard_first(examples, recipe))
+        said = begin(student, start, recipe.student.frozen, _heard_first(epochs, recipe))
         if fabric.is_global_zero:
             note(said)
             if recipe.student.rate > USUAL_RATE:
                 note(
                     f"student.rate is {recipe.student.rate:g}: what is known already is soon lost above {USUAL_RATE:g}; try 3e-4"
                 )
-    header = margin_header(recipe, prepared, student.encoder.embedding_size)
-    lessons = lessons_of(recipe, prepared, examples, folder, fabric.device, student.encoder.embedding_size)
+    header = margin_header(recipe, prepared, size)
+    lessons: Sequence[Lesson | FreshLesson]
+    if isinstance(epochs, FreshCrops):
+        lessons = fresh_lessons(recipe, epochs, folder, size)
+    else:
+        lessons = lessons_of(recipe, prepared, epochs.examples, folder, fabric.device, size)
     taught = known is not None or bool(lessons)
     if not taught and not recipe.student.labels:
         raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
-    labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if taught else 1.0
-    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons)
+    module = Learning(
+        student, header, known.utterances.shape[1] if known else None, recipe, labelled if taught else 1.0, lessons
+    )
     every = recipe.segments.every
+    best = Best(folder / f"{name}.best") if recipe.student.keep == "best" else None
+    measure = _measure(recipe, prepared, lessons, fabric.device)
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
@@ -134,16 +146,6 @@ def train_student(
             **lesson_losses(lessons, batch, said, every),
         }
 
-    epochs = Epochs(
-        examples,
-        recipe.segments,
-        recipe.student.batch,
-        recipe.seed,
-        recipe.augment.mixup,
-        fabric.global_rank,
-        fabric.world_size,
-    )
-
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
             header.margin = recipe.student.margin * min(1.0, 3 * epoch / recipe.student.epochs)
@@ -153,13 +155,22 @@ def train_student(
         "stage": "student",
         "recipe": replace(recipe, student=replace(recipe.student, start_from="")).plain(),  # what lies there counts
         "started_from": start.digest if start else "",
-        "names": [e.name for e in examples],
+        "names": names,
         "learnt_from": learnt_from(prepared),
         "teachers": [file_digest(path) for path in (*teachers, *(Path(lesson.path) for lesson in recipe.teachers))],
         "taught": known.origin if known else "",
     }
     run = Run(folder / f"{name}.checkpoint", identity)
-    fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps)
+
+    def after(history: list[dict[str, float]]) -> None:
+        if measure is not None:
+            history[-1] |= measure(student, module.ways)
+        if best is not None and fabric.is_global_zero:
+            best.see(student, history)
+
+    fit(fabric, module, recipe.student, run, epoch_batches, losses, seed=recipe.seed, steps=epochs.steps, after=after)
+    if best is not None and fabric.is_global_zero:
+        best.take(student)
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         provenance = {**prepared.provenance(recipe, taught=taught), "distilled": taught}
@@ -184,11 +195,47 @@ def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
     return start
 
 
-def _heard_first(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
-    """Log-mel segments [B, 80, 1, F] of the first batches, disturbed as a training step hears them."""
-    first = batches(examples, recipe.segments, recipe.student.batch, seed=recipe.seed)
+def _heard_first(epochs: Epochs | FreshCrops, recipe: Recipe) -> Iterator[Tensor]:
+    """Log-mel segments [B, 80, 1, F] of the first batches, disturbed as a training step hears them: all rows, in every process."""
+    first = replace(epochs, rank=0, world=1)(0)
     for number, batch in enumerate(islice(first, BATCHES_HEARD_FIRST)):
-        yield disturbed_segments(batch.frames, recipe, Draw(number)).flatten(0, 1)
+        yield disturbed_segments(batch.mixed().frames, recipe, Draw(number)).flatten(0, 1).cpu()
+
+
+def _heard_by(
+    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric
+) -> tuple[TeacherEmbeddings | None, Epochs | FreshCrops, float, list[str]]:
+    """What `teachers` tell; the epochs; the share of rows that have a label; the examples' names."""
+    device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
+    if recipe.data.sound == "samples":
+        if teachers or recipe.distil.outputs:
+            raise InputError(
+                'expected teachers that can be asked anew, .onnx files in [[teachers]], where data.sound = "samples": set data.sound = "log-mel" for others'
+            )
+        crops = fresh_crops(recipe, prepared, recipe.student.batch, recipe.seed, folder, device, rank, world)
+        return None, crops, crops.labelled, list(crops.sounds.names)
+    examples, known = under_teachers(recipe, prepared, teachers, device)
+    course, augment = recipe.student, recipe.augment
+    epochs = Epochs(examples, recipe.segments, course.batch, recipe.seed, augment.mixup, rank, world)
+    labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled))
+    return known, epochs, labelled, [e.name for e in examples]
+
+
+def _measure(
+    recipe: Recipe, prepared: Prepared, lessons: Sequence[Lesson | FreshLesson], device: torch.device
+) -> HeldOut | None:
+    """What is measured after every epoch; nothing where nobody asks for it."""
+    best = recipe.student.keep == "best"
+    if recipe.data.sound == "log-mel" and not best:
+        return None
+    found = held_out(
+        recipe, prepared.split.validation, device, [one for one in lessons if isinstance(one, FreshLesson)]
+    )
+    if best and (found is None or not (len(found.lessons) or len(found.pieces))):
+        raise InputError(
+            'expected validation speakers to compare, or a teacher that is asked anew, for student.keep = "best", got neither: set data.validation_speakers, or keep the last'
+        )
+    return found
 
 
 def seen_examples(recipe: Recipe, prepared: Prepared, video: str) -> Sequence[Example]:

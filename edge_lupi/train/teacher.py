@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from edge_lupi.errors import InputError
 from edge_lupi.models.files import save_teacher
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
@@ -41,6 +42,10 @@ class _Learning(nn.Module):
 
 def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     """Train by the recipe; the checkpoint in `folder` is taken up where it stopped."""
+    if recipe.data.sound != "log-mel":
+        raise InputError(
+            f'expected data.sound = "log-mel" for a teacher, which looks at the video of segments, got {recipe.data.sound!r}: set it'
+        )
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     examples = seen_examples(recipe, prepared, recipe.teacher.video)

@@ -16,6 +16,7 @@ from edge_lupi.compile.grid import signed_grid, unsigned_grid
 from edge_lupi.compile.half import half_graph
 from edge_lupi.frames import CONTEXT_SAMPLES, Segmentation
 from edge_lupi.graph_bounds import check_graph
+from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import log_mel
@@ -71,7 +72,7 @@ def test_front_end_equals_the_fft(voice: Callable[..., Any], batch: int) -> None
     np.testing.assert_allclose(found, log_mel(samples).numpy(), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize("size", [*SIZES, *DENSE_SIZES])
 @pytest.mark.parametrize("seconds", [0.5, 0.75])
 def test_every_size_is_written_in_operators_that_the_device_takes(size: str, seconds: float) -> None:
     """Also where an odd number of frames has to be filled up to squares."""

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from edge_lupi.models.encoder import SIZES, Encoder
+from edge_lupi.models.dense_encoder import DENSE_SIZES
+from edge_lupi.models.encoder import SIZES, Encoder, make_encoder
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import FixedRange, convolutions, fix_ranges, points, stop_rounding
 
@@ -46,6 +47,13 @@ def test_every_tensor_between_convolutions_has_a_point(size: str) -> None:
     assert len(named) == 3 + len(layers) - 1 + blocks  # one per unit, too
 
 
+def test_every_tensor_between_convolutions_of_the_dense_encoder_has_a_point() -> None:
+    encoder, shape = make_encoder("dense"), DENSE_SIZES["dense"]
+    named, layers = dict(points(encoder)), dict(convolutions(encoder))
+    after_sums, after_joins = len(encoder.front), sum(shape.layers)
+    assert len(named) == 3 + len(layers) - 1 + after_sums + after_joins
+
+
 def test_rounding_moves_the_embedding_a_little_and_comes_off(
     make_grid_student: Callable[[], Any], heard: torch.Tensor
 ) -> None:
@@ -69,3 +77,17 @@ def test_the_embedding_lies_on_its_grid(make_grid_student: Callable[[], Any], he
     with torch.no_grad():
         steps = trained.student.encoder(heard) / (trained.ranges["out"] / 127)
     torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-3)
+
+
+def test_ranges_go_where_the_model_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(self: FixedRange, x: torch.Tensor) -> torch.Tensor:  # torch rounds nothing on the device "meta"
+        assert self.scale.device == self.zero.device == x.device
+        return x
+
+    monkeypatch.setattr(FixedRange, "forward", forward)
+    encoder = Encoder("pico").fold()
+    ranges = {name: torch.tensor(3.0) for name, _ in points(encoder)}
+    ranges |= {f"{name}.weight": conv.weight.detach().abs().amax((1, 2, 3)) for name, conv in convolutions(encoder)}
+    encoder.to("meta")  # on a GPU a scale that stayed on the CPU could not round anything
+    fix_ranges(encoder, ranges)
+    assert encoder(torch.zeros(2, 80, 1, 50, device="meta")).device.type == "meta"

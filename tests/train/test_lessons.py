@@ -19,9 +19,10 @@ from edge_lupi.models.files import load_student
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import prepare
 from edge_lupi.train.examples import load_examples, segments_of
+from edge_lupi.train.kaldi import kaldi_fbank
 from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.lessons import Lesson, lesson_losses, lesson_of
-from edge_lupi.train.onnx_teacher import OnnxTeacher, kaldi_fbank
+from edge_lupi.train.onnx_teacher import OnnxTeacher
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.student import lessons_of, train_student
 
