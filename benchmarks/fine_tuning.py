@@ -1,9 +1,10 @@
 """A new corpus of ten people (EmoDB): learnt on from the shipped student, and from nothing. -> results/fine_tuning.json, table.
 
+    python benchmarks/fine_tuning.py emotion --folds 5 --jobs 2 --on validation    # for choosing among arms
     python benchmarks/fine_tuning.py emotion speaker --folds 5 --jobs 2
 
-Every speaker is tested once, by students that have not heard them; a training runs on one thread. Settings are those of
-train/my_own.toml and my_own_labels.toml, which were chosen on validation speakers of one fold.
+Every speaker is tested once, by students that have not heard them; a training runs on one thread. The first arm has the
+settings of train/my_own.toml and my_own_labels.toml.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ RECIPES = {"emotion": "my_own_labels.toml", "speaker": "my_own.toml"}
 PATTERNS = {"emotion": "{speaker}/{label}/*", "speaker": "{speaker}/*/*"}
 NOTHING = ['student.start_from=""', "student.rate=3e-3", "student.epochs=60"]
 AS_IT_IS = "the shipped student as it is"
-ARMS = {
-    "emotion": {"from the shipped student": [], "from nothing": NOTHING},  # as it is it has other labels
+LONG = NOTHING[1:]  # the same settings, so that only the first weights differ
+ARMS: dict[str, dict[str, list[str]]] = {  # of emotions the shipped student as it is has other labels
+    "emotion": {"from the shipped student": [], "from the shipped student, long": LONG, "from nothing": NOTHING},
     "speaker": {AS_IT_IS: [], "from the shipped student": [], "from nothing": NOTHING},
 }
 
@@ -51,8 +54,8 @@ def recipe_of(task: str, arm: str, root: Path, *changes: str) -> Any:
     return load_recipe(ROOT / "train" / RECIPES[task], [*where, *ARMS[task][arm], *changes])
 
 
-def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path) -> dict[str, Any]:
-    """One fold of one arm: what it says of its test speakers, and the minutes of its training."""
+def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path, side: str) -> dict[str, Any]:
+    """One fold of one arm: what it says of the speakers on that side, and the minutes of its training."""
     import torch
 
     from edge_lupi.train.corpus import prepare
@@ -65,7 +68,8 @@ def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path)
     began = time.process_time()
     path = ROOT / recipe.student.start_from if arm == AS_IT_IS else train_student(recipe, parts, place)
     minutes = (time.process_time() - began) / 60
-    return {"measured": measured(path, parts), "minutes": minutes}
+    looked_at = parts if side == "test" else replace(parts, split=replace(parts.split, test=parts.split.validation))
+    return {"measured": measured(path, looked_at), "minutes": minutes}
 
 
 def main() -> None:
@@ -73,30 +77,29 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", choices=RECIPES)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--on", choices=("test", "validation"), default="test")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDGE_LUPI_DATA", ".")) / "emodb")
     parser.add_argument("--out", type=Path, default=Path("runs/fine_tuning"))
     asked = parser.parse_args()
-    out = asked.out.resolve()
+    out, data = asked.out.resolve(), asked.data.resolve()
     os.chdir(ROOT)  # the recipes name the shipped students from here
-    root = people(asked.data, out / "people")
+    root = people(data, out / "people")
     speakers = sorted(path.name for path in root.iterdir())
     folds = [tuple(speakers[number :: asked.folds]) for number in range(asked.folds)]
     with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         running = {
             (task, arm): [
-                pool.submit(
-                    one, task, arm, fold, root, out / task / arm.replace(" ", "_") / f"{number}_of_{asked.folds}"
-                )
+                pool.submit(one, task, arm, fold, root, out / task / f"{arm}_{number}_of_{asked.folds}", asked.on)
                 for number, fold in enumerate(folds)
             ]
             for task in asked.tasks
             for arm in ARMS[task]
         }
         found = {key: [future.result() for future in futures] for key, futures in running.items()}
-    tell(found, root, asked.folds)
+    tell(found, root, asked.folds, keep=asked.on == "test")
 
 
-def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int) -> None:
+def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int, *, keep: bool) -> None:
     """The table, and the results beside those of earlier runs."""
     from edge_lupi.train.corpus import prepare
     from edge_lupi.train.leave_one_out import pooled
@@ -111,7 +114,8 @@ def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: 
             **report.plain(),
         }
         print(f"{task:<8} {arm:<30} {report.text().splitlines()[0]}   {minutes:.1f} min a training")
-    RESULTS.write_text(json.dumps(results) + "\n")
+    if keep:
+        RESULTS.write_text(json.dumps(results) + "\n")
     print(json.dumps(results))
 
 
