@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edge_lupi.data.pattern import Pattern
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
@@ -42,7 +43,10 @@ ON_SAMPLES = ("free_speeds", "rooms", "babble", "noises", "levels", "constants",
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Where the corpus lies (`root`: absolute, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
+    """Where the corpus lies (`root`: here, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
+
+    Of a folder of one's own `pattern` says how its files are called ("{speaker}/{label}/*", see `edge_lupi.data.pattern`), and
+    `licence` what may be done with what is learnt from it.
 
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
@@ -63,8 +67,12 @@ class DataRecipe:
     unlabelled: tuple[str, ...] = ()
     sound: str = "log-mel"
     rounds: int = 1
+    pattern: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
+        if self.pattern:
+            Pattern(self.pattern)  # checks it
         if self.sound not in SOUNDS:
             raise InputError(f"expected data.sound {' or '.join(SOUNDS)}, got {self.sound!r}")
         within(self, "data", rounds=(1, 10_000))
@@ -161,7 +169,8 @@ class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
     `labels` weighs them beside the teachers; with 0 only those tell. `keep` is the "last" epoch's student, or the "best" one's
-    on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER.
+    on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER. `start_from` names the
+    student.pt whose weights it begins with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
     """
 
     size: str = "nano"
@@ -169,6 +178,8 @@ class StudentRecipe(Course):
     smoothing: float = 0.1
     labels: float = 1.0
     keep: str = "last"
+    start_from: str = ""
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
