@@ -153,7 +153,8 @@ def _axes(one: LessonRecipe, vectors: Tensor, width: int) -> tuple[Tensor, Tenso
             raise InputError(
                 f'expected a teacher of at least {width} channels for projection "axes", got {vectors.shape[1]} of {one.path}: set teachers.projection = "learnt"'
             )
-        basis = torch.linalg.eigh(about.T @ about).eigenvectors[:, -width:].flip(1)
+        if vectors.shape[1] > width:
+            basis = torch.linalg.eigh(about.T @ about).eigenvectors[:, -width:].flip(1)
     scale = (about @ basis).square().mean().sqrt().clamp_min(1e-6)
     return mean.float(), (basis / scale).float()
 
