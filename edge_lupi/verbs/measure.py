@@ -22,9 +22,18 @@ def evaluate(
     ],
     trials: Annotated[
         Optional[Path],
-        typer.Option(help="Verification trials: lines of `label path path`.", callback=among_corpora),
+        typer.Option(
+            help="Verification trials: lines of `label path path`; without them all pairs, or a sample.",
+            callback=among_corpora,
+        ),
     ] = None,
     task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
+    pattern: Annotated[
+        Optional[str],
+        typer.Option(
+            help="How the files of a folder are called, e.g. {speaker}/{label}/*", show_default="as in training"
+        ),
+    ] = None,
     split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,
     snr_db: Annotated[
@@ -36,7 +45,7 @@ def evaluate(
     from edge_lupi.evaluate import open_model, report
 
     opened = open_model(model, task)
-    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db)
+    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
     if json:
         say_json(found.plain())
     else:

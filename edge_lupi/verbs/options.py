@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Optional
@@ -14,13 +13,11 @@ from edge_lupi.errors import InputError, MissingExtra
 
 def among_corpora(path: Path | None) -> Path | None:
     """A path as it is; where nothing is there, one inside $EDGE_LUPI_DATA, as the paths of recipes are."""
-    base = os.environ.get("EDGE_LUPI_DATA")
-    if path is None or not base:
+    if path is None:
         return path
-    from edge_lupi.disk import kind_of
+    from edge_lupi.data.place import found_data
 
-    inside = Path(base) / path
-    return inside if kind_of(path) == "nothing" and kind_of(inside) != "nothing" else path
+    return found_data(path)
 
 
 def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[float]:
