@@ -157,7 +157,8 @@ class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
     `labels` weighs them beside the teachers; with 0 only those tell. `start_from` names the student.pt whose weights it begins
-    with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
+    with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem". With `keep_tasks` it goes on telling what
+    that student tells: one of all tasks, with one encoder, which must be frozen.
     """
 
     size: str = "nano"
@@ -166,6 +167,7 @@ class StudentRecipe(Course):
     labels: float = 1.0
     start_from: str = ""
     frozen: tuple[str, ...] = ()
+    keep_tasks: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
