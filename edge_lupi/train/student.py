@@ -28,6 +28,7 @@ from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.fresh import FreshCrops, fresh_crops
 from edge_lupi.train.fresh_lesson import FreshLesson, fresh_lessons
+from edge_lupi.train.grow import check_growth, grown, on_its_encoder, raised
 from edge_lupi.train.held_out import Best, HeldOut, held_out
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
@@ -139,6 +140,8 @@ def train_student(
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
+        if start is not None and recipe.student.keep_tasks:
+            segments = raised(segments, start)
         label, encoded, aggregated, scores, said = module(segments, labels_of(batch))
         return {
             "label": label,
@@ -177,7 +180,11 @@ def train_student(
         if start is not None:
             provenance |= {"licence": start.licences(provenance["licence"]), "started_from": start.origins}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
-        save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
+        growing = start is not None and recipe.student.keep_tasks
+        if start is not None and growing:
+            trained = on_its_encoder(trained, start)
+        trained = with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared)
+        save_student(path, grown(start.trained, trained) if start is not None and growing else trained)
     return path
 
 
@@ -220,12 +227,14 @@ def _measure(
 def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
     """The student that a recipe's begins from, if it names one."""
     if not recipe.student.start_from:
+        check_growth(recipe, None)
         if recipe.student.frozen:
             raise InputError(
                 "expected student.start_from (or --from) beside student.frozen, got none: weights that nobody trained are not worth keeping"
             )
         return None
     start = open_start(recipe.student.start_from, recipe.student.size)
+    check_growth(recipe, start)
     if not prepared.split.speaker_dependent:
         start.refuse_heard(prepared.corpus.name, prepared.split.test)
     return start
