@@ -27,6 +27,7 @@ from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.manifest import origin_of
 from edge_lupi.metrics import Interval, accuracy, bootstrap, confusion, eer, min_dcf, uar
 from edge_lupi.terminal import note
 from edge_lupi.words import printable
@@ -175,7 +176,7 @@ def _open_bundle(path: Path, task: str | None) -> Model:
         step = student.utterance(samples)
         return Answer(step.embedding[0], None if step.scores is None else step.scores[0])
 
-    return Model(answer, student.task, bundle.manifest.get("training", {}))
+    return Model(answer, student.task, origin_of(bundle.manifest.get("training", {}), student.task.name))
 
 
 def report(

@@ -17,11 +17,14 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",
+    "UNKNOWN_LICENCE",
     "VERSION",
     "check_origin",
     "is_ours",
+    "licences_of",
     "manifest_bytes",
     "number",
+    "origin_of",
     "parsed_manifest",
 ]
 
@@ -31,6 +34,8 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 22  # the names of 60,000 recordings
 MAX_BUNDLE_BYTES = 1 << 28  # all of its files together; our largest student in every precision has a third
 MAX_FILES = 64
+
+UNKNOWN_LICENCE = "unknown: ask whoever trained these weights"
 
 _ORIGIN = {
     "corpus": str,
@@ -117,10 +122,28 @@ def check_origin(origin: Any) -> None:
     before = origin.get("started_from", [])
     if not isinstance(before, (list, tuple)) or any(not _says_origin(one) for one in before):
         raise ValueError("expected 'started_from' to list where the first weights come from")
+    branches = origin.get("branches", {})
+    if not isinstance(branches, Mapping) or ("branches" in origin and not branches):
+        raise ValueError("expected 'branches' to say for each task where it comes from")
+    for one in branches.values():
+        check_origin(one)
+        if "branches" in one:
+            raise ValueError("expected a branch without branches of its own")
     segments = origin.get("recipe", {}).get("segments", {})
     if not isinstance(segments, Mapping):
         raise ValueError("expected the recipe's 'segments' to be an object")
     number(segments.get("trim_db", 0.0), 0, 1000)
+
+
+def origin_of(origin: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """Where one task comes from: its branch's own origin, or the student's where all were taught at once."""
+    found: Mapping[str, Any] = origin.get("branches", {}).get(task, origin)
+    return found
+
+
+def licences_of(origin: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of each branch, by its task; empty where all were taught at once."""
+    return {task: str(one.get("licence", UNKNOWN_LICENCE)) for task, one in origin.get("branches", {}).items()}
 
 
 def _says_origin(one: Any) -> bool:

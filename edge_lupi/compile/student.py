@@ -32,6 +32,7 @@ from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from edge_lupi.graph_bounds import check_graph
+from edge_lupi.manifest import UNKNOWN_LICENCE, licences_of, origin_of
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
@@ -223,6 +224,7 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "target": "cpu",
         "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
         "licence": _licence(trained.provenance),
+        "licences": licences_of(trained.provenance),
         "training": _json_safe(trained.provenance),
         "tools": {
             "edge_lupi": __version__,
@@ -236,7 +238,7 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
 
 
 def _licence(provenance: Mapping[str, Any]) -> str:
-    return str(provenance.get("licence", "unknown: ask whoever trained these weights"))
+    return str(provenance.get("licence", UNKNOWN_LICENCE))
 
 
 def _json_safe(value: Any) -> Any:
@@ -259,15 +261,17 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
         if origin.get("speaker_dependent")
         else ""
     )
-    taught = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
+    branches = [f"{task} branch: {_taught(origin_of(origin, task))}" for task in licences_of(origin)]
+    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in licences_of(origin).items())
+    taught = "\n".join(branches) or _taught(origin)
     return f"""# A student that hears
 
 {tasks}
 
 Size {config.size}, {config.setting}, segments of {config.segmentation.seconds} s every {config.segmentation.hop_seconds} s.
-Taught {taught} on {origin.get("training_utterances", "?")} utterances of {origin.get("corpus", "?")}, {len(origin.get("training_speakers", []))} speakers.{dependent}
+{taught}{dependent}
 
-Licence of the training data, which binds these weights: {_licence(origin)}
+Licence of the training data, which binds these weights: {licences or _licence(origin)}
 
 Precision {choice.chosen}: {choice.why}.
 
@@ -275,3 +279,8 @@ Made to tell voices or moods from speech near a microphone. Not made to identify
 them: it errs, more for voices, languages and rooms unlike those it was trained on. Measure it on your own recordings
 with `edge-lupi evaluate` before you rely on it.
 """
+
+
+def _taught(origin: Mapping[str, Any]) -> str:
+    by = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
+    return f"Taught {by} on {origin.get('training_utterances', '?')} utterances of {origin.get('corpus', '?')}, {len(origin.get('training_speakers', []))} speakers."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from edge_lupi.models.rounding import Point
 
-__all__ = ["Unit", "folded"]
+__all__ = ["Unit", "adds_alone", "folded"]
 
 Pair = int | tuple[int, int]
 
@@ -52,3 +53,14 @@ def folded(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
     return nn.Identity()
+
+
+@torch.no_grad()
+def adds_alone(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Tensor) -> None:
+    """Make a norm that adds a bias and changes nothing else, for inputs of this mean and variance: training keeps it so."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+    norm.bias.copy_(mean + bias)

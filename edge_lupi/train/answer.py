@@ -15,6 +15,7 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate import Answer, Answerer, Model
 from edge_lupi.frames import HOP_SAMPLES, Segmentation
+from edge_lupi.manifest import origin_of
 from edge_lupi.models.files import TEACHER, TrainedStudent, describe, load_student, load_teacher
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
@@ -37,7 +38,7 @@ def open_trained(path: Path, task: str | None) -> Model:
     if task is not None and task not in tasks:
         raise InputError(f"expected a task of {path} ({', '.join(tasks)}), got {task!r}")
     chosen = tasks[task] if task else trained.student.config.tasks[0]
-    return Model(student_answerer(trained, chosen.name), chosen, trained.provenance)
+    return Model(student_answerer(trained, chosen.name), chosen, origin_of(trained.provenance, chosen.name))
 
 
 def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answerer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +125,8 @@ def _frame(
             return torch.from_numpy(kept["mean"]), torch.from_numpy(kept["basis"])
     except (InputError, ValueError, KeyError, TypeError):
         pass  # absent or damaged: found anew
-    recipe = crops.recipe
-    said = [_said(one, ask, recipe.segments, margin_samples(recipe), batch) for batch in _sample(crops)]
+    recipe, whole = crops.recipe, replace(crops, rank=0, world=1)  # of several processes each finds the same
+    said = [_said(one, ask, recipe.segments, margin_samples(recipe), batch) for batch in _sample(whole)]
     vectors = torch.cat([part.flatten(0, -2) for part in said]).cpu().double()
     mean, basis = _axes(one, vectors, width)
     packed = io.BytesIO()
@@ -153,7 +153,8 @@ def _axes(one: LessonRecipe, vectors: Tensor, width: int) -> tuple[Tensor, Tenso
             raise InputError(
                 f'expected a teacher of at least {width} channels for projection "axes", got {vectors.shape[1]} of {one.path}: set teachers.projection = "learnt"'
             )
-        basis = torch.linalg.eigh(about.T @ about).eigenvectors[:, -width:].flip(1)
+        if vectors.shape[1] > width:
+            basis = torch.linalg.eigh(about.T @ about).eigenvectors[:, -width:].flip(1)
     scale = (about @ basis).square().mean().sqrt().clamp_min(1e-6)
     return mean.float(), (basis / scale).float()
 

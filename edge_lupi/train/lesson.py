@@ -27,6 +27,8 @@ LONGEST_SECONDS = 60.0
 class LessonRecipe:
     """A teacher that hears the clean sound, the whole utterance or `hears_seconds` around each segment (0: the segment alone).
 
+    With data.sound = "samples" it is asked anew of every crop, and hears that or `hears_seconds` around it.
+
     With projection "axes" the student's own vector is held to the teacher's main axes, so cosines between voices become
     the teacher's; with "learnt" a linear layer stands between, which is thrown away. `relations` weighs the squared
     difference between the cosines that rows of a batch have among each other (Park et al. 2019, arXiv 1904.05068).

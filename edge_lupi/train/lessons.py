@@ -57,6 +57,8 @@ class Lesson:
             raise InputError(
                 f'expected a teacher of at least {width} channels for projection "axes", got {self.width} of {self.recipe.path}: set teachers.projection = "learnt"'
             )
+        if self.width == width:
+            return self
         spread = self.vectors.T.double() @ self.vectors.double()
         basis = torch.linalg.eigh(spread).eigenvectors[:, -width:].flip(1).float()
         return Lesson(self.recipe, _scaled(self.vectors @ basis), self.starts)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_lupi.models.unit import Unit
+from edge_lupi.models.unit import Unit, adds_alone
 
 __all__ = ["chosen", "fit_unit", "hold_norm", "least_squares"]
 
@@ -68,17 +68,11 @@ def fit_unit(unit: Unit, inputs: Tensor, wanted: Tensor, ridge: float = 1e-3) ->
     return unit(inputs), explained
 
 
-@torch.no_grad()
 def hold_norm(norm: nn.Module, raw: Tensor, bias: Tensor) -> None:
-    """A batch norm that adds `bias` [Q] to raw [B, Q, ...], and whose statistics are those of `raw`: training keeps it so."""
+    """Make a batch norm that adds `bias` [Q] to raw [B, Q, ...], and whose statistics are those of `raw`."""
     assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
     channels = raw.transpose(0, 1).flatten(1)
-    norm.running_mean.copy_(channels.mean(1))
-    norm.running_var.copy_(channels.var(1, unbiased=False))
-    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-    norm.bias.copy_(norm.running_mean + bias)
+    adds_alone(norm, bias, channels.mean(1), channels.var(1, unbiased=False))
 
 
 def _patches(inputs: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -170,7 +170,8 @@ class StudentRecipe(Course):
 
     `labels` weighs them beside the teachers; with 0 only those tell. `keep` is the "last" epoch's student, or the "best" one's
     on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER. `start_from` names the
-    student.pt whose weights it begins with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
+    student.pt whose weights it begins with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem". With
+    `keep_tasks` it goes on telling what that student tells: one of all tasks, with one encoder, which must be frozen.
     """
 
     size: str = "nano"
@@ -180,6 +181,7 @@ class StudentRecipe(Course):
     keep: str = "last"
     start_from: str = ""
     frozen: tuple[str, ...] = ()
+    keep_tasks: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,6 +25,7 @@ from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.header import ClassHeader
 from edge_lupi.models.rounding import convolutions
 from edge_lupi.models.student import Student
+from edge_lupi.models.unit import adds_alone
 from edge_lupi.train.learnt import file_digest
 from edge_lupi.words import printable
 
@@ -159,19 +160,9 @@ def put_norms_back(encoder: AnyEncoder, folded: AnyEncoder, log_mels: Iterable[T
         conv.weight.copy_(F.pixel_unshuffle(before[name].weight, squares) if squares > 1 else before[name].weight)
         bias = before[name].bias
         if name in norms and bias is not None:
-            _identity_of(norms[name], bias, *moments[name])
+            adds_alone(norms[name], bias, *moments[name])
             if conv.bias is not None:
                 conv.bias.zero_()
-
-
-def _identity_of(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, variance: Tensor) -> None:
-    """A norm that adds a bias and changes nothing else, for inputs of this mean and variance."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance)
-    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-    norm.bias.copy_(mean + bias)
 
 
 def _norms_by_convolution(encoder: AnyEncoder) -> dict[str, nn.BatchNorm2d]:

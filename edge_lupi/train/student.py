@@ -28,6 +28,7 @@ from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.fresh import FreshCrops, fresh_crops
 from edge_lupi.train.fresh_lesson import FreshLesson, fresh_lessons
+from edge_lupi.train.grow import check_growth, grown, on_its_encoder, raised
 from edge_lupi.train.held_out import Best, HeldOut, held_out
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
@@ -139,6 +140,8 @@ def train_student(
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
+        if start is not None and recipe.student.keep_tasks:
+            segments = raised(segments, start)
         label, encoded, aggregated, scores, said = module(segments, labels_of(batch))
         return {
             "label": label,
@@ -177,29 +180,12 @@ def train_student(
         if start is not None:
             provenance |= {"licence": start.licences(provenance["licence"]), "started_from": start.origins}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
-        save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
+        growing = start is not None and recipe.student.keep_tasks
+        if start is not None and growing:
+            trained = on_its_encoder(trained, start)
+        trained = with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared)
+        save_student(path, grown(start.trained, trained) if start is not None and growing else trained)
     return path
-
-
-def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
-    """The student that a recipe's begins from, if it names one."""
-    if not recipe.student.start_from:
-        if recipe.student.frozen:
-            raise InputError(
-                "expected student.start_from (or --from) beside student.frozen, got none: weights that nobody trained are not worth keeping"
-            )
-        return None
-    start = open_start(recipe.student.start_from, recipe.student.size)
-    if not prepared.split.speaker_dependent:
-        start.refuse_heard(prepared.corpus.name, prepared.split.test)
-    return start
-
-
-def _heard_first(epochs: Epochs | FreshCrops, recipe: Recipe) -> Iterator[Tensor]:
-    """Log-mel segments [B, 80, 1, F] of the first batches, disturbed as a training step hears them: all rows, in every process."""
-    first = replace(epochs, rank=0, world=1)(0)
-    for number, batch in enumerate(islice(first, BATCHES_HEARD_FIRST)):
-        yield disturbed_segments(batch.mixed().frames, recipe, Draw(number)).flatten(0, 1).cpu()
 
 
 def _heard_by(
@@ -236,6 +222,29 @@ def _measure(
             'expected validation speakers to compare, or a teacher that is asked anew, for student.keep = "best", got neither: set data.validation_speakers, or keep the last'
         )
     return found
+
+
+def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
+    """The student that a recipe's begins from, if it names one."""
+    if not recipe.student.start_from:
+        check_growth(recipe, None)
+        if recipe.student.frozen:
+            raise InputError(
+                "expected student.start_from (or --from) beside student.frozen, got none: weights that nobody trained are not worth keeping"
+            )
+        return None
+    start = open_start(recipe.student.start_from, recipe.student.size)
+    check_growth(recipe, start)
+    if not prepared.split.speaker_dependent:
+        start.refuse_heard(prepared.corpus.name, prepared.split.test)
+    return start
+
+
+def _heard_first(epochs: Epochs | FreshCrops, recipe: Recipe) -> Iterator[Tensor]:
+    """Log-mel segments [B, 80, 1, F] of the first batches, disturbed as a training step hears them: all rows, in every process."""
+    first = replace(epochs, rank=0, world=1)(0)
+    for number, batch in enumerate(islice(first, BATCHES_HEARD_FIRST)):
+        yield disturbed_segments(batch.mixed().frames, recipe, Draw(number)).flatten(0, 1).cpu()
 
 
 def seen_examples(recipe: Recipe, prepared: Prepared, video: str) -> Sequence[Example]:

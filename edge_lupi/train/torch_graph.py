@@ -178,7 +178,10 @@ def _reshape(given: Attributes, x: Tensor, shape: Tensor) -> Tensor:
 
 
 def _expand(given: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(tuple(x.shape), tuple(_whole(shape))))  # type: ignore[no-untyped-call]
+    wanted = _whole(shape)  # a size of 1 on either side fits any on the other
+    rank = max(x.ndim, len(wanted))
+    sides = ([1] * (rank - len(sizes)) + sizes for sizes in (list(x.shape), wanted))
+    return x.expand([there if here == 1 else here for here, there in zip(*sides, strict=True)])
 
 
 def _slice(

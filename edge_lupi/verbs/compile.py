@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -100,8 +101,7 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: J
         f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}",
         f"segments   {cut.seconds} s every {cut.hop_seconds} s",
         f"precision  {precision.get('chosen')}: {precision.get('why')}",
-        f"licence    {found.manifest.get('licence')}",
-        f"trained on {training.get('training_utterances')} utterances of {training.get('corpus')}",
+        *_origin_lines(str(found.manifest.get("licence")), training),
         *engine_lines(found),
     )
 
@@ -110,6 +110,18 @@ def _task_line(task: Task) -> str:
     labels = f": {', '.join(task.labels)}" if task.labels else ""
     threshold = f", threshold {task.threshold:.3f}" if task.threshold else ""
     return f"task       {task.name} ({task.kind}){labels}{threshold}"
+
+
+def _origin_lines(licence: str, training: Mapping[str, Any]) -> list[str]:
+    """Licence and corpus; of each branch, where they were taught one after the other."""
+    from edge_lupi.manifest import licences_of, origin_of
+
+    found = []
+    for task, own in (licences_of(training) or {"": licence}).items():
+        origin, of = origin_of(training, task), f"{task}: " if task else ""
+        found.append(f"licence    {of}{own}")
+        found.append(f"trained on {of}{origin.get('training_utterances')} utterances of {origin.get('corpus')}")
+    return found
 
 
 def sign(

@@ -31,8 +31,23 @@ BundleArgument = Annotated[
     Optional[Path],
     typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
 ]
+BundlesArgument = Annotated[
+    Optional[list[Path]],
+    typer.Argument(
+        metavar="BUNDLE...",
+        help="A .lupi folder, or several; without any those that come with edge-lupi for the tasks.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON.")]
 TaskOption = Annotated[str, typer.Option(help="Which shipped bundle, where none is named: speaker or emotion.")]
+TasksOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        metavar="speaker|emotion",
+        help="What to tell; both at once with a comma, or repeated: of one bundle that knows both, or of two.",
+        show_default="speaker; of bundles that are named each one's first",
+    ),
+]
 DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
 GalleryOption = Annotated[
     Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
@@ -46,6 +61,11 @@ def need(verb: str, *modules: str) -> None:
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
         raise MissingExtra(verb, " and ".join(absent), "train")
+
+
+def words(texts: list[str] | None) -> list[str]:
+    """`a,b` and `c` -> [a, b, c]."""
+    return [word.strip() for text in texts or () for word in text.split(",")]
 
 
 def numbers(text: str | None) -> tuple[int, ...] | None:
