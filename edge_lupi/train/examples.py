@@ -25,6 +25,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.train.batch import Batch, Crops
+from edge_lupi.train.faces import face_sight, find_faces
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = [
@@ -85,6 +86,8 @@ def load_examples(
     """Read and cut every utterance, at every speed of the recipe. At another speed a voice to verify is another class."""
     index = {label: number for number, label in enumerate(classes)}
     examples: list[Example] = []
+    if len(utterances) > 1 and recipe.teacher.finds_faces(video):
+        find_faces(_spoken(utterances, recipe), recipe)
     held = 0
     for utterance in utterances:
         for number, speed in enumerate(recipe.augment.speeds):
@@ -131,6 +134,15 @@ def segments_of(frames: NDArray[np.float32], segmentation: Segmentation) -> Tens
     return cut(torch.from_numpy(frames).T[None, :, None], segmentation)
 
 
+def _spoken(utterances: Sequence[Utterance], recipe: Recipe) -> Iterator[tuple[Utterance, int]]:
+    """Every utterance without the silence around it, with its number of segments at each speed."""
+    cut = recipe.segments
+    for utterance in utterances:
+        for speed in recipe.augment.speeds:
+            frames, spoken = _heard(utterance, speed, cut.crop_frames, cut.trim_db)
+            yield spoken, cut.segmentation.count(len(frames))
+
+
 def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, video: str) -> Example:
     frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
     segments = recipe.segments.segmentation.count(len(frames))
@@ -170,6 +182,8 @@ def _as_long(video: Tensor | None, segments: int) -> Tensor | None:
 
 def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> Tensor:
     """What the eye gets per segment: features float32 [S, V], or frames uint8 [S, N, H, W]."""
+    if recipe.teacher.finds_faces(kind):
+        return face_sight(utterance, segments, recipe, kind)
     video = utterance.video
     if video is None:
         raise InputError(
@@ -178,7 +192,9 @@ def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> 
     if kind == "frames":
         return _frames(utterance, video, segments, recipe)
     if video.is_raw:
-        raise InputError(f'expected video features for {utterance.name}, got a file: set teacher.video = "frames"')
+        raise InputError(
+            f'expected video features for {utterance.name}, got a file: set teacher.video = "face" or "frames"'
+        )
     if video.path is not None:
         return _features(utterance, video, segments, recipe.segments.segmentation)
     return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)

@@ -14,13 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.data.faces import face_model
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.train.corpus import Prepared, corpus_of, data_path
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["digest_of", "file_digest", "inputs_of", "learnt_from"]
+__all__ = ["digest_of", "file_digest", "inputs_of", "learnt_from", "sight_of"]
 
 PIECE_BYTES = 1 << 20
 
@@ -43,7 +44,13 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     key = recipe.data.root, recipe.data.task
     if key not in known:
         known[key] = _corpus(recipe)
-    return _sha256([known[key], told, *shapes])
+    return _sha256([known[key], told, *shapes, *sight_of(recipe).values()])
+
+
+def sight_of(recipe: Recipe) -> dict[str, str]:
+    """The model that finds faces, where the recipe's teacher looks at any."""
+    teacher = recipe.teacher
+    return {"faces": file_digest(face_model(teacher.face_model))} if teacher.finds_faces(teacher.video) else {}
 
 
 def digest_of(utterances: Sequence[Utterance], classes: Sequence[str]) -> str:

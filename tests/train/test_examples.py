@@ -177,7 +177,7 @@ def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
     ("video", "kind", "words"),
     [
         (None, "features", 'got none: set teacher.video = "none"'),
-        (Video(path=Path("a.mp4")), "features", 'set teacher.video = "frames"'),
+        (Video(path=Path("a.mp4")), "features", 'set teacher.video = "face" or "frames"'),
         (Video(features=(1.0,)), "frames", 'set teacher.video = "features"'),
         (Video(path=Path("a.npy")), "frames", 'set teacher.video = "features"'),
         (Video(path=Path("none.npy")), "features", "expected features float"),
