@@ -12,9 +12,11 @@ clip, at whatever frame rate. Of a row come in turn:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +40,13 @@ __all__ = [
     "FaceFinder",
     "face_model",
     "need_mediapipe",
+    "refuse_reporting",
     "segment_features",
 ]
 
 FACE_MODEL = "EDGE_LUPI_FACE_MODEL"
 MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker"
+FIRST_REPORTING = (0, 10, 35)
 LARGEST_MODEL_BYTES = 1 << 26
 LONGEST_SIDE = 1280  # pixels: a face that is told apart is still large enough in it
 SHAPES = 52
@@ -64,10 +68,22 @@ def face_model(named: str) -> Path:
     return Path(found)
 
 
-def need_mediapipe() -> None:
-    """Raises MissingExtra where it is not installed."""
+def need_mediapipe() -> str:
+    """Its version. Raises where it is not installed, or is one that sends anything anywhere."""
     if find_spec("mediapipe") is None:
         raise MissingExtra("with faces", "mediapipe", "video")
+    found = version("mediapipe")
+    refuse_reporting(found)
+    return found
+
+
+def refuse_reporting(found: str) -> None:
+    """Raises InputError for a version of mediapipe that reports to its maker whenever it is used, with no switch."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
+    if numbers >= FIRST_REPORTING:
+        raise InputError(
+            f"expected mediapipe below {'.'.join(map(str, FIRST_REPORTING))}, as later ones report to Google, got {found}: pip install 'edge-lupi[video]'"
+        )
 
 
 class FaceFinder:
@@ -135,7 +151,7 @@ def _pose(matrix: NDArray[np.float64]) -> list[float]:
 def _rgb(picture: VideoFrame) -> NDArray[np.uint8]:
     """A decoded picture, upright, its longer side at most LONGEST_SIDE. In one piece: mediapipe reads no strides."""
     scale = min(1.0, LONGEST_SIDE / max(picture.width, picture.height))
-    size = {} if scale == 1 else {"width": round(scale * picture.width), "height": round(scale * picture.height)}
+    size = {} if scale == 1 else {side: max(1, round(scale * getattr(picture, side))) for side in ("width", "height")}
     return upright(picture.to_ndarray(format="rgb24", **size), picture.rotation)
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -80,7 +79,7 @@ def any_face(video: Tensor | None) -> bool:
 
 def find_faces(spoken: Iterable[tuple[Utterance, int]], recipe: Recipe) -> None:
     """Look at the videos of utterances of so many segments that nobody has looked at, and say how many faces there are."""
-    need_mediapipe()
+    _mediapipe()
     face_model(recipe.teacher.face_model)
     longest: dict[tuple[Path, float], _Look] = {}
     blind: set[str] = set()
@@ -162,10 +161,7 @@ def _path(look: _Look, recipe: Recipe) -> Path:
 
 @lru_cache
 def _mediapipe() -> str:
-    try:
-        return version("mediapipe")
-    except PackageNotFoundError:
-        return ""
+    return need_mediapipe()
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.data.faces import EYES, FEATURES, MOVING, ROW, FaceFinder, face_model, segment_features
+from edge_lupi.data.faces import EYES, FEATURES, MOVING, ROW, FaceFinder, face_model, need_mediapipe, segment_features
 from edge_lupi.data.video import times_of
 from edge_lupi.errors import InputError, MissingExtra
 
@@ -109,6 +109,19 @@ def test_without_mediapipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr("edge_lupi.data.faces.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"edge-lupi with faces needs mediapipe: pip install 'edge-lupi\[video\]'"):
         FaceFinder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("found", "fits"), [("0.10.30", True), ("0.10.31", True), ("0.10.35", False), ("1.2.3", False)]
+)
+def test_a_mediapipe_that_reports_is_refused(monkeypatch: pytest.MonkeyPatch, found: str, fits: bool) -> None:
+    monkeypatch.setattr("edge_lupi.data.faces.find_spec", lambda name: True)
+    monkeypatch.setattr("edge_lupi.data.faces.version", lambda name: found)
+    if fits:
+        assert need_mediapipe() == found
+    else:
+        with pytest.raises(InputError, match=r"below 0\.10\.35, as later ones report to Google, got"):
+            need_mediapipe()
 
 
 def test_it_prints_nothing(face_task: Path, original: Path) -> None:
