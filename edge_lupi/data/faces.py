@@ -96,7 +96,7 @@ class FaceFinder:
             self._image, self._landmarker = _opened(model, data)
 
     def close(self) -> None:
-        """Let go of its memory."""
+        """Let go of its memory. Who leaves that to Python's end hears mediapipe's threads complain."""
         with _silent():
             self._landmarker.close()
 

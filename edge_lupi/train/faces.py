@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -124,7 +125,10 @@ def _frames(segments: int, recipe: Recipe) -> tuple[list[int], int]:
 def _rows(look: _Look, recipe: Recipe) -> NDArray[np.float32]:
     """What is seen in a stretch, float32 [N, 62]: as it was kept, or looked for now."""
     kept = _kept(look, recipe)
-    return _found(look, recipe, _finder(str(face_model(recipe.teacher.face_model)))) if kept is None else kept
+    if kept is not None:
+        return kept
+    with closing(FaceFinder(face_model(recipe.teacher.face_model))) as finder:
+        return _found(look, recipe, finder)
 
 
 def _kept(look: _Look, recipe: Recipe) -> NDArray[np.float32] | None:
@@ -162,12 +166,6 @@ def _path(look: _Look, recipe: Recipe) -> Path:
 @lru_cache
 def _mediapipe() -> str:
     return need_mediapipe()
-
-
-@lru_cache(maxsize=1)
-def _finder(model: str) -> FaceFinder:
-    """Of this process, for one clip after the other."""
-    return FaceFinder(Path(model))
 
 
 def _find(looks: list[_Look], recipe: Recipe) -> None:

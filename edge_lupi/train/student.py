@@ -23,7 +23,7 @@ from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
-from edge_lupi.train.learnt import file_digest, learnt_from
+from edge_lupi.train.learnt import file_digest, learnt_from, sees_as_trained
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
@@ -200,6 +200,7 @@ def _under(
         )
     weights = read_bounded(path, MAX_BYTES, "a teacher")
     shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
+    shown = sees_as_trained(shown, origin, recipe.teacher.face_model)
     examples = seen_examples(shown, prepared, teacher.config.video)
     if isinstance(examples, ShardExamples):
         return examples, shard_embeddings(teacher, weights, examples, path.parent, device)

@@ -84,7 +84,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     fit(fabric, module, recipe.teacher, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / "teacher.pt"
     if fabric.is_global_zero:
-        save_teacher(path, teacher.eval(), prepared.provenance(recipe))
+        save_teacher(path, teacher.eval(), {**prepared.provenance(recipe), **sight_of(recipe)})
     return path
 
 

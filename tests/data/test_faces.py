@@ -131,6 +131,7 @@ from edge_lupi.data.faces import FaceFinder
 from edge_lupi.data.video import times_of
 finder = FaceFinder(Path({str(face_task)!r}))
 finder.rows(Path({str(original)!r}), times_of(0, 0.2, 25))
+finder.close()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

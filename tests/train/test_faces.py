@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -22,13 +21,18 @@ from edge_lupi.data.table import read_table
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.disk import TEMPORARY
 from edge_lupi.errors import InputError
+from edge_lupi.evaluate import report
 from edge_lupi.models.files import load_teacher
 from edge_lupi.train import faces
 from edge_lupi.train.answer import open_trained
+from edge_lupi.train.corpus import prepare
 from edge_lupi.train.examples import Example, load_examples, shuffled
 from edge_lupi.train.recipe import Recipe, load_recipe
+from edge_lupi.train.sharded import ShardExamples
+from edge_lupi.train.shards import cut_shards
+from edge_lupi.train.student import train_student
+from edge_lupi.train.teacher import train_teacher
 
-Cli = Callable[..., CompletedProcess[str]]
 RECIPE = """
 name = "own"
 [data]
@@ -86,15 +90,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The videos that a face is looked for in."""
     found: list[Path] = []
     rows = faces.FaceFinder.rows
     monkeypatch.setattr(
         faces.FaceFinder, "rows", lambda self, video, times: found.append(video) or rows(self, video, times)
     )
-    yield found
-    faces._finder.cache_clear()
+    return found
 
 
 def seen(recipe: Recipe, table: Path) -> dict[str, Example]:
@@ -173,71 +176,73 @@ def test_features_are_no_video(recipe_file: Path) -> None:
         faces.face_sight(Utterance("a", Path("a.wav"), "bin", video=Video(features=(1.0,))), 6, recipe, "face")
 
 
-@pytest.mark.parametrize("region", ["mouth", "face"])
-def test_a_teacher_of_own_videos(recipe_file: Path, table: Path, cli: Cli, tmp_path: Path, region: str) -> None:
-    """Trained, measured and taken up by a student; libraries say nothing between our own lines."""
-    kind = "face" if region == "mouth" else "frames"
-    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    words = ["--set", f"teacher.video={kind}", "--set", f"teacher.region={region}", "--out", tmp_path / "out"]
-    trained = cli("train", "teacher", recipe_file, *words, env=environment)
-    assert trained.returncode == 0, trained.stderr
-    lines = [
-        line for line in trained.stderr.splitlines() if not line.startswith(("8 utter", "faces", "teacher  epoch"))
+@pytest.mark.parametrize("kind", ["face", "frames"])
+def test_a_teacher_of_own_videos(recipe_file: Path, table: Path, cache: Path, tmp_path: Path, kind: str) -> None:
+    """Trained, measured and taken up by a student."""
+    changes = [
+        f"teacher.video={kind}",
+        "teacher.region=face",
+        "student.epochs=1",
+        "student.batch=4",
+        "student.size=pico",
     ]
-    assert lines == []
-    assert trained.stderr.count("masked: 1 without a face and 1 without video") == 1
-    teacher, _ = load_teacher(tmp_path / "out" / "teacher.pt")
+    recipe = load_recipe(recipe_file, changes)
+    path = train_teacher(recipe, prepare(recipe), tmp_path)
+    teacher, _ = load_teacher(path)
     assert teacher.config.video == kind
     assert all(value.isfinite().all() for value in teacher.state_dict().values())
-    measured = cli("evaluate", tmp_path / "out" / "teacher.pt", "--data", table, "--split", "test", env=environment)
-    assert measured.returncode == 0, measured.stderr
-    assert measured.stderr == "6 utterances of speakers heard in training are left out; --all takes them in\n"
-    student = cli(
-        "train",
-        "student",
-        recipe_file,
-        *words,
-        "--set",
-        "student.epochs=1",
-        "--set",
-        "student.batch=4",
-        env=environment,
-    )
-    assert student.returncode == 0, student.stderr
+    model = open_trained(path, None)
+    assert report(model, table, None, split="test").plain()["utterances"] == 2
+    if kind == "face":
+        samples = np.zeros(24_000, np.float32)
+        absent = model.answer(samples, replace(wall(table), video=None)).embedding
+        assert np.isfinite(absent).all()
+        np.testing.assert_allclose(model.answer(samples, wall(table)).embedding, absent, rtol=1e-5, atol=1e-6)
+        own = next(u for u in read_table(table).utterances if u.name == "lrwp9a.wav")
+        assert np.abs(model.answer(samples, own).embedding - absent).max() > 1e-3
+    assert train_student(recipe, prepare(recipe), tmp_path, teachers=[path]).is_file()
 
 
-def test_a_teacher_is_nothing_without_any_face(recipe_file: Path, table: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_teacher_is_nothing_without_any_face(recipe_file: Path, table: Path, cache: Path, tmp_path: Path) -> None:
     rows = [line.split(",") for line in table.read_text().splitlines()]
     walls = [",".join([*row[:3], "wall.mp4" if number % 2 else "", row[4]]) for number, row in enumerate(rows[1:])]
     (table.parent / "walls.csv").write_text("\n".join([",".join(rows[0]), *walls]) + "\n")
-    words = ("--set", f"data.root={table.parent / 'walls.csv'}", "--out", tmp_path)
-    done = cli("train", "teacher", recipe_file, *words, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
-    assert done.returncode == 1
-    assert "expected a face in some video of walls, got none in 6 clips" in done.stderr.splitlines()[-1]
+    recipe = load_recipe(recipe_file, [f"data.root={table.parent / 'walls.csv'}"])
+    with pytest.raises(InputError, match="expected a face in some video of walls, got none in 6 clips"):
+        train_teacher(recipe, prepare(recipe), tmp_path)
 
 
-def test_a_face_that_is_absent_is_as_in_the_mean(
-    recipe_file: Path, table: Path, cli: Cli, cache: Path, tmp_path: Path
-) -> None:
-    done = cli("train", "teacher", recipe_file, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    model = open_trained(tmp_path / "teacher.pt", None)
-    samples = np.zeros(24_000, np.float32)
-    absent = model.answer(samples, replace(wall(table), video=None))
-    assert np.isfinite(absent.embedding).all()
-    np.testing.assert_allclose(model.answer(samples, wall(table)).embedding, absent.embedding, rtol=1e-5, atol=1e-6)
-    own = next(u for u in read_table(table).utterances if u.name == "lrwp9a.wav")
-    assert np.abs(model.answer(samples, own).embedding - absent.embedding).max() > 1e-3
-
-
-def test_one_video_that_cannot_be_read(recipe_file: Path, table: Path, cli: Cli, cache: Path, tmp_path: Path) -> None:
+def test_one_video_that_cannot_be_read(recipe_file: Path, table: Path, cache: Path, tmp_path: Path) -> None:
     (table.parent / "wall.mp4").write_bytes(b"\0\0\0\x20ftypisom" + os.urandom(4000))
-    done = cli("train", "teacher", recipe_file, "--out", tmp_path)
-    assert done.returncode == 1
-    assert re.fullmatch(
-        r"edge-lupi: expected a video in \S+wall\.mp4, got something else .*: convert it to MP4",
-        done.stderr.splitlines()[-1],
-    )
+    recipe = load_recipe(recipe_file)
+    with pytest.raises(InputError, match=r"expected a video in \S+wall\.mp4, got something else .*: convert it to MP4"):
+        train_teacher(recipe, prepare(recipe), tmp_path)
+
+
+def test_a_teacher_sees_by_the_model_it_has_learnt_with(
+    recipe_file: Path, table: Path, cache: Path, tmp_path: Path, face_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, other = tmp_path / "moved.task", tmp_path / "other.task"
+    shutil.copy(face_task, moved)
+    other.write_bytes(face_task.read_bytes() + b"\0")
+    recipe = load_recipe(recipe_file, [f"teacher.face_model={moved}", "teacher.epochs=1"])
+    path = train_teacher(recipe, prepare(recipe), tmp_path)
+    moved.unlink()
+    monkeypatch.setenv("EDGE_LUPI_FACE_MODEL", str(face_task))
+    assert report(open_trained(path, None), table, None, split="test").plain()["utterances"] == 2
+    monkeypatch.setenv("EDGE_LUPI_FACE_MODEL", str(other))
+    with pytest.raises(
+        InputError, match="expected the model of faces that the teacher has learnt with, got another at"
+    ):
+        open_trained(path, None)
+
+
+def test_faces_in_shards(recipe_file: Path, table: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    shards = cut_shards(recipe, prepare(recipe), tmp_path / "shards", size=3)
+    read = {example.name: example.video for example in ShardExamples(shards, recipe, "face")}
+    for name, example in seen(recipe, table).items():
+        torch.testing.assert_close(read[name], example.video, equal_nan=True, rtol=0, atol=0)
 
 
 def test_killed_and_beside_each_other(recipe_file: Path, cache: Path, tmp_path: Path) -> None:
@@ -273,13 +278,15 @@ def test_killed_and_beside_each_other(recipe_file: Path, cache: Path, tmp_path: 
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace to see connections with")
-def test_nothing_is_sent(recipe_file: Path, tmp_path: Path) -> None:
+def test_nothing_is_sent_and_only_we_speak(recipe_file: Path, tmp_path: Path) -> None:
     command = ["strace", "-f", "-o", str(tmp_path / "log"), "-e", "trace=network"]
     command += [sys.executable, "-m", "edge_lupi.cli", "train", "teacher", str(recipe_file), "--out", str(tmp_path)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
+    ours = ("8 utterances: ", "faces  clip ", "faces in ", "teacher  epoch ")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
+    assert done.stderr.count("masked: 1 without a face and 1 without video") == 1
     lines = (tmp_path / "log").read_text(errors="replace").splitlines()
-    assert [
-        line for line in lines if set(re.findall(r"AF_[A-Z0-9]+", line)) - {"AF_UNIX", "AF_NETLINK", "AF_UNSPEC"}
-    ] == []
+    local = {"AF_UNIX", "AF_NETLINK", "AF_UNSPEC"}
+    assert [line for line in lines if set(re.findall(r"AF_[A-Z0-9]+", line)) - local] == []
