@@ -351,15 +351,15 @@ def face_task(data_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def other_size(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of somebody's face and voice, encoded anew at 640x360 and 30 pictures a second, as other cameras give it."""
+    """A second of somebody's face and voice, encoded anew at 600x480 and 30 pictures a second, as other cameras give it."""
     import av
 
     path = tmp_path_factory.mktemp("videos") / "other.mp4"
     with av.open(str(data_root / "grid_s1_av/multi_speaker_originals/lrwp9a.mpg")) as source:
-        shown = [frame.reformat(640, 360, "yuv420p") for frame in source.decode(video=0)]
+        shown = [frame.reformat(600, 480, "yuv420p") for frame in source.decode(video=0)]
     with av.open(str(path), "w") as container:
         track = container.add_stream("mpeg4", rate=30)
-        track.width, track.height, track.pix_fmt, track.bit_rate = 640, 360, "yuv420p", 2_000_000
+        track.width, track.height, track.pix_fmt, track.bit_rate = 600, 480, "yuv420p", 2_000_000
         for number in range(30):
             frame = shown[round(number / 30 * 25)]
             frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 30), 0

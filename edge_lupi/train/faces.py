@@ -159,8 +159,17 @@ def _path(look: _Look, recipe: Recipe) -> Path:
     """Of a stretch from its beginning on: a longer one takes its place."""
     made_of = [VERSION, _mediapipe(), file_digest(face_model(recipe.teacher.face_model)), file_digest(look.video)]
     key = hashlib.sha256(json.dumps([*made_of, look.start_seconds, look.fps]).encode()).hexdigest()
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "edge-lupi" / "faces" / key[:2] / f"{key[2:]}.npy"
+    return _folder() / key[:2] / f"{key[2:]}.npy"
+
+
+def _folder() -> Path:
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise InputError(
+            "expected a home folder, where what is seen of faces is kept, got none for this user: set XDG_CACHE_HOME to a folder"
+        ) from error
+    return root / "edge-lupi" / "faces"
 
 
 @lru_cache

@@ -277,9 +277,10 @@ def test_killed_and_beside_each_other(recipe_file: Path, cache: Path, tmp_path: 
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace to see connections with")
 def test_nothing_is_sent_and_only_we_speak(recipe_file: Path, tmp_path: Path) -> None:
-    command = ["strace", "-f", "-o", str(tmp_path / "log"), "-e", "trace=network"]
+    """Connections are seen where strace is there."""
+    log = tmp_path / "log"
+    command = ["strace", "-f", "-o", str(log), "-e", "trace=network"] if shutil.which("strace") else []
     command += [sys.executable, "-m", "edge_lupi.cli", "train", "teacher", str(recipe_file), "--out", str(tmp_path)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
@@ -287,6 +288,6 @@ def test_nothing_is_sent_and_only_we_speak(recipe_file: Path, tmp_path: Path) ->
     ours = ("8 utterances: ", "faces  clip ", "faces in ", "teacher  epoch ")
     assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
     assert done.stderr.count("masked: 1 without a face and 1 without video") == 1
-    lines = (tmp_path / "log").read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     local = {"AF_UNIX", "AF_NETLINK", "AF_UNSPEC"}
     assert [line for line in lines if set(re.findall(r"AF_[A-Z0-9]+", line)) - local] == []
