@@ -50,7 +50,7 @@ class _Look:
     video: Path
     start_seconds: float
     frames: int
-    fps: int
+    fps: float
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -58,9 +58,9 @@ class _Look:
         return times_of(self.start_seconds, self.start_seconds + self.frames / self.fps, self.fps)
 
 
-def face_sight(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> Tensor:
+def face_sight(utterance: Utterance, segments: int, recipe: Recipe, kind: str, speed: float = 1.0) -> Tensor:
     """What the eye gets per segment: features float32 [S, 117], or crops uint8 [S, N, H, W]; where no face is, NaN or black."""
-    look, starts, length = _look(utterance, segments, recipe), *_frames(segments, recipe)
+    look, starts, length = _look(utterance, segments, recipe, speed), *_frames(segments, recipe)
     rows = np.full((starts[-1] + length, ROW), np.nan, np.float32) if look is None else _rows(look, recipe)
     if kind == "face":
         return torch.from_numpy(segment_features(rows, starts, length))
@@ -78,18 +78,18 @@ def any_face(video: Tensor | None) -> bool:
     return bool(video.any() if video.dtype == torch.uint8 else (video[:, FEATURES - 1] > 0).any())
 
 
-def find_faces(spoken: Iterable[tuple[Utterance, int]], recipe: Recipe) -> None:
-    """Look at the videos of utterances of so many segments that nobody has looked at, and say how many faces there are."""
+def find_faces(spoken: Iterable[tuple[Utterance, int, float]], recipe: Recipe) -> None:
+    """Look at the videos of utterances of so many segments, at a speed, that nobody has looked at, and say how many faces there are."""
     _mediapipe()
     face_model(recipe.teacher.face_model)
-    longest: dict[tuple[Path, float], _Look] = {}
+    longest: dict[tuple[Path, float, float], _Look] = {}
     blind: set[str] = set()
-    for utterance, segments in spoken:
-        look = _look(utterance, segments, recipe)
+    for utterance, segments, speed in spoken:
+        look = _look(utterance, segments, recipe, speed)
         if look is None:
             blind.add(utterance.name)
-        elif (known := longest.get((look.video, look.start_seconds))) is None or known.frames < look.frames:
-            longest[look.video, look.start_seconds] = look
+        elif (known := longest.get((look.video, look.start_seconds, look.fps))) is None or known.frames < look.frames:
+            longest[look.video, look.start_seconds, look.fps] = look
     looks = list(longest.values())
     _find([look for look in looks if _kept(look, recipe) is None], recipe)
     seen = [np.isfinite(_rows(look, recipe)[:, 0]) for look in looks]
@@ -106,14 +106,15 @@ def _told(seen: Sequence[NDArray[np.bool_]], blind: int) -> str:
     )
 
 
-def _look(utterance: Utterance, segments: int, recipe: Recipe) -> _Look | None:
+def _look(utterance: Utterance, segments: int, recipe: Recipe, speed: float) -> _Look | None:
+    """Of a sound at a speed as many frames, nearer to each other or further apart."""
     video = utterance.video
     if video is None:
         return None
     if video.path is None or not video.is_raw:
         raise InputError(f'expected a video file for {utterance.name}, got features: set teacher.video = "features"')
     starts, length = _frames(segments, recipe)
-    return _Look(video.path, utterance.start_seconds, starts[-1] + length, recipe.teacher.frames_per_second)
+    return _Look(video.path, utterance.start_seconds, starts[-1] + length, recipe.teacher.frames_per_second / speed)
 
 
 def _frames(segments: int, recipe: Recipe) -> tuple[list[int], int]:

@@ -116,7 +116,7 @@ def test_what_was_not_seen_is_masked_and_counted(
         r"^faces in (\d+) of (\d+) frames of 5 clips; masked: 1 without a face and 1 without video$", told, re.M
     )
     assert found, told
-    assert int(found[2]) - int(found[1]) == len(faces._rows(faces._look(wall(table), 6, recipe), recipe))  # type: ignore[arg-type]
+    assert int(found[2]) - int(found[1]) == len(faces._rows(faces._look(wall(table), 6, recipe, 1.0), recipe))  # type: ignore[arg-type]
     for name, example in first.items():
         assert example.video is not None
         assert example.video.shape == (6, FEATURES)
@@ -162,6 +162,14 @@ def test_crops_of_faces_for_raw_frames(recipe_file: Path, table: Path, cache: Pa
         assert (example.video.shape, example.video.dtype) == ((6, 10, 24, 24), torch.uint8)
         dark = example.video.amax((2, 3)) == 0
         assert dark.all() if name in ("lbax4n.wav", "sbwe5n.wav") else not dark.any()
+
+
+def test_faces_keep_pace_with_sound_at_another_speed(recipe_file: Path, table: Path, cache: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    own = next(u for u in read_table(table).utterances if u.name == "lrwp9a.wav")
+    plain = faces._rows(faces._look(own, 6, recipe, 1.0), recipe)  # type: ignore[arg-type]
+    fast = faces._rows(faces._look(own, 2, recipe, 2.0), recipe)  # type: ignore[arg-type]
+    assert np.array_equal(fast, plain[::2][: len(fast)])
 
 
 def test_shuffled_faces(recipe_file: Path, table: Path, cache: Path) -> None:
