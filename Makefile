@@ -32,7 +32,7 @@ demo: .venv-edge/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet --editable '.[train,dev]'
+	.venv/bin/python -m pip install --quiet --editable '.[train,video,dev]'
 	touch $@
 
 .venv-edge/installed: pyproject.toml $(shell find edge_lupi -name '*.py' -o -path '*.lupi/*')

@@ -77,6 +77,7 @@ def examine(root: Path = Path("/")) -> Iterator[Finding]:
         "TensorRT": _tensorrt,
         "TensorRT-RTX": _rtx,
         "training": _training,
+        "faces": _faces,
     }
     return (_seen(part, look) for part, look in looks.items())
 
@@ -260,6 +261,28 @@ def _training() -> Finding:
         return Finding("training", "ok", ", ".join(f"{name} {number}" for name, number in found.items()))
     said = f"without {', '.join(absent)}: not needed to listen; to train, pip install 'edge-lupi[train]'"
     return Finding("training", "missing", said)
+
+
+def _faces() -> Finding:
+    """What a teacher needs to look at faces, by mediapipe's metadata alone."""
+    from edge_lupi.data.faces import FACE_MODEL, MODEL_PAGE, face_model, refuse_reporting
+    from edge_lupi.disk import kind_of
+
+    found = _version("mediapipe")
+    if found is None:
+        said = (
+            "not installed, and not needed to listen; for teachers that look at faces, pip install 'edge-lupi[video]'"
+        )
+        return Finding("faces", "ok", said)
+    try:
+        refuse_reporting(found)
+        model = face_model("")
+    except EdgeLupiError as error:
+        return Finding("faces", "warn", f"mediapipe {found}; {error}")
+    if kind_of(model) != "file":
+        said = f"mediapipe {found}; {FACE_MODEL} names no file ({model}): fetch one from {MODEL_PAGE}"
+        return Finding("faces", "warn", said)
+    return Finding("faces", "ok", f"mediapipe {found}, {model}")
 
 
 def _version(name: str) -> str | None:

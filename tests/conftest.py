@@ -7,6 +7,7 @@
 - `make_grid_student()`: an untrained nano student with int8 ranges.
 - `tensorrt_builder`: the environment in which a process has the real TensorRT builder (tests/install_tensorrt_builder.sh).
 - `with_engines`: a bundle of that student with engines that this builder built, and what `compile` said.
+- `face_task`, `other_size`: the model that finds faces, and a video with one that is not GRID's size or rate; or a skip.
 - `data_root`: the folder of real recordings ($EDGE_LUPI_DATA, or ../shared/data beside the checkout), or a skip.
   Whatever uses it is marked `real_speech`; with CI=true and the folder there, a skip of such a test is a failure.
 """
@@ -332,6 +333,39 @@ def data_root() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}: set EDGE_LUPI_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def face_task(data_root: Path) -> Path:
+    """The model that finds faces ($EDGE_LUPI_FACE_MODEL, or beside the recordings), where mediapipe is installed."""
+    from importlib.util import find_spec
+
+    beside = data_root.parent / "teachers" / "face_landmarker_v2_with_blendshapes.task"
+    path = Path(os.environ.get("EDGE_LUPI_FACE_MODEL") or beside)
+    if not path.is_file():
+        pytest.skip(f"no model of faces at {path}: set EDGE_LUPI_FACE_MODEL")
+    if find_spec("mediapipe") is None:
+        pytest.skip("no mediapipe: pip install 'edge-lupi[video]'")
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_size(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of somebody's face and voice, encoded anew at 600x480 and 30 pictures a second, as other cameras give it."""
+    import av
+
+    path = tmp_path_factory.mktemp("videos") / "other.mp4"
+    with av.open(str(data_root / "grid_s1_av/multi_speaker_originals/lrwp9a.mpg")) as source:
+        shown = [frame.reformat(600, 480, "yuv420p") for frame in source.decode(video=0)]
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("mpeg4", rate=30)
+        track.width, track.height, track.pix_fmt, track.bit_rate = 600, 480, "yuv420p", 2_000_000
+        for number in range(30):
+            frame = shown[round(number / 30 * 25)]
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 30), 0
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ ON_THE_DEVICE = [
     if name.split(".")[1:2] in ([], ["runtime"], ["bench"], ["data"], ["verbs"])
     or name.split(".")[1:] in (["audio"], ["bundle"], ["events"], ["cli"], ["errors"], ["frames"], ["metrics"], ["evaluate"])
 ]  # fmt: skip
-TRAINING_ONLY = ("torch", "torchaudio", "modelopt", "lightning_fabric", "onnx", "av")
+TRAINING_ONLY = ("torch", "torchaudio", "modelopt", "lightning_fabric", "onnx", "av", "mediapipe")
 
 
 def in_a_fresh_python(code: str) -> str:

@@ -12,11 +12,11 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from edge_lupi import bundle
+from edge_lupi import bundle, doctor
 from edge_lupi.doctor import Finding, examine
 
 Cli = Callable[..., CompletedProcess[str]]
-PARTS = ["Python", "edge-lupi", "ONNX Runtime", "processor", "speaker", "emotion", "microphones", "temperature", "clock", "Jetson", "GPU", "TensorRT", "TensorRT-RTX", "training"]  # fmt: skip
+PARTS = ["Python", "edge-lupi", "ONNX Runtime", "processor", "speaker", "emotion", "microphones", "temperature", "clock", "Jetson", "GPU", "TensorRT", "TensorRT-RTX", "training", "faces"]  # fmt: skip
 
 
 def finding(part: str, root: Path = Path("/")) -> Finding:
@@ -89,6 +89,22 @@ def test_a_damaged_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.status, found.is_fatal) == ("missing", True)
     assert "encoder.onnx does not match its sha256" in found.said
     assert finding("emotion").status == "ok"
+
+
+def test_what_looking_at_faces_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "face.task").write_bytes(b"model")
+    for version, model, status, words in (
+        (None, None, "ok", "pip install 'edge-lupi[video]'"),
+        ("0.10.31", None, "warn", "https://ai.google.dev"),
+        ("0.10.31", "none.task", "warn", "names no file"),
+        ("0.10.31", "face.task", "ok", "mediapipe 0.10.31, "),
+        ("1.2.3", "face.task", "warn", "expected mediapipe below 0.10.35, as later ones report to Google, got 1.2.3"),
+    ):
+        monkeypatch.setattr(doctor, "_version", lambda name, version=version: version)
+        monkeypatch.setenv("EDGE_LUPI_FACE_MODEL", str(tmp_path / model) if model else "")
+        found = finding("faces")
+        assert (found.status, found.is_fatal) == (status, False)
+        assert words in found.said
 
 
 def test_whatever_is_raised_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

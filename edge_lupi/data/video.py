@@ -27,7 +27,7 @@ from edge_lupi.errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["REGIONS", "read_frames"]
+__all__ = ["REGIONS", "pictures_at", "read_frames", "times_of", "upright"]
 
 REGIONS = ("mouth", "whole")
 MOST_FRAMES = 15_000  # ten minutes at 25 fps
@@ -49,17 +49,25 @@ def read_frames(
         raise InputError(f"expected a region among {', '.join(REGIONS)}, got {region!r}")
     if size not in SIZES:
         raise InputError(f"expected a size of {SIZES[0]} to {SIZES[-1]} pixels, got {size}")
+    times = times_of(start_seconds, end_seconds, fps)
+    out = np.empty((len(times), size, size), np.uint8)
+    for place, picture in pictures_at(Path(path), times):
+        out[place] = _cut(picture, size, region)
+    return out
+
+
+def times_of(start_seconds: float, end_seconds: float, fps: float) -> NDArray[np.float64]:
+    """The times of the frames of [start, end), in seconds. Raises InputError where there are none, or too many."""
     frames = (end_seconds - start_seconds) * fps
     if not (0 <= start_seconds < end_seconds and 0 < fps <= 1000 and 0.5 < frames <= MOST_FRAMES):
         raise InputError(
             f"expected 1 to {MOST_FRAMES} frames, got {start_seconds} s to {end_seconds} s at {fps} fps: choose another stretch"
         )
-    times = start_seconds + np.arange(round(frames)) / fps
-    return _seen_at(Path(path), times, size, region)
+    return start_seconds + np.arange(round(frames)) / fps
 
 
-def _seen_at(path: Path, times: NDArray[np.float64], size: int, region: str) -> NDArray[np.uint8]:
-    out = np.empty((len(times), size, size), np.uint8)
+def pictures_at(path: Path, times: NDArray[np.float64]) -> Iterator[tuple[slice, VideoFrame]]:
+    """What a viewer sees at these times: every picture once, with the places in `times` at which it is seen."""
     filled = 0
     shown: VideoFrame | None = None
     for frame, seconds in _decoded(path):
@@ -67,10 +75,10 @@ def _seen_at(path: Path, times: NDArray[np.float64], size: int, region: str) -> 
             np.searchsorted(times, seconds - EARLY_SECONDS)
         )  # times before this frame belong to the one shown so far
         if due > filled:
-            out[filled:due] = _cut(shown if shown is not None else frame, size, region)
+            yield slice(filled, due), shown if shown is not None else frame
             filled = due
         if filled == len(times):
-            return out
+            return
         shown = frame
     if shown is None:
         raise InputError(f"expected a video with frames in {path}, got none: check the file")
@@ -78,8 +86,7 @@ def _seen_at(path: Path, times: NDArray[np.float64], size: int, region: str) -> 
         raise InputError(
             f"expected a start before the end of {path} ({seconds:.2f} s), got {times[0]:.2f} s: correct the times"
         )
-    out[filled:] = _cut(shown, size, region)
-    return out
+    yield slice(filled, len(times)), shown
 
 
 def _decoded(path: Path) -> Iterator[tuple[VideoFrame, float]]:
@@ -112,7 +119,7 @@ def _cut(frame: VideoFrame, size: int, region: str) -> NDArray[np.uint8]:
     """One decoded frame -> uint8 [size, size]."""
     import av
 
-    grey = _upright(frame.to_ndarray(format="gray"), frame.rotation)
+    grey = upright(frame.to_ndarray(format="gray"), frame.rotation)
     top, left, side = _square(grey.shape[0], grey.shape[1], region)
     square = np.ascontiguousarray(grey[top : top + side, left : left + side])
     if side == size:
@@ -123,9 +130,9 @@ def _cut(frame: VideoFrame, size: int, region: str) -> NDArray[np.uint8]:
     return np.asarray(scaled.to_ndarray(), np.uint8)
 
 
-def _upright(grey: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
-    """A picture as the file says that it is to be seen: turned counterclockwise, as phones ask for by quarters."""
-    return np.ascontiguousarray(np.rot90(grey, round(degrees / 90)))
+def upright(picture: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+    """A picture [H, W] or [H, W, 3] as the file says that it is to be seen: turned counterclockwise, as phones ask for by quarters."""
+    return np.ascontiguousarray(np.rot90(picture, round(degrees / 90)))
 
 
 def _square(height: int, width: int, region: str) -> tuple[int, int, int]:

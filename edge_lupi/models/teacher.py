@@ -1,6 +1,7 @@
 """The teacher: it hears and sees. log-mel segments [B, S, 80, 1, F] and video per segment -> the same as a student gives.
 
-Video comes as feature vectors [B, S, V] or as grey frames [B, S, N, H, W] in [0, 1]; hearing and sight are fused in
+Video comes as feature vectors [B, S, V] or as grey frames [B, S, N, H, W] in [0, 1]; what was not seen is NaN in the
+former, a black frame in the latter. Hearing and sight are fused in
 every segment, so the teacher has an embedding per segment and per utterance for the student to imitate.
 """
 
@@ -17,12 +18,15 @@ from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.student import Heard, TaskBranch
 
-__all__ = ["Teacher", "TeacherConfig"]
+__all__ = ["FEATURES", "Teacher", "TeacherConfig"]
+
+
+FEATURES = ("features", "face")  # kinds of video that are vectors
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """`video` is none, features (width V) or frames (N frames of H = W = frame_size a segment)."""
+    """`video` is none, features or face (both of width V) or frames (N frames of H = W = frame_size a segment)."""
 
     size: str
     setting: str
@@ -34,15 +38,18 @@ class TeacherConfig:
     frame_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.video not in ("none", "features", "frames"):
-            raise InputError(f"expected teacher video none, features or frames, got {self.video!r}")
+        if self.video not in ("none", *FEATURES, "frames"):
+            raise InputError(f"expected teacher video none, {', '.join(FEATURES)} or frames, got {self.video!r}")
         for name, most in (("features", 1 << 14), ("frames", 1 << 10), ("frame_size", 1 << 9)):
             if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) <= most:
                 raise InputError(f"expected {name} of a teacher from 0 to {most}, got {getattr(self, name)!r:.40}")
 
 
 class FeatureEye(nn.Module):
-    """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling."""
+    """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling.
+
+    What is NaN, as no face was seen, is as in the mean of the corpus.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -61,17 +68,22 @@ class FeatureEye(nn.Module):
         )
 
     def standardise(self, features: Tensor) -> None:
-        """Take mean and spread from training features [N, V]."""
-        self.mean.copy_(features.mean(0))
-        self.spread.copy_(features.std(0).clamp_min(1e-3))
+        """Take mean and spread from training features [N, V], as far as they are numbers."""
+        seen = ~features.isnan()
+        filled = torch.where(seen, features, features.nanmean(0).nan_to_num())
+        self.mean.copy_(filled.mean(0))
+        self.spread.copy_((filled.std(0) * (len(seen) / seen.sum(0).clamp_min(1)).sqrt()).clamp_min(1e-3))
 
     def forward(self, video: Tensor) -> Tensor:
         """[B, V] -> [B, D]."""
-        return self.net((video - self.mean) / self.spread)
+        return self.net(((video - self.mean) / self.spread).nan_to_num(0.0))
 
 
 class FrameEye(nn.Module):
-    """Raw frames -> embedding: frames of a segment enter as channels, so the first layer already sees motion."""
+    """Raw frames -> embedding: frames of a segment enter as channels, so the first layer already sees motion.
+
+    A black frame, where no face was seen, has no part in the mean that is taken off, and stays as that.
+    """
 
     def __init__(self, frames: int, side: int, size: int) -> None:
         super().__init__()
@@ -84,7 +96,9 @@ class FrameEye(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """[B, N, H, W] in [0, 1] -> [B, D]."""
-        return self.net(video - video.mean((1, 2, 3), keepdim=True))
+        seen = video.amax((2, 3), keepdim=True) > 0
+        pixels = seen.sum((1, 2, 3), keepdim=True).clamp_min(1) * video[0, 0].numel()
+        return self.net((video - video.sum((1, 2, 3), keepdim=True) / pixels) * seen)
 
 
 class Teacher(nn.Module):
@@ -96,7 +110,7 @@ class Teacher(nn.Module):
         self.ear = make_encoder(config.size)
         size = self.ear.embedding_size
         self.eye: nn.Module | None = None
-        if config.video == "features":
+        if config.video in FEATURES:
             self.eye = FeatureEye(config.features, size)
         elif config.video == "frames":
             self.eye = FrameEye(config.frames, config.frame_size, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_lupi.audio import from_pcm
+from edge_lupi.data.faces import FACE_MODEL
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate import Answer, Answerer, Model
@@ -23,6 +25,7 @@ from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.runtime.level import Level
 from edge_lupi.train.examples import as_seen, video_of
+from edge_lupi.train.learnt import sees_as_trained
 from edge_lupi.train.recipe import recipe_from_plain
 
 __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
@@ -57,7 +60,10 @@ def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answer
 
 def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
     """The teacher, which looks at the utterance's video."""
-    recipe = recipe_from_plain(provenance["recipe"])
+    trained = recipe_from_plain(provenance["recipe"])
+    recipe = sees_as_trained(
+        trained, provenance, os.environ.get(FACE_MODEL, "")
+    )  # on this machine it may lie elsewhere
     config = teacher.config
 
     @torch.no_grad()

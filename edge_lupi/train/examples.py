@@ -25,6 +25,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.train.batch import Batch, Crops
+from edge_lupi.train.faces import face_sight, find_faces
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = [
@@ -85,6 +86,8 @@ def load_examples(
     """Read and cut every utterance, at every speed of the recipe. At another speed a voice to verify is another class."""
     index = {label: number for number, label in enumerate(classes)}
     examples: list[Example] = []
+    if len(utterances) > 1 and recipe.teacher.finds_faces(video):
+        find_faces(_spoken(utterances, recipe), recipe)
     held = 0
     for utterance in utterances:
         for number, speed in enumerate(recipe.augment.speeds):
@@ -131,10 +134,19 @@ def segments_of(frames: NDArray[np.float32], segmentation: Segmentation) -> Tens
     return cut(torch.from_numpy(frames).T[None, :, None], segmentation)
 
 
+def _spoken(utterances: Sequence[Utterance], recipe: Recipe) -> Iterator[tuple[Utterance, int, float]]:
+    """Every utterance without the silence around it, with its number of segments at each speed, and that speed."""
+    cut = recipe.segments
+    for utterance in utterances:
+        for speed in recipe.augment.speeds:
+            frames, spoken = _heard(utterance, speed, cut.crop_frames, cut.trim_db)
+            yield spoken, cut.segmentation.count(len(frames)), speed
+
+
 def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, video: str) -> Example:
     frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
     segments = recipe.segments.segmentation.count(len(frames))
-    seen = None if video == "none" else video_of(spoken, segments, recipe, video)
+    seen = None if video == "none" else video_of(spoken, segments, recipe, video, speed)
     return Example(utterance.name, frames, label, utterance.speaker, segments, seen, speed)
 
 
@@ -168,19 +180,23 @@ def _as_long(video: Tensor | None, segments: int) -> Tensor | None:
     return video[torch.arange(segments).clamp_max(len(video) - 1)]
 
 
-def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str) -> Tensor:
-    """What the eye gets per segment: features float32 [S, V], or frames uint8 [S, N, H, W]."""
+def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str, speed: float = 1.0) -> Tensor:
+    """What the eye gets per segment: features float32 [S, V], or frames uint8 [S, N, H, W]; at a speed that of the sound."""
+    if recipe.teacher.finds_faces(kind):
+        return face_sight(utterance, segments, recipe, kind, speed)
     video = utterance.video
     if video is None:
         raise InputError(
             f'expected video beside {utterance.name}, got none: set teacher.video = "none" or add it to the corpus'
         )
     if kind == "frames":
-        return _frames(utterance, video, segments, recipe)
+        return _frames(utterance, video, segments, recipe, speed)
     if video.is_raw:
-        raise InputError(f'expected video features for {utterance.name}, got a file: set teacher.video = "frames"')
+        raise InputError(
+            f'expected video features for {utterance.name}, got a file: set teacher.video = "face" or "frames"'
+        )
     if video.path is not None:
-        return _features(utterance, video, segments, recipe.segments.segmentation)
+        return _features(utterance, video, segments, recipe.segments.segmentation, speed)
     return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)
 
 
@@ -189,7 +205,7 @@ def as_seen(video: Tensor) -> Tensor:
     return video.float() / 255 if video.dtype == torch.uint8 else video
 
 
-def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation) -> Tensor:
+def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation, speed: float) -> Tensor:
     """A .npy with features float [N, V] per frame -> their mean in every segment [S, V]; a short file's last row stands still."""
     assert video.path is not None
     try:
@@ -200,24 +216,24 @@ def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentati
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
         raise InputError(f"expected finite features float [N, V] in {video.path}, got shape {rows.shape} or NaN")
     fps = video.frames_per_second
-    starts = [round((utterance.start_seconds + s * cut.hop_seconds) * fps) for s in range(segments)]
-    length = max(1, round(cut.seconds * fps))
+    starts = [round((utterance.start_seconds + s * cut.hop_seconds * speed) * fps) for s in range(segments)]
+    length = max(1, round(cut.seconds * speed * fps))
     return torch.from_numpy(np.stack([rows[min(s, len(rows) - 1) : s + length].mean(0) for s in starts]))
 
 
-def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe) -> Tensor:
+def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe, speed: float) -> Tensor:
     if video.path is None or not video.is_raw:
         raise InputError(f'expected a video file for {utterance.name}, got features: set teacher.video = "features"')
     cut, fps = recipe.segments.segmentation, recipe.teacher.frames_per_second
     per_segment = round(cut.seconds * fps)
     starts = [round(s * cut.hop_seconds * fps) for s in range(segments)]
-    seconds = (starts[-1] + per_segment) / fps
+    seconds = (starts[-1] + per_segment) / fps * speed
     frames = read_frames(
         video.path,
         start_seconds=utterance.start_seconds,
         end_seconds=utterance.start_seconds + seconds,
         size=recipe.teacher.frame_size,
-        fps=fps,
+        fps=fps / speed,
         region=recipe.teacher.region,
     )
     return torch.from_numpy(np.stack([frames[start : start + per_segment] for start in starts]))

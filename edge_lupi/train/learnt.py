@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.data.faces import FACE_MODEL, face_model
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.train.corpus import Prepared, corpus_of, data_path
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["digest_of", "file_digest", "inputs_of", "learnt_from"]
+__all__ = ["digest_of", "file_digest", "inputs_of", "learnt_from", "sees_as_trained", "sight_of"]
 
 PIECE_BYTES = 1 << 20
 
@@ -44,7 +46,23 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     key = recipe.data.root, f"{recipe.data.task} {recipe.data.pattern}"
     if key not in known:
         known[key] = _corpus(recipe)
-    return _sha256([known[key], told, *shapes, *begun])
+    return _sha256([known[key], told, *shapes, *begun, *sight_of(recipe).values()])
+
+
+def sight_of(recipe: Recipe) -> dict[str, str]:
+    """The model that finds faces, where the recipe's teacher looks at any."""
+    teacher = recipe.teacher
+    return {"faces": file_digest(face_model(teacher.face_model))} if teacher.finds_faces(teacher.video) else {}
+
+
+def sees_as_trained(recipe: Recipe, origin: Mapping[str, Any], named: str) -> Recipe:
+    """A trained teacher's recipe, where its model of faces lies elsewhere by now (`named`). Raises where it is another model."""
+    moved = replace(recipe, teacher=replace(recipe.teacher, face_model=named or recipe.teacher.face_model))
+    if any(origin.get(key) != digest for key, digest in sight_of(moved).items()):
+        raise InputError(
+            f"expected the model of faces that the teacher has learnt with, got another at {face_model(moved.teacher.face_model)}: name that one by teacher.face_model or {FACE_MODEL}"
+        )
+    return moved
 
 
 def digest_of(utterances: Sequence[Utterance], classes: Sequence[str]) -> str:

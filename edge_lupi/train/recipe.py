@@ -145,9 +145,10 @@ class Course:
 
 @dataclass(frozen=True)
 class TeacherRecipe(Course):
-    """The network that hears and sees. `video`: none, features or frames; of raw frames `region`: mouth, or whole for a face track.
+    """The network that hears and sees. `video`: none, features, face or frames; of raw frames `region`: mouth, or whole for a face track.
 
-    With `shuffle_video` every clip is shown the video of another: the control that must not help.
+    With "face" features come from the faces in raw video; with `region` "face" frames are crops of them, the eyes level.
+    `face_model` is the .task file that finds them, where it is not that of $EDGE_LUPI_FACE_MODEL. With `shuffle_video` every clip is shown the video of another: the control that must not help.
     """
 
     size: str = "nano"
@@ -156,12 +157,17 @@ class TeacherRecipe(Course):
     frame_size: int = 48
     frames_per_second: int = 25
     region: str = "mouth"
+    face_model: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.region not in REGIONS:
-            raise InputError(f"expected teacher.region {' or '.join(REGIONS)}, got {self.region!r}")
+        if self.region not in (*REGIONS, "face"):
+            raise InputError(f"expected teacher.region among {', '.join(REGIONS)}, face, got {self.region!r}")
         within(self, "teacher", frame_size=(8, 512), frames_per_second=(1, 120))
+
+    def finds_faces(self, video: str) -> bool:
+        """Whether faces are looked for where an eye is shown this kind of video."""
+        return video == "face" or (video == "frames" and self.region == "face")
 
 
 @dataclass(frozen=True)

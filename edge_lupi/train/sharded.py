@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edge_lupi.data.shards import LOG_MEL, Shards, read_array, shard_path
 from edge_lupi.errors import InputError
+from edge_lupi.models.teacher import FEATURES
 from edge_lupi.train.corpus import check_cut
 from edge_lupi.train.examples import Example, strangers
 from edge_lupi.train.recipe import Recipe
@@ -82,7 +83,7 @@ class ShardExamples(Sequence[Example]):
             return None
         whose = int(self.seen_of[number])
         wanted = np.minimum(np.array(segments), self.segments[whose] - 1)
-        if self.kind == "features":
+        if self.kind in FEATURES:
             rows = self._read(whose, "video", int(wanted[0]), int(wanted[-1]) + 1)
             return torch.from_numpy(rows[wanted - wanted[0]])
         starts = np.array(frame_starts(wanted, self.recipe))

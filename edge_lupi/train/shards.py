@@ -44,6 +44,7 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.disk import clear_left_overs, kind_of, write_at_once, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.models.teacher import FEATURES
 from edge_lupi.terminal import note
 from edge_lupi.train.corpus import Prepared, cut_settings
 from edge_lupi.train.examples import Example, forget_sound, load_examples
@@ -206,7 +207,7 @@ def _video(example: Example, recipe: Recipe) -> NDArray[Any] | None:
     if example.video is None:
         return None
     content: NDArray[Any] = example.video.numpy()
-    if recipe.teacher.video == "features":
+    if recipe.teacher.video in FEATURES:
         return content.astype(np.float32)
     starts = frame_starts(range(len(content)), recipe)
     frames = np.zeros((starts[-1] + content.shape[1], *content.shape[2:]), np.uint8)

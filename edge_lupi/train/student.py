@@ -30,7 +30,7 @@ from edge_lupi.train.fresh import FreshCrops, fresh_crops
 from edge_lupi.train.fresh_lesson import FreshLesson, fresh_lessons
 from edge_lupi.train.grow import check_growth, grown, on_its_encoder, raised
 from edge_lupi.train.held_out import Best, HeldOut, held_out
-from edge_lupi.train.learnt import file_digest, learnt_from
+from edge_lupi.train.learnt import file_digest, learnt_from, sees_as_trained
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
@@ -300,6 +300,7 @@ def _under(
         )
     weights = read_bounded(path, MAX_BYTES, "a teacher")
     shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
+    shown = sees_as_trained(shown, origin, recipe.teacher.face_model)
     examples = seen_examples(shown, prepared, teacher.config.video)
     if isinstance(examples, ShardExamples):
         return examples, shard_embeddings(teacher, weights, examples, path.parent, device)

@@ -12,13 +12,14 @@ from edge_lupi.errors import InputError
 from edge_lupi.models.files import save_teacher
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
-from edge_lupi.models.teacher import FeatureEye, Teacher, TeacherConfig
+from edge_lupi.models.teacher import FEATURES, FeatureEye, Teacher, TeacherConfig
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.corpus import Prepared
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Epochs, Example
-from edge_lupi.train.learnt import learnt_from
+from edge_lupi.train.faces import any_face
+from edge_lupi.train.learnt import learnt_from, sight_of
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.losses import Labels, label_loss, labels_of
 from edge_lupi.train.recipe import Recipe
@@ -49,10 +50,15 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     examples = seen_examples(recipe, prepared, recipe.teacher.video)
+    if recipe.teacher.finds_faces(recipe.teacher.video) and not any(any_face(example.video) for example in examples):
+        raise InputError(
+            f"expected a face in some video of {prepared.corpus.name}, got none in {len(examples)} clips: look at one, or set teacher.video to none"
+        )
     teacher = Teacher(_config(recipe, prepared, examples))
     if isinstance(teacher.eye, FeatureEye):
         some = examples[:: max(1, len(examples) // STANDARD_EXAMPLES)]
-        teacher.eye.standardise(torch.stack([video[0] for video in (e.video for e in some) if video is not None]))
+        firsts = slice(None if recipe.teacher.video == "face" else 1)  # a face moves, most features stand still
+        teacher.eye.standardise(torch.cat([video[firsts] for video in (e.video for e in some) if video is not None]))
     module = _Learning(teacher, margin_header(recipe, prepared, teacher.embedding_size))
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
@@ -67,6 +73,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
             "recipe": recipe.plain(),
             "names": [e.name for e in examples],
             "learnt_from": learnt_from(prepared),
+            **sight_of(recipe),
         },
     )
     epochs = Epochs(
@@ -81,7 +88,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     fit(fabric, module, recipe.teacher, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / "teacher.pt"
     if fabric.is_global_zero:
-        save_teacher(path, teacher.eval(), prepared.provenance(recipe))
+        save_teacher(path, teacher.eval(), {**prepared.provenance(recipe), **sight_of(recipe)})
     return path
 
 
@@ -94,7 +101,7 @@ def _config(recipe: Recipe, prepared: Prepared, examples: Sequence[Example]) -> 
         segmentation=recipe.segments.segmentation,
         task=prepared.task,
         video=kind,
-        features=video.shape[-1] if video is not None and kind == "features" else 0,
+        features=video.shape[-1] if video is not None and kind in FEATURES else 0,
         frames=video.shape[1] if video is not None and kind == "frames" else 0,
         frame_size=video.shape[-1] if video is not None and kind == "frames" else 0,
     )

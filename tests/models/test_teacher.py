@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from edge_lupi.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
-from edge_lupi.models.teacher import Teacher, TeacherConfig
+from edge_lupi.models.teacher import FeatureEye, FrameEye, Teacher, TeacherConfig
 
 TASK = Task("emotion", "classification", ("calm", "angry"))
 SHAPES = {"features": (4, 3, 5), "frames": (4, 3, 10, 32, 32)}
@@ -52,5 +52,33 @@ def test_a_teacher_without_an_eye_only_hears() -> None:
 
 
 def test_an_unknown_kind_of_video_is_refused() -> None:
-    with pytest.raises(InputError, match="none, features or frames"):
+    with pytest.raises(InputError, match="none, features, face or frames"):
         TeacherConfig("nano", "sequential", Segmentation(), TASK, "smell")
+
+
+def test_what_is_not_seen_is_as_in_the_mean() -> None:
+    torch.manual_seed(0)
+    eye = FeatureEye(3, 8).eval()
+    seen = torch.randn(200, 3) * torch.tensor([1.0, 4.0, 0.5]) + 2
+    eye.standardise(seen)
+    mean, spread = eye.mean.clone(), eye.spread.clone()
+    torch.testing.assert_close(spread, seen.std(0), rtol=0, atol=0)
+    nothing = torch.full((150, 3), torch.nan)
+    eye.standardise(torch.cat([seen, nothing]))
+    torch.testing.assert_close(eye.mean, mean)
+    torch.testing.assert_close(eye.spread, spread, rtol=0.01, atol=0)
+    assert torch.equal(eye(nothing[:1]), eye(eye.mean[None]))
+    eye.standardise(nothing)
+    assert eye(seen).isfinite().all()
+
+
+def test_a_black_frame_has_no_say() -> None:
+    torch.manual_seed(0)
+    eye = FrameEye(10, 32, 8).eval()
+    seen = torch.rand(2, 10, 32, 32) / 2 + 0.25
+    seen[1, 4:] = 0
+    brighter = torch.where(seen > 0, seen + 0.2, seen)
+    torch.testing.assert_close(eye(brighter), eye(seen), rtol=1e-3, atol=1e-4)
+    assert eye(torch.zeros_like(seen)).isfinite().all()
+    whole = seen[:1]
+    torch.testing.assert_close(eye(whole), eye.net(whole - whole.mean((1, 2, 3), keepdim=True)), rtol=0, atol=0)

@@ -173,11 +173,22 @@ def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
     assert abs(greys[1, 0] - greys[0, 6]) < 3  # 0.25 s later
 
 
+def test_sight_keeps_pace_with_sound_at_another_speed(tmp_path: Path, video_file: Callable[..., Path]) -> None:
+    np.save(tmp_path / "seen.npy", np.arange(50.0)[:, None])
+    one = utterance(tmp_path, video=Video(path=tmp_path / "seen.npy"))
+    seen = video_of(one, 3, RECIPE, "features", 2.0)[:, 0]
+    assert seen.tolist() == [np.arange(first, first + 25).mean() for first in (0, 12, 25)]
+    recipe = replace(RECIPE, teacher=replace(RECIPE.teacher, frame_size=24))
+    clip = utterance(tmp_path, video=Video(path=video_file("a.mp4")))
+    plain, fast = (video_of(clip, 1, recipe, "frames", speed)[0].float().mean((1, 2)) for speed in (1.0, 2.0))
+    torch.testing.assert_close(fast[:6], plain[::2], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("video", "kind", "words"),
     [
         (None, "features", 'got none: set teacher.video = "none"'),
-        (Video(path=Path("a.mp4")), "features", 'set teacher.video = "frames"'),
+        (Video(path=Path("a.mp4")), "features", 'set teacher.video = "face" or "frames"'),
         (Video(features=(1.0,)), "frames", 'set teacher.video = "features"'),
         (Video(path=Path("a.npy")), "frames", 'set teacher.video = "features"'),
         (Video(path=Path("none.npy")), "features", "expected features float"),
