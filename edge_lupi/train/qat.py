@@ -57,7 +57,7 @@ def train_qat(
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
     examples, known = under_teachers(recipe, prepared, teachers if distilled else (), fabric.device)
-    if known and known.utterances.shape[1] != student.encoder.embedding_size:
+    if known and (known.axes or known.utterances.shape[1] != student.encoder.embedding_size):
         known = None
     rank, world = fabric.global_rank, fabric.world_size
     epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)

@@ -26,7 +26,8 @@ from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples,
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
-from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
+from edge_lupi.train.losses import Axes, Labels, Projection, distil, label_loss, labels_of
+from edge_lupi.train.parts import part_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
 from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
@@ -49,6 +50,7 @@ class Learning(nn.Module):
         recipe: Recipe,
         labelled: float = 1.0,
         lessons: Sequence[Lesson] = (),
+        axes: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -61,8 +63,8 @@ class Learning(nn.Module):
         def way(weight: float) -> nn.Module:
             return Projection(size, teacher_size or size) if project and weight else nn.Identity()
 
-        self.to_encoder = way(recipe.distil.encoder)
-        self.to_aggregator = way(recipe.distil.aggregator)
+        self.to_encoder = Axes(axes[0]) if axes else way(recipe.distil.encoder)
+        self.to_aggregator = Axes(axes[1]) if axes else way(recipe.distil.aggregator)
         self.by_segment = [lesson.recipe.place == "segment" for lesson in lessons]
         self.ways = nn.ModuleList(
             Projection(size, lesson.width) if lesson.recipe.projection == "learnt" else nn.Identity()
@@ -102,7 +104,8 @@ def train_student(
     if not taught and not recipe.student.labels:
         raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
     labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if taught else 1.0
-    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons)
+    width, axes = (known.utterances.shape[1], known.axes) if known else (None, None)
+    module = Learning(student, header, width, recipe, labelled, lessons, axes)
     every = recipe.segments.every
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
@@ -168,14 +171,15 @@ def _unlabelled(recipe: Recipe, prepared: Prepared, video: str) -> list[Example]
 def under_teachers(
     recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], device: torch.device
 ) -> tuple[Sequence[Example], TeacherEmbeddings | None]:
-    """The training examples and what the teachers make of them: side by side, and those of distil.outputs by their scores."""
+    """The training examples and what the teachers make of them: side by side or a part, and those of distil.outputs by their scores."""
     if recipe.distil.outputs and not teachers:
         raise InputError("expected a teacher beside distil.outputs, got none: train one, or leave distil.outputs out")
-    known: TeacherEmbeddings | None = None
+    taught: list[TeacherEmbeddings] = []
     examples: Sequence[Example] = []
     for path in teachers:
         examples, found = _under(path, recipe, prepared, device)
-        known = known.beside(found) if known else found
+        taught.append(found)
+    known = part_of(recipe.distil.part, taught, examples) if taught else None
     if prepared.shards:
         examples = ShardExamples(prepared.shards, recipe)
     elif not examples:
