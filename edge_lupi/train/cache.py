@@ -23,7 +23,7 @@ from edge_lupi.train.examples import Example, as_seen, segments_of
 from edge_lupi.train.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told"]
+__all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told", "without_embeddings"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,13 @@ def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Examp
     rows = said[[place[e.name] for e in examples]]
     log_odds = np.log(rows.clip(1e-4)) if rows.min() >= 0 and np.allclose(rows.sum(1), 1, atol=0.01) else rows
     return torch.from_numpy(log_odds.astype(np.float32))[:, None]
+
+
+def without_embeddings(examples: Sequence[Example]) -> TeacherEmbeddings:
+    """What is known where the only teacher is one by its outputs: nothing yet, in vectors of no width."""
+    starts = torch.tensor([0, *(example.segments for example in examples)]).cumsum(0)
+    none = torch.zeros(len(examples), 0)
+    return TeacherEmbeddings(torch.zeros(int(starts[-1]), 0), starts, none, none[:, None], torch.zeros(2, 0))
 
 
 def _fold(recipe: Recipe, folds: int) -> int:

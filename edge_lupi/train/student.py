@@ -19,7 +19,7 @@ from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.batch import Batch
-from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
+from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told, without_embeddings
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
@@ -172,8 +172,10 @@ def under_teachers(
     recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], device: torch.device
 ) -> tuple[Sequence[Example], TeacherEmbeddings | None]:
     """The training examples and what the teachers make of them: side by side or a part, and those of distil.outputs by their scores."""
-    if recipe.distil.outputs and not teachers:
-        raise InputError("expected a teacher beside distil.outputs, got none: train one, or leave distil.outputs out")
+    if recipe.distil.outputs and not teachers and (recipe.distil.encoder or recipe.distil.aggregator):
+        raise InputError(
+            "expected a teacher beside distil.outputs, which has no embeddings, got none: train one, or set distil.encoder and distil.aggregator to 0"
+        )
     taught: list[TeacherEmbeddings] = []
     examples: Sequence[Example] = []
     for path in teachers:
@@ -186,10 +188,12 @@ def under_teachers(
         examples = load_examples(prepared.split.train, prepared.classes, recipe)
         if recipe.teachers:
             examples = [*examples, *_unlabelled(recipe, prepared, "none")]
-    if known and recipe.distil.outputs:
+    if recipe.distil.outputs:
         more = told(recipe.distil.outputs, prepared, recipe, examples)
         told_from = file_digest(data_path(recipe.distil.outputs.rpartition(":")[0]))
-        known = replace(known, scores=torch.cat([known.scores, more], 1), origin=f"{known.origin} {told_from}")
+        if known:
+            more, told_from = torch.cat([known.scores, more], 1), f"{known.origin} {told_from}"
+        known = replace(known or without_embeddings(examples), scores=more, origin=told_from)
     return examples if prepared.shards else [replace(example, video=None) for example in examples], known
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -127,3 +128,20 @@ def test_parts_of_teachers_of_real_faces(recipe: Callable[..., Recipe], tmp_path
         assert student.provenance["distilled"] is True
     with pytest.raises(InputError, match="expected two teachers"):
         train_student(recipe("distil.part=beyond"), prepared, tmp_path / "one", teachers=teachers[:1])
+
+
+@pytest.mark.real_speech
+def test_a_teacher_by_its_outputs_may_be_the_only_one(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    path = tmp_path / "said.npz"
+    some = recipe(f"distil.outputs={path}:said", "distil.soft=0.5", "distil.encoder=0", "distil.aggregator=0")
+    prepared = prepare(some)
+    names = [utterance.name for utterance in prepared.split.train]
+    sure = np.full((len(names), 8), 1 / 8)
+    np.savez(path, clip=np.array(names), classes=np.array(prepared.classes), said=sure)
+    found = under_teachers(some, prepared, [], CPU)[1]
+    assert found is not None
+    assert (found.segments.shape[1], found.scores.shape) == (0, (len(names), 1, 8))
+    student = load_student(train_student(some, prepared, tmp_path / "out"))
+    assert student.provenance["distilled"] is True
+    with pytest.raises(InputError, match=r"a teacher beside distil\.outputs, which has no embeddings"):
+        under_teachers(replace(some, distil=replace(some.distil, encoder=1.0)), prepared, [], CPU)
