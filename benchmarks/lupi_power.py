@@ -1,7 +1,7 @@
 """How many trainings would show that sight itself helps? Variance of the gain split into actors, seeds and trainings.
 
     python benchmarks/lupi_power.py                                  # from results/lupi_gain.json and lupi_variants.json
-    python benchmarks/lupi_power.py --results runs/emotion_sight/results.json --pairs true/shuffled,true/heard
+    python benchmarks/lupi_power.py --results runs/emotion_sight --pairs true/shuffled,true/heard
 
 A gain is a difference of two students, in points of UAR: d[actor, seed] = gain + actor + seed + the rest (training and the
 60 clips of an actor). Actors and seeds are both drawn, and crossed, so the variance of the mean over n actors and s seeds is
@@ -81,16 +81,14 @@ def kept_spread(pairs: list[tuple[str, str]]) -> Spread:
 
 def gains(trainings: list[dict], one: str, other: str) -> np.ndarray:
     """UAR of one arm less another's, in points [actors, seeds], over those seeds that both have on every fold."""
-    tables = []
-    for arm in (one, other):
-        by_seed: dict[int, list[dict]] = {}
-        for training in trainings:
-            if training["arm"] == arm:
-                by_seed.setdefault(training["seed"], []).append(training)
-        tables.append({s: by_actor(found) for s, found in by_seed.items()})
-    actors = max(len(t) for table in tables for t in table.values())
-    seeds = sorted(s for s in set(tables[0]) & set(tables[1]) if len(tables[0][s]) == len(tables[1][s]) == actors)
-    return np.array([[tables[0][s][a] - tables[1][s][a] for s in seeds] for a in sorted(tables[0][seeds[0]])])
+    seeds = sorted({training["seed"] for training in trainings})
+    tables = [
+        [by_actor([t for t in trainings if t["arm"] == arm and t["seed"] == seed]) for seed in seeds]
+        for arm in (one, other)
+    ]
+    actors = sorted({speaker for training in trainings for speaker in training["speakers"]})
+    whole = [n for n in range(len(seeds)) if all(len(table[n]) == len(actors) for table in tables)]
+    return np.array([[tables[0][n][actor] - tables[1][n][actor] for n in whole] for actor in actors])
 
 
 def by_actor(trainings: list[dict]) -> dict[str, float]:
@@ -141,14 +139,22 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def measured(path: Path, pairs: str) -> list[str]:
-    trainings = json.loads(path.read_text())["trainings"]
-    lines = [
+def measured(folder: Path, pairs: str) -> list[str]:
+    """Tables of what a sweep has done so far: every arm, and the pairs over the seeds of which both arms have every fold."""
+    trainings = [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/*/result.json"))]
+    lines = ["| arm | trainings | UAR, % |", "|---|---|---|"]
+    for arm in dict.fromkeys(training["arm"] for training in trainings):
+        found = [np.mean(list(by_actor([t]).values())) for t in trainings if t["arm"] == arm]
+        lines.append(f"| {arm} | {len(found)} | {np.mean(found):.1f} |")
+    lines += [
+        "",
         "| pair | seeds | gain, points (95 %) | p | sd: actor, seed, rest | seeds for +1.4 |",
         "|---|---|---|---|---|---|",
     ]
     for one, other in (pair.split("/") for pair in pairs.split(",")):
         table = gains(trainings, one, other)
+        if min(table.shape) < 2:
+            continue  # not two seeds yet
         mean, low, high, p, s = crossed(table)
         lines.append(
             f"| {one} less {other} | {table.shape[1]} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) | {p:.3f} "
