@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=HERE.parent / "train" / "emotion_lupi.toml")
     parser.add_argument("--name", default="lupi_gain")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", default="all")
     parser.add_argument("--arms")
     parser.add_argument("--jobs", type=int, default=0)
@@ -70,7 +71,7 @@ def main() -> None:
         plan,
         chosen_arms(plan, asked.arms),
         chosen_folds(plan, asked.folds),
-        range(asked.seeds),
+        range(asked.first_seed, asked.first_seed + asked.seeds),
         Path("runs") / plan.recipe.name,
         jobs=asked.jobs,
     )

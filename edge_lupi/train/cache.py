@@ -23,7 +23,7 @@ from edge_lupi.train.examples import Example, as_seen, segments_of
 from edge_lupi.train.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told"]
+__all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told", "without_embeddings"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class TeacherEmbeddings:
 
     Both are standardised per channel over the corpus, so a squared distance of 1 is the teacher's own spread. Of several
     teachers the channels stand side by side. scores [N, K, C]: log-odds of K teachers, where they tell classes. `scale`
-    [2, D]: the mean and the spread that utterances had before. `origin` names what all this was made of.
+    [2, D]: the mean and the spread that utterances had before. `origin` names what all this was made of. Where only some
+    directions are taught, `axes` ([D, K] of segments, of utterances) lead to them, and the vectors are along them already.
     """
 
     segments: Tensor
@@ -41,6 +42,7 @@ class TeacherEmbeddings:
     scores: Tensor
     scale: Tensor
     origin: str = ""
+    axes: tuple[Tensor, Tensor] | None = None
 
     def of(self, batch: Batch, count: int, every: int = 1) -> tuple[Tensor, Tensor]:
         """E [B, S, D] and A [B, D] for a batch of crops of `count` segments, every so many on the grid of hops."""
@@ -129,6 +131,13 @@ def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Examp
     return torch.from_numpy(log_odds.astype(np.float32))[:, None]
 
 
+def without_embeddings(examples: Sequence[Example]) -> TeacherEmbeddings:
+    """What is known where the only teacher is one by its outputs: nothing yet, in vectors of no width."""
+    starts = torch.tensor([0, *(example.segments for example in examples)]).cumsum(0)
+    none = torch.zeros(len(examples), 0)
+    return TeacherEmbeddings(torch.zeros(int(starts[-1]), 0), starts, none, none[:, None], torch.zeros(2, 0))
+
+
 def _fold(recipe: Recipe, folds: int) -> int:
     names = [f"fold{fold}" for fold in range(folds)]
     test = recipe.data.test
@@ -142,7 +151,8 @@ def _kept(path: Path, key: str) -> TeacherEmbeddings | None:
     kept = _arrays(path)
     if kept is None or str(kept["fingerprint"]) != key:
         return None
-    return TeacherEmbeddings(**{name: torch.from_numpy(kept[name]) for name in ARRAYS}, origin=key)
+    arrays: dict[str, Any] = {name: torch.from_numpy(kept[name]) for name in ARRAYS}
+    return TeacherEmbeddings(**arrays, origin=key)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:

@@ -22,7 +22,18 @@ from edge_lupi.train.cache import TeacherEmbeddings
 from edge_lupi.train.examples import UNLABELLED
 from edge_lupi.train.recipe import DistilRecipe
 
-__all__ = ["DISTANCES", "Labels", "Projection", "distance", "distil", "label_loss", "labels_of", "soft_labels"]
+__all__ = [
+    "DISTANCES",
+    "Axes",
+    "Labels",
+    "Projection",
+    "distance",
+    "distil",
+    "label_loss",
+    "labels_of",
+    "slow_and_fast",
+    "soft_labels",
+]
 
 MARGIN = 0.2  # of the squared difference per standardised channel that is left alone
 
@@ -40,6 +51,13 @@ def cosine(student: Tensor, teacher: Tensor) -> Tensor:
 def margin(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared differences beyond a margin, after the feature distillation of Heo et al. 2019 (arXiv 1904.01866). Scalar."""
     return F.relu((student - teacher).square() - MARGIN).mean()
+
+
+def slow_and_fast(student: Tensor, teacher: Tensor, fast: float) -> Tensor:
+    """Mean squared difference over segments [B, S, D]: of their mean, and `fast` times of what differs from it. With 1 it is `mse`. Scalar."""
+    apart = student - teacher
+    slow = apart.mean(1, keepdim=True)
+    return slow.square().mean() + fast * (apart - slow).square().mean()
 
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cosine": cosine, "margin": margin}
@@ -101,7 +119,9 @@ def distil(
     wanted_e, wanted_a = _wanted(batch, lambda b: known.of(b, encoded.shape[1], every))
     parts = {}
     if weights.encoder:
-        parts["encoder"] = weights.encoder * far(encoded, wanted_e)
+        parts["encoder"] = weights.encoder * (
+            far(encoded, wanted_e) if weights.fast == 1 else slow_and_fast(encoded, wanted_e, weights.fast)
+        )
     if weights.aggregator:
         parts["aggregator"] = weights.aggregator * far(aggregated, wanted_a)
     if weights.soft:
@@ -122,3 +142,17 @@ def _wanted(batch: Batch, of: Callable[[Batch], tuple[Tensor, ...]]) -> tuple[Te
 
 class Projection(nn.Linear):
     """Student width -> teacher width, for training only; it does not travel with the student."""
+
+
+class Axes(nn.Module):
+    """Along the directions of a teacher's embedding that are taught; fixed, and for training only."""
+
+    axes: Tensor
+
+    def __init__(self, axes: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("axes", axes)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """[.., D] -> [.., K]."""
+        return embeddings @ self.axes

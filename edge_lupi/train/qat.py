@@ -60,7 +60,7 @@ def train_qat(
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
     distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
     known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), folder, fabric)
-    if known and known.utterances.shape[1] != student.encoder.embedding_size:
+    if known and (known.axes or known.utterances.shape[1] != student.encoder.embedding_size):
         known = None
     student.to(fabric.device)
     ranges = find_ranges(student.encoder, (heard.to(fabric.device) for heard in frames), recipe.qat.headroom)

@@ -22,7 +22,7 @@ from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.terminal import note
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.batch import Batch
-from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
+from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told, without_embeddings
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
@@ -33,7 +33,8 @@ from edge_lupi.train.held_out import Best, HeldOut, held_out
 from edge_lupi.train.learnt import file_digest, learnt_from, sees_as_trained
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
-from edge_lupi.train.losses import Labels, Projection, distil, label_loss, labels_of
+from edge_lupi.train.losses import Axes, Labels, Projection, distil, label_loss, labels_of
+from edge_lupi.train.parts import part_of
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
 from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
@@ -59,6 +60,7 @@ class Learning(nn.Module):
         recipe: Recipe,
         labelled: float = 1.0,
         lessons: Sequence[Lesson | FreshLesson] = (),
+        axes: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -71,8 +73,8 @@ class Learning(nn.Module):
         def way(weight: float) -> nn.Module:
             return Projection(size, teacher_size or size) if project and weight else nn.Identity()
 
-        self.to_encoder = way(recipe.distil.encoder)
-        self.to_aggregator = way(recipe.distil.aggregator)
+        self.to_encoder = Axes(axes[0]) if axes else way(recipe.distil.encoder)
+        self.to_aggregator = Axes(axes[1]) if axes else way(recipe.distil.aggregator)
         self.by_segment = [lesson.recipe.place == "segment" for lesson in lessons]
         self.ways = nn.ModuleList(
             Projection(size, lesson.width) if lesson.recipe.projection == "learnt" else nn.Identity()
@@ -131,9 +133,8 @@ def train_student(
     taught = known is not None or bool(lessons)
     if not taught and not recipe.student.labels:
         raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
-    module = Learning(
-        student, header, known.utterances.shape[1] if known else None, recipe, labelled if taught else 1.0, lessons
-    )
+    width, axes = (known.utterances.shape[1], known.axes) if known else (None, None)
+    module = Learning(student, header, width, recipe, labelled if taught else 1.0, lessons, axes)
     every = recipe.segments.every
     best = Best(folder / f"{name}.best") if recipe.student.keep == "best" else None
     measure = _measure(recipe, prepared, lessons, fabric.device)
@@ -268,24 +269,29 @@ def _unlabelled(recipe: Recipe, prepared: Prepared, video: str) -> list[Example]
 def under_teachers(
     recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], device: torch.device
 ) -> tuple[Sequence[Example], TeacherEmbeddings | None]:
-    """The training examples and what the teachers make of them: side by side, and those of distil.outputs by their scores."""
-    if recipe.distil.outputs and not teachers:
-        raise InputError("expected a teacher beside distil.outputs, got none: train one, or leave distil.outputs out")
-    known: TeacherEmbeddings | None = None
+    """The training examples and what the teachers make of them: side by side or a part, and those of distil.outputs by their scores."""
+    if recipe.distil.outputs and not teachers and (recipe.distil.encoder or recipe.distil.aggregator):
+        raise InputError(
+            "expected a teacher beside distil.outputs, which has no embeddings, got none: train one, or set distil.encoder and distil.aggregator to 0"
+        )
+    taught: list[TeacherEmbeddings] = []
     examples: Sequence[Example] = []
     for path in teachers:
         examples, found = _under(path, recipe, prepared, device)
-        known = known.beside(found) if known else found
+        taught.append(found)
+    known = part_of(recipe.distil.part, taught, examples) if taught else None
     if prepared.shards:
         examples = ShardExamples(prepared.shards, recipe)
     elif not examples:
         examples = load_examples(prepared.split.train, prepared.classes, recipe)
         if recipe.teachers:
             examples = [*examples, *_unlabelled(recipe, prepared, "none")]
-    if known and recipe.distil.outputs:
+    if recipe.distil.outputs:
         more = told(recipe.distil.outputs, prepared, recipe, examples)
         told_from = file_digest(data_path(recipe.distil.outputs.rpartition(":")[0]))
-        known = replace(known, scores=torch.cat([known.scores, more], 1), origin=f"{known.origin} {told_from}")
+        if known:
+            more, told_from = torch.cat([known.scores, more], 1), f"{known.origin} {told_from}"
+        known = replace(known or without_embeddings(examples), scores=more, origin=told_from)
     return examples if prepared.shards else [replace(example, video=None) for example in examples], known
 
 

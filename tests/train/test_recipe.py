@@ -73,6 +73,8 @@ def test_plain_and_back(recipe: Path) -> None:
         ("segments.every=0", "segments.every of at least 1, got 0"),
         ("distil.temperature=0", "a temperature above 0"),
         ("distil.soft=-1", "distil weights of at least 0"),
+        ("distil.part=seen", "distil.part all, audible or beyond, got .seen."),
+        ("distil.fast=-1", "distil.fast between 0"),
         ("qat.epochs=-1", "expected epochs >= 0"),
         ("student.rate=nan", "a finite number of some size for student.rate in .*, got nan"),
         ("augment.gain_db=inf", "for augment.gain_db in .*, got inf"),
