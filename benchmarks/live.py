@@ -22,6 +22,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -182,7 +183,7 @@ class Hearing:
     def __init__(self, bundle: Bundle, folder: Path) -> None:
         self._bundle = bundle
         self._folder = folder
-        self.refused = 0  # enrolments that had to be forced
+        self.refused = 0  # enrolments, which were then forced
 
     def counts(self, talk: Conversation, enrolled_over: Condition, heard_over: Condition) -> Counts:
         """Enrol the three, then listen."""
@@ -192,7 +193,7 @@ class Hearing:
         listener = Listener(self._bundle, "speaker", Gallery.load(file, self._bundle.fingerprint))
         samples = heard_over(talk.samples, np.random.default_rng(0)).astype(np.float32)
         claims = list(_claims(listener, samples))
-        file.unlink()
+        file.unlink(missing_ok=True)
         return _counted(talk, claims)
 
     def _enroll(self, name: str, samples: Samples, file: Path) -> None:
@@ -202,7 +203,8 @@ class Hearing:
             enroll(name, self._bundle, file, [SoundFile(recording)])
         except InputError:
             self.refused += 1
-            enroll(name, self._bundle, file, [SoundFile(recording)], force=True)
+            with suppress(InputError):  # too short is not forced: they stay unknown
+                enroll(name, self._bundle, file, [SoundFile(recording)], force=True)
 
 
 def _claims(listener: Listener, samples: Samples) -> Iterator[tuple[Stretch, float]]:

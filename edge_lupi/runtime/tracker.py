@@ -3,8 +3,9 @@
 The segments of a turn share one aggregator state, so the voice of the turn grows clearer. A segment unlike
 the turn is held back until the next one tells whether a new turn began (the two agree) or it was a stray, such as one
 that lies across the boundary. A segment that fits the turn, but another known voice better, is held back too. So a
-change of speaker costs one hop and nobody is made up from a mixture. A voice that nobody knows is given a number once it
-has spoken for a while: what it said until then is told at once, with the number.
+change of speaker costs one hop and nobody is made up from a mixture. A voice that is nearly a known person's is heard for a
+while longer, and one that nobody knows is given a number once it has spoken for a while: what it said until then is told
+at once, with the name or the number.
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ class Tracking:
     minutes; 18 of one), then looked at with 16 RAVDESS actors, who change their voice with the emotion: of two readers
     1 % of the time is confused and in 98 % of the conversations two are found. Half a second or a tenth more or less
     changes little on readers; with actors more speakers are found than speak, and more of them with less patience.
+
+    `change_share` was then lowered from 1.0 on three enrolled and a stranger of the same voices (benchmarks/live.py, 24
+    conversations): in babble and rooms a segment is less like its own turn, and 2 to 3 % more of the time is named right.
     """
 
-    change_share: float = 1.0  # a segment below this cosine with its turn may begin another
+    change_share: float = 0.8  # a segment below this cosine with its turn may begin another
     return_share: float = 0.85  # a turn above this cosine with an earlier stranger is theirs,
     early_share: float = 0.55  # or above this one as long as it is young,
     early_seconds: float = 3.0  # which it is with less speech than this
@@ -159,14 +163,27 @@ class SpeakerTracker:
         return before
 
     def _goes_on(self, turn: _Turn, alone: Array) -> bool:
-        """Whether a segment's voice [D] is the turn's: like enough, and no other known voice is more like it."""
+        """Whether a segment's voice [D] is the turn's: like enough, and no other known voice is more like it.
+
+        Of a turn that nobody was named for, the person it is nearly is no other: their clearer speech is not a new turn.
+        """
         likeness = float(alone @ turn.voice)
         if likeness < self._change:
             return False
         rivals = self._strangers.likeness(alone)
         likeness = max(likeness, rivals.pop(turn.label, -1.0))
-        known = self._gallery.match(alone, leave_out=turn.label) if self._gallery else None
+        own = self._nearly(turn)
+        mine = own[0] if own and not self._is_known(turn.label) else turn.label
+        known = self._gallery.match(alone, leave_out=mine) if self._gallery else None
         return likeness >= max([*rivals.values(), known[1] if known else -1.0])
+
+    def _is_known(self, label: str) -> bool:
+        return self._gallery is not None and label in self._gallery.names
+
+    def _nearly(self, turn: _Turn) -> tuple[str, float] | None:
+        """The known person whose voice a turn may turn out to be, and the cosine, if there is one."""
+        known = self._gallery.match(turn.voice) if self._gallery else None
+        return known if known and known[1] >= self._known.at(turn.seconds) * self.tracking.early_share else None
 
     def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Finding]:
         """Make the piece part of the turn, or the first of a new one, and say whose turn it is, if that can be said."""
@@ -182,17 +199,19 @@ class SpeakerTracker:
         return self._tell(turn)
 
     def _name(self, turn: _Turn, likeness: float) -> tuple[str, float] | None:
-        """Somebody known, a new number, or, while a young turn is only nearly a known person's, nobody yet.
+        """Somebody known, a stranger's number or a new one.
 
-        None where it may be somebody new, who is to be heard longer first.
+        None where that cannot be said yet, and it is to be heard longer first: while a young turn is nearly a known person's,
+        and while it may be somebody new.
         """
         label, cosine = self._match(turn.voice, turn.seconds)
-        if cosine >= self._level(label, turn.seconds):
-            return label, cosine
         young = turn.number is None and turn.seconds < self.tracking.early_seconds - TOLERANCE_SECONDS
-        known = self._gallery.match(turn.voice) if self._gallery else None
-        if young and known and known[1] >= self._known.at(turn.seconds) * self.tracking.early_share:
-            return UNKNOWN, known[1]
+        nearly = self._nearly(turn) if young else None
+        farther = nearly is not None and label in self._strangers and cosine < nearly[1]
+        if cosine >= self._level(label, turn.seconds) and not farther:
+            return label, cosine
+        if nearly:
+            return None
         if turn.number is None and turn.seconds < self.tracking.founding_seconds - TOLERANCE_SECONDS:
             return None
         return self._new_number(turn), likeness
@@ -256,6 +275,6 @@ class SpeakerTracker:
         if turn is None:
             return []
         untold = self._tell(turn)
-        if turn.label != UNKNOWN and not (self._gallery and turn.label in self._gallery.names):
+        if turn.label != UNKNOWN and not self._is_known(turn.label):
             self._strangers.add(turn.label, turn.voice, turn.pieces)
         return untold
