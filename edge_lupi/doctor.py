@@ -7,7 +7,6 @@ as one that is broken must not keep the doctor from the others.
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import re
 import shutil
@@ -206,23 +205,19 @@ def _power_mode() -> str:
 
 
 def _gpu(driver: Path) -> Finding:
-    from edge_lupi.runtime.cuda import LIBRARY, find_gpu
+    from edge_lupi.runtime.cuda import cuda_of_driver, find_gpu, why_no_gpu
 
     gpu = find_gpu()
     kernel = re.search(r"Kernel Module[^\d]*([\d.]+)", _read_if_there(driver) or "")
     if gpu is not None:
         release = f", driver {kernel[1]}" if kernel else ""
-        return Finding("GPU", "ok", f"{gpu.name}, compute capability {gpu.capability}{release}, CUDA {_cuda(LIBRARY)}")
+        cuda = ".".join(map(str, cuda_of_driver()))
+        return Finding("GPU", "ok", f"{gpu.name}, compute capability {gpu.capability}{release}, CUDA {cuda}")
+    if said := why_no_gpu():
+        return Finding("GPU", "warn", said)
     if kernel:
         return Finding("GPU", "warn", f"driver {kernel[1]} is loaded and no GPU can be used: is it given to this user?")
     return Finding("GPU", "ok", "none: edge-lupi runs on the CPU")
-
-
-def _cuda(library: str) -> str:
-    """The newest CUDA that the driver knows, e.g. 12.6."""
-    number = ctypes.c_int()
-    ctypes.CDLL(library).cuDriverGetVersion(ctypes.byref(number))
-    return f"{number.value // 1000}.{number.value % 1000 // 10}"
 
 
 def _tensorrt() -> Finding:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_lupi.bundle import Bundle
 from edge_lupi.engines import FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
-from edge_lupi.runtime.cuda import Gpu, find_gpu
+from edge_lupi.runtime.cuda import Gpu, find_gpu, why_no_gpu
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.tensorrt import Tensorrt
 
@@ -85,7 +85,7 @@ def engine_lines(bundle: Bundle) -> list[str]:
 def open_engines(bundle: Bundle, *names: str) -> tuple[str, list[Engine]]:
     """The chosen precision and its engines of these names. Raises DeviceError or BundleError saying why not."""
     if find_gpu() is None:
-        raise DeviceError(f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
+        raise DeviceError(why_no_gpu() or f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
     backends, reasons = _backends("listen on the GPU")
     for backend in backends:
         fits = {b.key.name: b for b in bundle.engines if b.chosen and not misfit(bundle, b, backend.device)}

@@ -75,7 +75,10 @@ class Driver:
         name.value = b"Orin"
 
     def do_cuDeviceGetAttribute(self, value: Any, number: ctypes.c_int, device: ctypes.c_int) -> None:
-        value._obj.value = {75: 8, 76: 7}[number.value]
+        value._obj.value = {75: 8, 76: 7, 16: 8}[number.value]
+
+    def do_cuDeviceTotalMem_v2(self, size: Any, device: ctypes.c_int) -> None:
+        size._obj.value = 8 << 30
 
     def do_cuDevicePrimaryCtxRetain(self, context: Any, device: ctypes.c_int) -> None:
         context._obj.value = 77
@@ -148,15 +151,17 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = tuple(shape)
+        return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         zeros = {n: np.zeros(self.shapes[n], np.float32) for n in self.engine.inputs}
         return tuple(self.engine.session.run([name], zeros)[0].shape)
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 99
@@ -187,9 +192,9 @@ class Runtime:
 
 @pytest.fixture(autouse=True)
 def _found_anew() -> Iterator[None]:
-    cuda.find_gpu.cache_clear()
+    cuda._look.cache_clear()
     yield
-    cuda.find_gpu.cache_clear()
+    cuda._look.cache_clear()
 
 
 @pytest.fixture
@@ -278,7 +283,7 @@ def test_what_goes_wrong_is_said(driver: Driver) -> None:
     with pytest.raises(BundleError, match=r"TensorRT 10.3.0 cannot load encoder \(version tag does not match\)"):
         TensorrtEngine(b"foreign", driver.trt, gpu, name="encoder")
     driver.fails = "cuMemAlloc_v2"
-    with pytest.raises(DeviceError, match=r"the GPU refused cuMemAlloc_v2 \(out of memory\)"):
+    with pytest.raises(DeviceError, match=r"the GPU refused cuMemAlloc_v2 \(out of memory, 2\)"):
         cuda.Buffer(gpu, (1, 2))
 
 
@@ -314,7 +319,7 @@ def test_what_was_asked_for_is_chosen(bundle: Path, driver: Driver) -> None:
     [
         ("version", r"CPU: no engine in .* fits \(built for SM 8.7 with TensorRT 10.3.0; here SM 8.7 with TensorRT 10.4.0\)"),
         ("bytes", "CPU: .*does not match its sha256"),
-        ("memory", r"CPU: the GPU refused cuMemAlloc_v2 \(out of memory\)"),
+        ("memory", r"CPU: the GPU refused cuMemAlloc_v2 \(out of memory, 2\)"),
         ("choice", r"CPU: no engine in .* fits \(not chosen by the gate\)"),
     ],
 )  # fmt: skip
