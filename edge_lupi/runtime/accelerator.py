@@ -17,7 +17,7 @@ from edge_lupi.runtime.cuda import Gpu, find_gpu, why_no_gpu
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.tensorrt import Tensorrt
 
-__all__ = ["BACKENDS", "Backend", "Engine", "engine_lines", "engines_plain", "misfit", "open_engines"]
+__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engines"]
 
 
 class Engine(Protocol):
@@ -42,6 +42,30 @@ class Backend(Protocol):
 
     def open(self, plan: bytes, name: str) -> Engine:
         """An engine that was built on this device."""
+
+
+class Spared:
+    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `told` hears."""
+
+    def __init__(self, engine: Engine, spare: Callable[[], Engine], told: Callable[[DeviceError], None]) -> None:
+        self._engine, self._spare, self._told = engine, spare, told
+        self._is_spare = False
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[Any, ...]]:
+        """Of the engine that runs."""
+        return self._engine.input_shapes
+
+    def run(self, inputs: Mapping[str, NDArray[float32]]) -> dict[str, NDArray[float32]]:
+        """Run the graph once, here or there; all state is in the inputs, so nothing is lost between them."""
+        try:
+            return self._engine.run(inputs)
+        except DeviceError as error:
+            if self._is_spare:
+                raise
+            self._told(error)
+            self._engine, self._is_spare = self._spare(), True
+            return self._engine.run(inputs)
 
 
 BACKENDS: Mapping[str, Callable[[str], Backend]] = {"tensorrt": Tensorrt, "tensorrt-rtx": Rtx}

@@ -14,11 +14,12 @@ from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.graph_bounds import check_graph
-from edge_lupi.runtime.accelerator import Engine, open_engines
+from edge_lupi.runtime.accelerator import Engine, Spared, open_engines
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
 from edge_lupi.runtime.golden import Golden, cosine, expect, read_golden
 from edge_lupi.runtime.level import Level
+from edge_lupi.runtime.source import say
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -61,8 +62,11 @@ class CompiledStudent:
 
     Several tasks share one pass of the encoder; each has its branch in `branches`, and the first is the student's own.
     Runs on the CPU; on the GPU where the bundle has engines that were built, measured and chosen on this device.
-    `runs_on` says where, and why the engines that there are do not run.
+    `runs_on` says where, and why the engines that there are do not run. Where the GPU fails later, the CPU goes on:
+    `on_failure` is told, in a sentence.
     """
+
+    on_failure: Callable[[str], None] = staticmethod(say)
 
     def __init__(self, bundle: Bundle, task: str | Sequence[str] | None = None, *, threads: int = 1) -> None:
         self.bundle = bundle
@@ -78,8 +82,9 @@ class CompiledStudent:
         self._aggregators: Sequence[Engine]
         self.branches: Mapping[str, Branch]
         self.runs_on = "CPU"
+        self._threads = threads
         if not (bundle.engines and self._starts_on_gpu()):
-            self._start_on_cpu(threads)
+            self._start_on_cpu()
 
     def log_mel(self, samples: Array) -> Array:
         """float32 [240 + 160 * F], context first -> log-mel [80, F]."""
@@ -142,14 +147,32 @@ class CompiledStudent:
             self.runs_on = f"CPU: {error}"
             return False
         self.runs_on = f"GPU ({precision})"
+        self._spare_all()
         return True
 
-    def _start_on_cpu(self, threads: int) -> None:
-        engines = [
-            OnnxEngine(self.bundle.file(f"{name}.onnx"), threads=threads, name=f"{name}.onnx") for name in self._graphs
-        ]
+    def _start_on_cpu(self) -> None:
+        engines = [self._on_cpu(name) for name in self._graphs]
         self._encoder, self._aggregators = engines[0], engines[1:]
         self._start(GOLDEN_COSINE)
+
+    def _on_cpu(self, name: str) -> OnnxEngine:
+        return OnnxEngine(self.bundle.file(f"{name}.onnx"), threads=self._threads, name=f"{name}.onnx")
+
+    def _spare_all(self) -> None:
+        """From now on an error of the GPU costs the GPU, not the stream."""
+
+        def spared(name: str, engine: Engine) -> Engine:
+            return Spared(engine, lambda: self._on_cpu(name), self._failed)
+
+        engines = [self._encoder, *self._aggregators]
+        self._encoder, *aggregators = (spared(name, one) for name, one in zip(self._graphs, engines, strict=True))
+        self._aggregators = aggregators
+        self.branches = {t.name: Branch(t, engine) for t, engine in zip(self._tasks, aggregators, strict=True)}
+
+    def _failed(self, error: DeviceError) -> None:
+        if self.runs_on.startswith("GPU"):  # else another engine has said it
+            self.runs_on = f"CPU: {error}"
+            self.on_failure(f"the GPU failed, and the CPU goes on ({error})")
 
     def _start(self, least_cosine: float) -> None:
         try:

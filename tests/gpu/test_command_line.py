@@ -63,3 +63,18 @@ def test_a_gpu_that_does_not_start(gpu_bundle: Path, on_gpu: OnGpu, settings: di
     for verb in (("inspect", gpu_bundle), ("doctor",)):
         again, _ = on_gpu(*verb, **settings)
         assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_a_gpu_that_fails_in_mid_stream(gpu_bundle: Path, on_gpu: OnGpu) -> None:
+    """The CPU goes on where it stopped: no segment is lost, it is said once, and counted."""
+    assert on_gpu("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")[0].returncode == 0
+    whole, _ = listen(on_gpu, gpu_bundle, count=0)
+    done, _ = listen(on_gpu, gpu_bundle, fail="cuStreamSynchronize:60:700")
+    assert done.returncode == 0, done.stderr
+    assert "runs on the GPU (fp32)" in done.stderr
+    told = (
+        "edge-lupi: the GPU failed, and the CPU goes on (the GPU refused cuStreamSynchronize (an illegal memory access"
+    )
+    assert done.stderr.count(told) == 1
+    assert "1 failures of the GPU" in done.stderr.splitlines()[-1]
+    assert turns(done) == turns(whole)

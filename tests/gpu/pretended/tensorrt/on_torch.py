@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -61,28 +62,43 @@ class Graph:
         """A real GPU counts nothing."""
 
     def enqueue(self, stream: int, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> bool:
-        """Put the computation into the stream."""
+        """Put the computation into the stream. False where torch cannot: an address that is none, a GPU that has failed."""
+        try:
+            self._put(stream, shapes, addresses)
+        except (RuntimeError, ValueError) as error:
+            print(f"pretended TensorRT: {str(error).splitlines()[0]}", file=sys.stderr)
+            return False
+        return True
+
+    def _put(self, stream: int, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
         key = (stream, *sorted(shapes.items()), *sorted(addresses.items()))
         outer = torch.cuda.ExternalStream(stream)
-        with torch.cuda.stream(outer):
-            if key in self._captured:
+        if key in self._captured:
+            with torch.cuda.stream(outer):
                 self._captured[key][0].replay()
-                return True
-            self._into_place(shapes, addresses)
+            return
+        places = {name: _tensor(addresses[name], shapes[name]) for name in (*self.inputs, *self.outputs)}
+        with torch.cuda.stream(outer):
+            self._fill(places)
         self._seen[key] = self._seen.get(key, 0) + 1
         if GRAPHS and self._seen[key] == WARM_UP:
             outer.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=outer, capture_error_mode="thread_local"):
-                kept = self._into_place(shapes, addresses)
-            self._captured[key] = graph, kept
-        return True
+            self._capture(key, outer, places)
 
-    def _into_place(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> Tensors:
-        given = {name: _tensor(addresses[name], shapes[name]) for name in self.inputs}
-        found = self.run(given)
+    def _capture(self, key: Any, stream: Any, places: Tensors) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                kept = self._fill(places)
+        except RuntimeError as error:  # it goes on node by node
+            print(f"pretended TensorRT: no CUDA graph: {str(error).splitlines()[0]}", file=sys.stderr)
+            return
+        self._captured[key] = graph, (kept, places)
+
+    def _fill(self, places: Tensors) -> Tensors:
+        found = self.run({name: places[name] for name in self.inputs})
         for name, values in found.items():
-            _tensor(addresses[name], shapes[name]).copy_(values)
+            places[name].copy_(values)
         return found
 
 
