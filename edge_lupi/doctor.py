@@ -222,11 +222,11 @@ def _gpu(driver: Path) -> Finding:
 
 def _tensorrt() -> Finding:
     """Imported, as its bindings may be there without its libraries."""
-    from edge_lupi.runtime.cuda import find_gpu
-    from edge_lupi.runtime.tensorrt import import_tensorrt
+    from edge_lupi.runtime.cuda import cuda_of_driver, find_gpu
+    from edge_lupi.runtime.tensorrt import import_tensorrt, why_not
 
     try:
-        found = str(import_tensorrt("with a GPU").__version__)
+        found = import_tensorrt("with a GPU")
     except EdgeLupiError as error:
         installed = next(filter(None, map(_version, TENSORRT)), None)
         if installed:
@@ -235,9 +235,9 @@ def _tensorrt() -> Finding:
         if find_gpu() is None:
             return Finding("TensorRT", "ok", "not installed, and not needed without an NVIDIA GPU")
         return Finding("TensorRT", "missing", str(error))
-    if tuple(map(int, found.split(".")[:2])) < (10, 3):
-        return Finding("TensorRT", "warn", f"{found}: engines need 10.3 or newer")
-    return Finding("TensorRT", "ok", found)
+    if said := why_not(found, cuda_of_driver() if find_gpu() else None):
+        return Finding("TensorRT", "warn", said)
+    return Finding("TensorRT", "ok", str(found.__version__))
 
 
 def _rtx() -> Finding:

@@ -111,6 +111,8 @@ def open_engines(bundle: Bundle, *names: str) -> tuple[str, list[Engine]]:
     if find_gpu() is None:
         raise DeviceError(why_no_gpu() or f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
     backends, reasons = _backends("listen on the GPU")
+    if not backends:
+        raise DeviceError("; ".join(reasons))
     for backend in backends:
         fits = {b.key.name: b for b in bundle.engines if b.chosen and not misfit(bundle, b, backend.device)}
         if fits.keys() >= set(names):

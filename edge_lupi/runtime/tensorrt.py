@@ -5,9 +5,11 @@ Buffers are allocated once, for the largest batch; a run copies in, computes and
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 
 from edge_lupi.engines import Device
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
-from edge_lupi.runtime.cuda import Buffer, Gpu, find_gpu
+from edge_lupi.runtime.cuda import Buffer, Gpu, cuda_of_driver, find_gpu
 
-__all__ = ["Tensorrt", "TensorrtEngine", "import_tensorrt", "make_log"]
+__all__ = ["Tensorrt", "TensorrtEngine", "import_tensorrt", "make_log", "why_not"]
 
+OLDEST = (10, 3)
 NEEDS = "TensorRT (on a Jetson JetPack has it: make the venv with --system-site-packages; elsewhere install it)"
 
 
@@ -32,11 +35,15 @@ def import_tensorrt(verb: str) -> ModuleType:
 
 
 class Tensorrt:
-    """TensorRT as it is installed here, and the GPU if there is one. Raises MissingExtra without TensorRT."""
+    """TensorRT as it is installed here, and the GPU if there is one. Raises MissingExtra without TensorRT, DeviceError
+    where it is too old, or too new for the driver: no object of it exists then, as some end the process.
+    """
 
     def __init__(self, verb: str) -> None:
         self.module = import_tensorrt(verb)
         self.gpu = find_gpu()
+        if said := why_not(self.module, cuda_of_driver() if self.gpu else None):
+            raise DeviceError(said)
         gpu = (self.gpu.capability, self.gpu.name) if self.gpu else ("", "")
         self.device = Device(str(self.module.__version__), *gpu)
 
@@ -44,6 +51,29 @@ class Tensorrt:
         """An engine that `compile.tensorrt` built on this device."""
         assert self.gpu is not None
         return TensorrtEngine(plan, self.module, self.gpu, name=name)
+
+
+def why_not(trt: ModuleType, driver: tuple[int, int] | None) -> str:
+    """Why this TensorRT cannot work here, and what to do; empty where it can. `driver` is the newest CUDA that it knows.
+
+    A newer driver runs an older CUDA. The other way round TensorRT 10 raises, and 11 ends the process at its first engine.
+    """
+    found = str(trt.__version__)
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
+        return f"TensorRT {found} is too old, engines need 10.3 or newer: on a Jetson install JetPack 6.1 or newer"
+    built_for = _cuda_majors(trt)
+    if driver and built_for and driver[0] < min(built_for):
+        return (
+            f"TensorRT {found} is built for CUDA {min(built_for)}, and this NVIDIA driver knows CUDA {driver[0]}.{driver[1]}: "
+            f"update the driver, or pip install tensorrt-cu{driver[0]}"
+        )
+    return ""
+
+
+def _cuda_majors(trt: ModuleType) -> set[int]:
+    """The CUDA that the installed wheels are built for; none where TensorRT came another way (JetPack's suits its driver)."""
+    wheels = Path(trt.__file__ or "").absolute().parents[1].glob(f"tensorrt*_cu*-{trt.__version__}.dist-info")
+    return {int(found[1]) for wheel in wheels if (found := re.search(r"_cu(\d+)[_-]", wheel.name))}
 
 
 def make_log(trt: ModuleType) -> Any:

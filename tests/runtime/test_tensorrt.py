@@ -201,7 +201,9 @@ def _found_anew() -> Iterator[None]:
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     """A GPU under edge_lupi, with TensorRT 10.3, whose builder gives the graph back as the engine."""
     made = Driver()
-    trt = SimpleNamespace(__version__="10.3.0", ILogger=Log, Runtime=Runtime, TensorIOMode=SimpleNamespace(INPUT="in"))
+    trt = SimpleNamespace(
+        __version__="10.3.0", __file__=__file__, ILogger=Log, Runtime=Runtime, TensorIOMode=SimpleNamespace(INPUT="in")
+    )
     load = ctypes.CDLL
     monkeypatch.setattr(
         cuda.ctypes, "CDLL", lambda name, *a, **k: made if name == cuda.LIBRARY else load(name, *a, **k)
