@@ -23,6 +23,7 @@ from edge_lupi.errors import BundleError, InputError
 from edge_lupi.words import json_value
 
 __all__ = [
+    "ENCODER",
     "FOLDER",
     "Built",
     "Device",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 FOLDER = "engines"
+ENCODER = "encoder"  # the graph that engines are built from; aggregators run on the CPU
 LIST = "engines.json"
 VERSION = 1
 MAX_LIST_BYTES = 1 << 20
@@ -156,7 +158,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
     """Add an engine; the older one of its name and precision on the same GPU goes. Call it while `locked`."""
     built = Built(key, hashlib.sha256(data).hexdigest(), len(data))
-    kept = [other for other in read_engines(folder) if _place(other) != _place(built)]
+    kept = [other for other in _still_known(folder) if _place(other) != _place(built)]
     try:
         write_at_once(folder / key.file, data)
         _write_list(folder, [*kept, built])
@@ -171,6 +173,16 @@ def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
             f"could not write {folder / key.file} ({error.strerror}): free some space, or build where you may write"
         ) from error
     return built
+
+
+def _still_known(folder: Path) -> tuple[Built, ...]:
+    """The engines that are listed; of a list that is damaged, none: all are built anew."""
+    try:
+        return read_engines(folder)
+    except BundleError:
+        if folder.is_symlink():  # it may be anybody's
+            raise
+        return ()
 
 
 def write_choice(folder: Path, device: Device, precision: str | None) -> None:

@@ -11,13 +11,13 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from edge_lupi.bundle import Bundle
-from edge_lupi.engines import FOLDER, Built, Device, differences, read_engine
+from edge_lupi.engines import ENCODER, FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.runtime.cuda import Gpu, find_gpu, why_no_gpu
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.tensorrt import Tensorrt
 
-__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engines"]
+__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
 
 
 class Engine(Protocol):
@@ -103,23 +103,23 @@ def engine_lines(bundle: Bundle) -> list[str]:
         f"engine     {e['name']} {e['precision']}, {e['bytes']} bytes, batches to {e['max_batch']}: "
         f"{e['misfit'] or 'fits this device'}{', chosen' if e['chosen'] else ''}"
         for e in engines_plain(bundle)
-    ]
+    ] + [f"engine     {bundle.engines_fault}"] * bool(bundle.engines_fault)
 
 
-def open_engines(bundle: Bundle, *names: str) -> tuple[str, list[Engine]]:
-    """The chosen precision and its engines of these names. Raises DeviceError or BundleError saying why not."""
+def open_engine(bundle: Bundle) -> tuple[str, Engine]:
+    """The encoder's chosen precision and its engine. Raises DeviceError or BundleError saying why not."""
     if find_gpu() is None:
         raise DeviceError(why_no_gpu() or f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
     backends, reasons = _backends("listen on the GPU")
     if not backends:
         raise DeviceError("; ".join(reasons))
+    encoders = [built for built in bundle.engines if built.key.name == ENCODER]
     for backend in backends:
-        fits = {b.key.name: b for b in bundle.engines if b.chosen and not misfit(bundle, b, backend.device)}
-        if fits.keys() >= set(names):
-            folder = bundle.path / FOLDER
-            engines = [backend.open(read_engine(folder, fits[name]), name) for name in names]
-            return fits[names[0]].key.precision, engines
-        reasons += [misfit(bundle, b, backend.device) or "not chosen by the gate" for b in bundle.engines]
+        for built in encoders:
+            if built.chosen and not misfit(bundle, built, backend.device):
+                data = read_engine(bundle.path / FOLDER, built)
+                return built.key.precision, backend.open(data, built.key.name)
+        reasons += [misfit(bundle, built, backend.device) or "not chosen by the gate" for built in encoders]
     raise DeviceError(
         f"no engine in {bundle.path} fits ({'; '.join(dict.fromkeys(reasons))}): "
         "build here with edge-lupi compile BUNDLE --target tensorrt"

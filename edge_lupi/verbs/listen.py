@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import note, say, say_json
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, finite, numbers
+from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, GpuOption, finite, numbers
 
 
 def listen(
@@ -53,6 +53,7 @@ def listen(
         Optional[Path],
         typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
     ] = None,
+    gpu: GpuOption = None,
     gallery: GalleryOption = None,
     require_signature: Annotated[
         Optional[Path],
@@ -83,7 +84,7 @@ def listen(
     if any(student.task(name).kind == "verification" for name in tasks):
         known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
     listener = Listener(student, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
-    if student.engines:
+    if student.engines or student.engines_fault:
         note(f"runs on the {listener.student.runs_on}")
     for doubt in listener.doubts:
         note(f"edge-lupi: {doubt}")

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import say, say_json
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, finite
+from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite
 
 
 def evaluate(
@@ -46,6 +46,7 @@ def evaluate(
 def bench(
     bundle: BundleArgument = None,
     task: TaskOption = "speaker",
+    gpu: GpuOption = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
     json: JsonOption = False,
 ) -> None:

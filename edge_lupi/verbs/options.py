@@ -30,6 +30,15 @@ def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[floa
     return value
 
 
+def taken(number: Optional[int]) -> Optional[int]:
+    """The GPU that this process is to use."""
+    if number is not None:
+        from edge_lupi.runtime.cuda import choose_gpu
+
+        choose_gpu(number)
+    return number
+
+
 BundleArgument = Annotated[
     Optional[Path],
     typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
@@ -37,6 +46,10 @@ BundleArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON.")]
 TaskOption = Annotated[str, typer.Option(help="Which shipped bundle, where none is named: speaker or emotion.")]
 DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
+GpuOption = Annotated[
+    Optional[int],
+    typer.Option(min=0, help="Which GPU, as nvidia-smi numbers them.", show_default="the first", callback=taken),
+]
 GalleryOption = Annotated[
     Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
 ]

@@ -30,6 +30,6 @@ def test_engines_keep_the_rules(compiled: Path, on_gpu: Callable[..., Any]) -> N
 )
 def test_a_planted_fault_is_caught(compiled: Path, on_gpu: Callable[..., Any], planted: str, caught_by: str) -> None:
     """By a check of exercise.py, or by the driver; some end the process, as they would on a GPU."""
-    done, faults = on_gpu(EXERCISE, compiled, planted)
+    done, faults = on_gpu(EXERCISE, compiled, planted, delay_us=2000)
     checks = json.loads(done.stdout) if done.returncode == 0 else {}
     assert caught_by in {*checks, *faults}, (checks, faults, done.stderr)

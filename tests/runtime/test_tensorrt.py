@@ -20,6 +20,7 @@ import pytest
 
 from edge_lupi.bundle import Bundle
 from edge_lupi.compile import engines as compile_engines
+from edge_lupi.compile import gate
 from edge_lupi.compile.engines import build_engines
 from edge_lupi.compile.student import compile_student
 from edge_lupi.compile.tensorrt import BuilderOptions
@@ -27,7 +28,7 @@ from edge_lupi.engines import FOLDER, Device, write_choice
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
 from edge_lupi.models.files import save_student
 from edge_lupi.runtime import cuda
-from edge_lupi.runtime.accelerator import engine_lines, open_engines
+from edge_lupi.runtime.accelerator import engine_lines, open_engine
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tensorrt import TensorrtEngine, import_tensorrt
@@ -289,19 +290,25 @@ def test_what_goes_wrong_is_said(driver: Driver) -> None:
         cuda.Buffer(gpu, (1, 2))
 
 
-def test_compiled_measured_chosen_and_heard(bundle: Path, driver: Driver, voice: Callable[..., Any]) -> None:
+def test_compiled_measured_chosen_and_heard(
+    bundle: Path, driver: Driver, voice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = voice(3, 1.0)
     on_cpu = CompiledStudent(Bundle.load(bundle), "mood")
     assert on_cpu.runs_on == "CPU"
+    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(gate.Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
+    monkeypatch.setattr(gate.Findings, "beside_ms", lambda _, name, other: {"fp16": 1.0}.get(name, 3.0))
     report = build_engines(bundle, BuilderOptions())
     assert report.device == ORIN
     assert report.choice is not None
-    assert report.choice.precisions.keys() == {"fp32", "fp16", "int8"}
+    assert report.choice.precisions.keys() == {"fp32", "fp16", "int8", "CPU"}
+    assert report.choice.chosen == "fp16"
     assert all(found.cosine_worst > 0.99 for found in report.choice.precisions.values())
     assert report.plain()["engines_run_here"]
     assert report.text().count("<- chosen") == 1
     loaded = Bundle.load(bundle)
-    assert {b.key.precision for b in loaded.engines if b.chosen} == {report.choice.chosen}
+    assert [b.key.precision for b in loaded.engines if b.chosen] == ["fp16"]
     assert [line for line in engine_lines(loaded) if "fits this device" not in line] == []
     on_gpu = CompiledStudent(loaded, "mood")
     assert on_gpu.runs_on == f"GPU ({report.choice.chosen})"
@@ -373,7 +380,7 @@ def test_without_a_gpu_or_tensorrt(bundle: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cuda, "LIBRARY", "libnothing.so.1")
     assert cuda.find_gpu() is None
     with pytest.raises(DeviceError, match="need an NVIDIA GPU, and there is none here"):
-        open_engines(Bundle.load(bundle), "encoder")
+        open_engine(Bundle.load(bundle))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra, match=r"JetPack has it: make the venv with --system-site-packages.*pip install"):
         import_tensorrt("compile")

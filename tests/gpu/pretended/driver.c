@@ -124,10 +124,16 @@ static Result refused(const char *name, int needs_context)
             return said_;                                   \
     } while (0)
 
+static int first_device(void) /* CUDA_VISIBLE_DEVICES of one number */
+{
+    const char *wanted = getenv("CUDA_VISIBLE_DEVICES");
+    return wanted && *wanted ? atoi(wanted) : 0;
+}
+
 static int device_count(void)
 {
-    int count = atoi(setting("COUNT", "1"));
-    return count < MOST_DEVICES ? count : MOST_DEVICES;
+    int count = atoi(setting("COUNT", "1")), first = first_device();
+    return first >= count ? 0 : first ? 1 : count < MOST_DEVICES ? count : MOST_DEVICES;
 }
 
 /* --- driver and devices --- */
@@ -158,8 +164,8 @@ Result cuDeviceGet(int *device, int number)
 Result cuDeviceGetName(char *name, int length, int device)
 {
     BEGIN(0);
-    if (device_count() > 1)
-        snprintf(name, length, "%s %d", setting("NAME", "Orin"), device);
+    if (atoi(setting("COUNT", "1")) > 1)
+        snprintf(name, length, "%s %d", setting("NAME", "Orin"), first_device() + device);
     else
         snprintf(name, length, "%s", setting("NAME", "Orin"));
     return OK;

@@ -6,7 +6,7 @@ edge-lupi asks of CUDA happens for real. Numbers are float32 by the graph's own 
 
 PRETENDED_TENSORRT_...
   VERSION=10.3.0      what it says it is
-  FAULT=...           no-cuda, crash, no-build[:int8|fp16], wrong-aggregator, refused-shape, refused-address, refused-profile
+  FAULT=...           no-cuda, crash, no-build[:int8|fp16], wrong-batch, refused-shape, refused-address, refused-profile
   FAST=1              answers that were given before are remembered, which pretends a fast GPU (pretended driver only)
   TF32=1, GRAPHS=1    on a real GPU: convolutions in TF32; launches as one CUDA graph
 """
@@ -18,9 +18,6 @@ import os
 import pickle
 import signal
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 __version__ = os.environ.get("PRETENDED_TENSORRT_VERSION", "10.3.0")
 FAULT, _, OF = os.environ.get("PRETENDED_TENSORRT_FAULT", "").partition(":")
@@ -166,10 +163,7 @@ class Builder:
         if FAULT == "no-build" and SIGNS.get(OF, b"") in network.graph:
             self.log.log(ILogger.ERROR, "Error Code 10: Could not find any implementation for node {ForeignNode[...]}.")
             return None
-        graph = network.graph
-        if FAULT == "wrong-aggregator" and "state" in config.profiles[0]:
-            graph = _upside_down(graph)
-        return MAGIC + pickle.dumps((graph, dict(config.profiles[0])))
+        return MAGIC + pickle.dumps((network.graph, dict(config.profiles[0])))
 
 
 class Runtime:
@@ -250,15 +244,3 @@ class Context:
 def _need_cuda() -> None:
     if FAULT == "no-cuda":
         raise TypeError("pybind11::init(): factory function returned nullptr")
-
-
-def _upside_down(graph: bytes) -> bytes:
-    """The graph with its matrices' rows in another order."""
-    import onnx
-
-    model: Any = onnx.load_from_string(graph)
-    for item in model.graph.initializer:
-        if len(item.dims) == 2:
-            values = onnx.numpy_helper.to_array(item)[::-1]
-            item.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(values), item.name))
-    return bytes(model.SerializeToString())

@@ -155,22 +155,6 @@ def _dequantise(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
     return (x[0].float() * _along(x[1], x[0], a),)
 
 
-def _slice(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
-    found, begins, ends = x[0], c[1], c[2]
-    axes = c[3] if len(c) > 3 and c[3] is not None else range(len(begins))
-    steps = c[4] if len(c) > 4 and c[4] is not None else [1] * len(begins)
-    for begin, end, axis, step in zip(begins, ends, axes, steps, strict=True):
-        places: list[slice] = [slice(None)] * found.ndim
-        places[int(axis)] = slice(*slice(int(begin), int(end), int(step)).indices(found.shape[int(axis)]))
-        found = found[tuple(places)]
-    return (found,)
-
-
-def _clip(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
-    low, high = (float(c[i]) if len(c) > i and c[i] is not None else None for i in (1, 2))
-    return (torch.clamp(x[0], low, high),)
-
-
 def _unsqueeze(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
     found = x[0]
     for axis in sorted(_axes(a, c)):
@@ -182,21 +166,9 @@ def _mean(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
     return (x[0].mean(_axes(a, c), keepdim=bool(a.get("keepdims", 1))),)
 
 
-def _length(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
-    return (x[0].square().sum(_axes(a, c), keepdim=bool(a.get("keepdims", 1))).sqrt(),)
-
-
-def _expand(x: Taken, a: Attributes, c: Fixed) -> Iterable[torch.Tensor]:
-    return (x[0].expand([max(1, int(i)) for i in (c[1] if c[1] is not None else x[1].cpu())]),)
-
-
 OPERATORS: dict[str, Operator] = {
-    **{
-        name: _plain(getattr(torch, name.lower()))
-        for name in ("Add", "Sub", "Mul", "Div", "Relu", "Sqrt", "Exp", "Tanh")
-    },
+    **{name: _plain(getattr(torch, name.lower())) for name in ("Add", "Sub", "Mul", "Div", "Relu", "Sqrt")},
     "Conv": _conv,
-    "Gemm": lambda x, a, c: (F.linear(x[0], x[1] if a.get("transB") else x[1].T, x[2] if len(x) > 2 else None),),
     "QuantizeLinear": _quantise,
     "DequantizeLinear": _dequantise,
     "Transpose": lambda x, a, c: (x[0].permute(*a["perm"]),),
@@ -204,10 +176,5 @@ OPERATORS: dict[str, Operator] = {
     "Flatten": lambda x, a, c: (x[0].flatten(a.get("axis", 1)),),
     "Unsqueeze": _unsqueeze,
     "ReduceMean": _mean,
-    "ReduceL2": _length,
     "Cast": lambda x, a, c: (x[0].to(KINDS[a["to"]]),),
-    "Slice": _slice,
-    "Clip": _clip,
-    "Shape": lambda x, a, c: (torch.tensor(x[0].shape),),
-    "Expand": _expand,
 }
