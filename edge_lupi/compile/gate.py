@@ -276,7 +276,7 @@ def fastest(found: Findings, asked: str, limits: Limits | None = None) -> Choice
         )
     chosen = min(close, key=found.by_itself_ms)
     if CPU in found.precisions and found.beside_ms(CPU, chosen) <= found.beside_ms(chosen, CPU):
-        how = f"{found.batch} segments at once" if found.batch > LIVE_BATCH else "a segment"
+        how = f"for {found.batch} segments at once" if found.batch > LIVE_BATCH else "a segment"
         times = f"{found.beside_ms(CPU, chosen):.2f} ms {how} against {found.beside_ms(chosen, CPU):.2f} ms of {chosen} on the GPU"
         return Choice(found, CPU, f"the CPU is as fast here ({times}){said}")
     return Choice(found, chosen, f"{chosen} is the fastest on this GPU that is close enough{said}")

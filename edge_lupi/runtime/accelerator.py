@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_lupi.bundle import Bundle
 from edge_lupi.engines import ENCODER, FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
-from edge_lupi.runtime.cuda import Gpu, find_gpu, why_no_gpu
+from edge_lupi.runtime.cuda import Gpu, device_of, find_gpu, why_no_gpu
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.tensorrt import Tensorrt
 
@@ -83,7 +83,7 @@ def engines_plain(bundle: Bundle) -> list[dict[str, Any]]:
     """A bundle's engines and why they do not fit this device (empty: they do), as JSON has it."""
     devices = [backend.device for backend in _backends("inspect")[0]] if bundle.engines else []
     gpu = find_gpu() if bundle.engines else None
-    devices = devices or [Device("", gpu.capability if gpu else "", gpu.name if gpu else "")]
+    devices = devices or [device_of("", gpu)]
     return [
         {
             "name": b.key.name,

@@ -20,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lupi.engines import Device
 from edge_lupi.errors import DeviceError
 
-__all__ = ["Buffer", "Gpu", "choose_gpu", "cuda_of_driver", "find_gpu", "why_no_gpu"]
+__all__ = ["Buffer", "Gpu", "choose_gpu", "cuda_of_driver", "device_of", "find_gpu", "why_no_gpu"]
 
 LIBRARY = "libcuda.so.1"
+BOARD = Path("/proc/device-tree/model")  # of boards such as a Jetson
 CAPABILITY_MAJOR, CAPABILITY_MINOR, MULTIPROCESSORS = 75, 76, 16  # CUdevice_attribute
 FLOAT_BYTES = 4
 OUT_OF_MEMORY, NO_DEVICE = 2, 100
@@ -151,6 +153,16 @@ def why_no_gpu() -> str:
     """Why a GPU that seems to be here cannot be used, and what to do; empty where there is none, or where it can."""
     found = _look()
     return found if isinstance(found, str) else ""
+
+
+def device_of(software: str, gpu: Gpu | None) -> Device:
+    """What an engine is bound to that this software builds here."""
+    if gpu is None:
+        return Device(software, "", "")
+    board = ""
+    with suppress(OSError):
+        board = BOARD.read_text(errors="replace").strip("\0\n ")[:100]
+    return Device(software, gpu.capability, gpu.name, gpu.multiprocessors, round(gpu.memory_bytes / 2**30), board)
 
 
 def cuda_of_driver() -> tuple[int, int]:

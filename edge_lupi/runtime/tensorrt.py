@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.engines import Device
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
-from edge_lupi.runtime.cuda import Buffer, Gpu, cuda_of_driver, find_gpu
+from edge_lupi.runtime.cuda import Buffer, Gpu, cuda_of_driver, device_of, find_gpu
 
 __all__ = ["Tensorrt", "TensorrtEngine", "import_tensorrt", "make_log", "why_not"]
 
@@ -44,8 +43,7 @@ class Tensorrt:
         self.gpu = find_gpu()
         if said := why_not(self.module, cuda_of_driver() if self.gpu else None):
             raise DeviceError(said)
-        gpu = (self.gpu.capability, self.gpu.name) if self.gpu else ("", "")
-        self.device = Device(str(self.module.__version__), *gpu)
+        self.device = device_of(str(self.module.__version__), self.gpu)
 
     def open(self, plan: bytes, name: str) -> TensorrtEngine:
         """An engine that `compile.tensorrt` built on this device."""

@@ -144,3 +144,12 @@ def test_a_damaged_list_of_engines(gpu_bundle: Path, on_gpu: OnGpu) -> None:
     assert "engines.json is not a list of engines" in on_gpu("inspect", gpu_bundle)[0].stdout
     assert on_gpu(*words)[0].returncode == 0
     assert "runs on the GPU (fp32)" in listen(on_gpu, gpu_bundle)[0].stderr
+
+
+def test_one_orin_is_not_another(gpu_bundle: Path, on_gpu: OnGpu) -> None:
+    """All are called Orin, with SM 8.7; an engine of the one is not run on the other."""
+    assert on_gpu("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")[0].returncode == 0
+    for other in ({"sms": 16}, {"memory": 64 << 30}):
+        done, _ = listen(on_gpu, gpu_bundle, **other)
+        assert "built on Orin (8 multiprocessors, 7 GiB); here Orin (" in done.stderr
+        assert "runs on the CPU" in done.stderr

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tensorrt import TensorrtEngine, import_tensorrt
 
 MAX_BATCH = 16
-ORIN = Device("10.3.0", "8.7", "Orin")
+ORIN = Device("10.3.0", "8.7", "Orin", 8, 8)
 
 
 class Driver:
@@ -368,7 +369,7 @@ def test_a_foreign_engine_is_built_anew_or_refused(bundle: Path, driver: Driver)
     build_engines(bundle, BuilderOptions(), "fp16")
     driver.trt.__version__ = "10.4.0"
     loaded = Bundle.load(bundle)
-    key = compile_engines.engine_key(loaded, "encoder", "fp16", BuilderOptions(), Device("10.4.0", "8.7", "Orin"))
+    key = compile_engines.engine_key(loaded, "encoder", "fp16", BuilderOptions(), replace(ORIN, tensorrt="10.4.0"))
     with pytest.raises(DeviceError, match=r"built for SM 8.7 with TensorRT 10.3.0; here SM 8.7 with TensorRT 10.4.0"):
         compile_engines.engine_for(loaded, key, None)
     built = compile_engines.engine_for(loaded, key, lambda graph, _: graph)
