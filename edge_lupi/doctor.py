@@ -175,6 +175,9 @@ def _clock(system: Path) -> Finding:
     if governor == "powersave":
         said = "governor powersave: latencies vary; cpupower frequency-set -g performance (jetson_clocks on a Jetson)"
         return Finding("clock", "warn", said)
+    if governor == "schedutil":
+        said = "governor schedutil: the clock follows the load; for steady latencies jetson_clocks, or governor performance"
+        return Finding("clock", "ok", said)
     return Finding("clock", "ok", f"governor {governor}")
 
 

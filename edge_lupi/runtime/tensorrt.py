@@ -22,7 +22,10 @@ from edge_lupi.runtime.cuda import Buffer, Gpu, cuda_of_driver, device_of, find_
 __all__ = ["Tensorrt", "TensorrtEngine", "import_tensorrt", "make_log", "why_not"]
 
 OLDEST = (10, 3)
-NEEDS = "TensorRT (on a Jetson JetPack has it: make the venv with --system-site-packages; elsewhere install it)"
+NEEDS = (
+    "TensorRT (on a Jetson JetPack has it: make the venv with --system-site-packages, "
+    "and sudo apt-get install nvidia-jetpack if it is absent; elsewhere install it)"
+)
 
 
 def import_tensorrt(verb: str) -> ModuleType:

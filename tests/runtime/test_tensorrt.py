@@ -387,6 +387,36 @@ def test_without_a_gpu_or_tensorrt(bundle: Path, monkeypatch: pytest.MonkeyPatch
         import_tensorrt("compile")
 
 
+@pytest.mark.parametrize(
+    ("code", "closed", "words"),
+    [
+        (2, False, r"the GPU cannot be used \(out of memory, 2\): close what else uses the GPU"),
+        (
+            803,
+            False,
+            r"the GPU cannot be used \(out of memory, 803\): the driver's parts are of different versions: restart",
+        ),
+        (999, False, r"the GPU cannot be used \(out of memory, 999\): restart this machine, or install"),
+        (
+            100,
+            True,
+            r"this user may not use the GPU \(.*nvmap; out of memory, 100\): sudo usermod -aG video,render USER",
+        ),
+        (100, False, "$"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_says_what_to_do(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, closed: bool, words: str
+) -> None:
+    """The driver's own words and code, and a user who may not open its device nodes."""
+    (tmp_path / "nvmap").touch()
+    monkeypatch.setattr(cuda, "NODES", (str(tmp_path / "nvmap"),))
+    monkeypatch.setattr(cuda.os, "access", lambda *_: not closed)
+    monkeypatch.setattr(Driver, "cuInit", lambda *_: code, raising=False)
+    assert cuda.find_gpu() is None
+    assert re.match(words, cuda.why_no_gpu())
+
+
 def gpu_with_tensorrt() -> bool:
     try:
         import_tensorrt("test")
