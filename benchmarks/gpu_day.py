@@ -92,7 +92,8 @@ class Day:
                 continue
             if code:
                 end = f"ended by signal {-code}" if code < 0 else f"ended with {code}"
-                self.tell(name, f"{end}: {self._stderr(name).read_text(errors='replace')[-600:]}")
+                said = self._stderr(name).read_text(errors="replace").strip().splitlines()[-8:]
+                self.tell(name, f"{end}: {' | '.join(reversed(said))[:900]}")  # the last line says most
 
     def _stderr(self, name: str) -> Path:
         return self.work / f"{name.replace(':', '.')}.err"
