@@ -73,7 +73,7 @@ class EngineReport:
         lines = [f"{b.key.name:<24}{b.key.precision:<6}{b.bytes:>10} bytes" for b in self.engines]
         lines += [f"{ENCODER:<24}{precision:<6} not built: {why}" for precision, why in self.not_built.items()]
         if self.choice is None:
-            why = f" ({said})" if (said := why_no_gpu()) else ""
+            why = f"; {said}" if (said := why_no_gpu()) else ""
             return "\n".join([*lines, f"built for {self.device}: these engines have not been run here{why}"])
         return "\n".join([*lines, self.choice.table(), f"{self.choice.chosen}, because {self.choice.why}"])
 

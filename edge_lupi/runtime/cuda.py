@@ -32,12 +32,13 @@ FLOAT_BYTES = 4
 OUT_OF_MEMORY, NO_DEVICE = 2, 100
 NODES = ("nvidiactl", "nvidia0", "nvmap", "nvhost-gpu", "nvgpu/igpu0/ctrl")  # of desktops, JetPack 5, JetPack 6
 WHAT_TO_DO = {
-    OUT_OF_MEMORY: "close what else uses the GPU",
+    OUT_OF_MEMORY: "close what else uses the GPU, or listen on the CPU",
     34: "the library is CUDA's stub: remove its folder from LD_LIBRARY_PATH",
     802: "the GPU is not ready: start nvidia-fabricmanager",
     803: "the driver's parts are of different versions: restart this machine, or install the NVIDIA driver anew",
     804: "CUDA's compatibility package does not suit this GPU: remove it from LD_LIBRARY_PATH",
 }
+AFTERWARDS = "start this program anew and, if that does not help, this machine"
 OTHERWISE = "restart this machine, or install the NVIDIA driver anew"
 
 
@@ -105,9 +106,8 @@ class Gpu:
     def _call(self, name: str, *arguments: object) -> None:
         code = getattr(self._library, name)(*arguments)
         if code:
-            raise DeviceError(
-                f"the GPU refused {name} ({_said(self._library, code)}): close what else uses it, or listen on the CPU"
-            )
+            advice = WHAT_TO_DO.get(code, AFTERWARDS)
+            raise DeviceError(f"the GPU refused {name} ({_said(self._library, code)}): {advice}")
 
 
 class Buffer:

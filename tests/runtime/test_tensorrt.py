@@ -390,7 +390,7 @@ def test_without_a_gpu_or_tensorrt(bundle: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("code", "closed", "words"),
     [
-        (2, False, r"the GPU cannot be used \(out of memory, 2\): close what else uses the GPU"),
+        (2, False, r"the GPU cannot be used \(out of memory, 2\): close what else uses the GPU, or listen"),
         (
             803,
             False,
