@@ -7,8 +7,8 @@ python benchmarks/gpu_day.py --only rules,speeds
 Every stage (`gpu_stages.py`) is a process of its own with a time limit, so that one that crashes or hangs costs the others
 nothing. Each line is one JSON object as soon as it is known; the table comes at the end, with the device's name. Where
 TensorRT is not installed, torch computes the engines on the caller's stream and addresses (`tests/gpu/pretended`), so that
-all of `runtime/tensorrt.py` and `runtime/cuda.py` runs for real. It needs the repository, torch, onnx, and what listening
-needs; no internet.
+all of `runtime/tensorrt.py` and `runtime/cuda.py` runs for real. It needs the repository, torch, onnx, onnxruntime, typer, rich,
+soundfile and soxr (with cffi); no PortAudio, no internet.
 """
 
 from __future__ import annotations
