@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 SOUND = ROOT / "examples" / "two_voices.flac"
+SILERO = ROOT / "edge_lupi" / "bundles" / "silero_vad" / "silero_vad.onnx"
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "typer", "rich", "soundfile", "soxr", "sounddevice", "tensorrt")
 BATCHES = (1, 4, 16, 64, 256)
 CELL_SECONDS, WARM_UP = 0.3, 10
@@ -75,7 +76,7 @@ def here(stage: Stage) -> None:
     """What the machine has; whatever is missing is named."""
     found = {name: _version(name) for name in PACKAGES}
     missing = [name for name in ("onnx", "torch", "soundfile", "soxr") if not found[name]]
-    missing += [str(file.relative_to(ROOT)) for file in _needed_files() if not file.is_file()]
+    missing += [str(file.relative_to(ROOT)) for file in (SOUND, SILERO) if not file.is_file()]
     system = f"python {platform.python_version()}, {os.cpu_count()} cores, {platform.release()}"
     listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     stage.tell("software", not missing, f"missing: {', '.join(missing)}" if missing else f"{system}; {listed}")
@@ -128,7 +129,7 @@ def driver(stage: Stage) -> None:
         down.array[:1].copy()
 
     ms = timed(trip)
-    stage.tell("32 kB up, 0.5 kB down, wait", True, spread(ms), **figures(ms))
+    stage.tell("32 kB up, 0.5 kB down, wait", True, spread(ms), p50_ms=float(np.median(ms)))
     said = _refusal(lambda: gpu.allocate(1 << 50))
     again = _refusal(lambda: cuda.Buffer(gpu, (16, 128)))
     stage.tell("out of memory", "out of memory" in said and not again, f"{said or 'nothing refused'}; then: {again}")
@@ -364,10 +365,6 @@ def timed(call: Callable[[], object]) -> list[float]:
     return taken
 
 
-def figures(ms: list[float]) -> dict[str, Any]:
-    return {f"p{p}_ms": round(float(np.percentile(ms, p)), 4) for p in (10, 50, 90, 99)} | {"runs": len(ms)}
-
-
 def spread(ms: list[float]) -> str:
     p10, p50, p90, p99 = np.percentile(ms, [10, 50, 90, 99])
     return f"p50 {p50:.4f} ms (p10 {p10:.4f}, p90 {p90:.4f}, p99 {p99:.4f}) of {len(ms)}"
@@ -389,11 +386,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _needed_files() -> list[Path]:
-    bundles = ROOT / "edge_lupi" / "bundles"
-    return [bundles / "silero_vad" / "silero_vad.onnx", bundles / "emotion.lupi" / "encoder.onnx", SOUND]
 
 
 def main() -> None:
