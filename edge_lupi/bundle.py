@@ -88,6 +88,7 @@ class Bundle:
     files: Mapping[str, bytes] = field(repr=False)
     engines: tuple[Built, ...] = ()
     papers: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # the manifest's own bytes, and its signature
+    engines_fault: str = ""  # why the list of engines cannot be read; the CPU needs none
 
     @classmethod
     def load(cls, path: str | Path, signed_by: Path | None = None) -> Bundle:
@@ -128,9 +129,9 @@ class Bundle:
         files = {
             n: read_checked(path, n, entry["bytes"], entry.get("sha256")) for n, entry in manifest["files"].items()
         }
-        engines = read_engines(path / FOLDER) if signed_by is None else ()
+        engines, fault = _engines(path / FOLDER) if signed_by is None else ((), "")
         papers = {MANIFEST: raw, **signature_of(path)}
-        bundle = cls(path, manifest, segmentation, tasks, files, engines, papers)
+        bundle = cls(path, manifest, segmentation, tasks, files, engines, papers, fault)
         listed = (file for files in bundle.tensorrt_graphs.values() for file in files.values())
         aggregators = (f"aggregator.{task}.onnx" for task in tasks)
         for name in ("front_end.onnx", "encoder.onnx", "golden.npz", *aggregators, *listed):
@@ -252,6 +253,14 @@ def _foreign(folder: Path) -> list[str]:
         elif not (is_plain(entry) and (entry.name in own or _MADE_HERE.fullmatch(entry.name))):
             found.append(entry.name)
     return found
+
+
+def _engines(folder: Path) -> tuple[tuple[Built, ...], str]:
+    """What was built, or why nobody can tell."""
+    try:
+        return read_engines(folder), ""
+    except BundleError as error:
+        return (), str(error)
 
 
 def _kind(path: Path) -> str:

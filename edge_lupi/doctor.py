@@ -7,7 +7,6 @@ as one that is broken must not keep the doctor from the others.
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import re
 import shutil
@@ -177,6 +176,9 @@ def _clock(system: Path) -> Finding:
     if governor == "powersave":
         said = "governor powersave: latencies vary; cpupower frequency-set -g performance (jetson_clocks on a Jetson)"
         return Finding("clock", "warn", said)
+    if governor == "schedutil":
+        said = "governor schedutil: the clock follows the load; for steady latencies jetson_clocks, or governor performance"
+        return Finding("clock", "ok", said)
     return Finding("clock", "ok", f"governor {governor}")
 
 
@@ -207,32 +209,28 @@ def _power_mode() -> str:
 
 
 def _gpu(driver: Path) -> Finding:
-    from edge_lupi.runtime.cuda import LIBRARY, find_gpu
+    from edge_lupi.runtime.cuda import cuda_of_driver, find_gpu, why_no_gpu
 
     gpu = find_gpu()
     kernel = re.search(r"Kernel Module[^\d]*([\d.]+)", _read_if_there(driver) or "")
     if gpu is not None:
         release = f", driver {kernel[1]}" if kernel else ""
-        return Finding("GPU", "ok", f"{gpu.name}, compute capability {gpu.capability}{release}, CUDA {_cuda(LIBRARY)}")
+        cuda = ".".join(map(str, cuda_of_driver()))
+        return Finding("GPU", "ok", f"{gpu.name}, compute capability {gpu.capability}{release}, CUDA {cuda}")
+    if said := why_no_gpu():
+        return Finding("GPU", "warn", said)
     if kernel:
         return Finding("GPU", "warn", f"driver {kernel[1]} is loaded and no GPU can be used: is it given to this user?")
     return Finding("GPU", "ok", "none: edge-lupi runs on the CPU")
 
 
-def _cuda(library: str) -> str:
-    """The newest CUDA that the driver knows, e.g. 12.6."""
-    number = ctypes.c_int()
-    ctypes.CDLL(library).cuDriverGetVersion(ctypes.byref(number))
-    return f"{number.value // 1000}.{number.value % 1000 // 10}"
-
-
 def _tensorrt() -> Finding:
     """Imported, as its bindings may be there without its libraries."""
-    from edge_lupi.runtime.cuda import find_gpu
-    from edge_lupi.runtime.tensorrt import import_tensorrt
+    from edge_lupi.runtime.cuda import cuda_of_driver, find_gpu
+    from edge_lupi.runtime.tensorrt import import_tensorrt, why_not
 
     try:
-        found = str(import_tensorrt("with a GPU").__version__)
+        found = import_tensorrt("with a GPU")
     except EdgeLupiError as error:
         installed = next(filter(None, map(_version, TENSORRT)), None)
         if installed:
@@ -241,9 +239,9 @@ def _tensorrt() -> Finding:
         if find_gpu() is None:
             return Finding("TensorRT", "ok", "not installed, and not needed without an NVIDIA GPU")
         return Finding("TensorRT", "missing", str(error))
-    if tuple(map(int, found.split(".")[:2])) < (10, 3):
-        return Finding("TensorRT", "warn", f"{found}: engines need 10.3 or newer")
-    return Finding("TensorRT", "ok", found)
+    if said := why_not(found, cuda_of_driver() if find_gpu() else None):
+        return Finding("TensorRT", "warn", said)
+    return Finding("TensorRT", "ok", str(found.__version__))
 
 
 def _rtx() -> Finding:

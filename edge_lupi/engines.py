@@ -23,6 +23,7 @@ from edge_lupi.errors import BundleError, InputError
 from edge_lupi.words import json_value
 
 __all__ = [
+    "ENCODER",
     "FOLDER",
     "Built",
     "Device",
@@ -38,8 +39,9 @@ __all__ = [
 ]
 
 FOLDER = "engines"
+ENCODER = "encoder"  # the graph that engines are built from; aggregators run on the CPU
 LIST = "engines.json"
-VERSION = 1
+VERSION = 2
 MAX_LIST_BYTES = 1 << 20
 _NAME = re.compile(r"(encoder|aggregator\.[a-z][a-z0-9_-]{0,39})")
 _PRECISION = re.compile(r"fp32|fp16|int8")
@@ -48,15 +50,27 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Device:
-    """What an engine is bound to: TensorRT's version, compute capability ("8.7") and GPU; the latter two empty without a GPU."""
+    """What an engine is bound to: TensorRT's version, compute capability ("8.7") and GPU; all but the first empty without one.
+
+    A name is not enough: every Orin is called that, with 4 to 16 multiprocessors. `board` is the device tree's model.
+    """
 
     tensorrt: str
     capability: str
     gpu: str
+    multiprocessors: int = 0
+    memory_gib: int = 0
+    board: str = ""
 
     def __str__(self) -> str:
         gpu = f"SM {self.capability}" if self.capability else "no GPU"
         return f"{gpu} with {f'TensorRT {self.tensorrt}' if self.tensorrt else 'no TensorRT'}"
+
+    @property
+    def whole(self) -> str:
+        """The GPU with all that tells it from others of its name."""
+        size = f" ({self.multiprocessors} multiprocessors, {self.memory_gib} GiB)" if self.multiprocessors else ""
+        return f"{self.gpu}{size}{f' of {self.board}' if self.board else ''}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ def differences(built: EngineKey, wanted: EngineKey) -> str:
         here = wanted.device
         where = f"built for {built.device}; here {here}"
         if (built.device.capability, built.device.tensorrt) == (here.capability, here.tensorrt):
-            where = f"built on {built.device.gpu}; here {here.gpu}"
+            where = f"built on {built.device.whole}; here {here.whole}"
         return where
     if built.graph_sha256 != wanted.graph_sha256:
         return "built from another graph"
@@ -156,7 +170,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
     """Add an engine; the older one of its name and precision on the same GPU goes. Call it while `locked`."""
     built = Built(key, hashlib.sha256(data).hexdigest(), len(data))
-    kept = [other for other in read_engines(folder) if _place(other) != _place(built)]
+    kept = [other for other in _still_known(folder) if _place(other) != _place(built)]
     try:
         write_at_once(folder / key.file, data)
         _write_list(folder, [*kept, built])
@@ -173,6 +187,16 @@ def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
     return built
 
 
+def _still_known(folder: Path) -> tuple[Built, ...]:
+    """The engines that are listed; of a list that is damaged, none: all are built anew."""
+    try:
+        return read_engines(folder)
+    except BundleError:
+        if folder.is_symlink():  # it may be anybody's
+            raise
+        return ()
+
+
 def write_choice(folder: Path, device: Device, precision: str | None) -> None:
     """Mark the engines of one precision on one device as chosen, all others there as not. Call it while `locked`."""
     engines = read_engines(folder)
@@ -182,8 +206,8 @@ def write_choice(folder: Path, device: Device, precision: str | None) -> None:
     )
 
 
-def _place(built: Built) -> tuple[str, str, str, str]:
-    return built.key.name, built.key.precision, built.key.device.capability, built.key.device.gpu
+def _place(built: Built) -> tuple[str, str, Device]:
+    return built.key.name, built.key.precision, replace(built.key.device, tensorrt="")
 
 
 def _write_list(folder: Path, engines: Sequence[Built]) -> None:
@@ -198,7 +222,7 @@ def _plain(built: Built) -> dict[str, Any]:
 
 def _built(entry: dict[str, Any]) -> Built:
     """Raises ValueError, KeyError or TypeError where the entry is not one that `_plain` wrote."""
-    device = Device(**{name: _text(value) for name, value in entry["device"].items()})
+    device = Device(**{name: _text_or_count(value) for name, value in entry["device"].items()})
     key = EngineKey(
         _text(entry["name"], _NAME),
         _text(entry["precision"], _PRECISION),
@@ -218,6 +242,10 @@ def _text(value: Any, pattern: re.Pattern[str] | None = None) -> str:
     if pattern and not pattern.fullmatch(value):
         raise ValueError(f"unexpected {value!r:.80}")
     return value
+
+
+def _text_or_count(value: Any) -> Any:
+    return value if value == 0 and type(value) is int else _text(value) if isinstance(value, str) else _count(value)
 
 
 def _count(value: Any) -> int:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real TensorRT builder for the tests, on a machine without a GPU: NVIDIA's Python bindings of TensorRT 11.4 over the
 # parser and compiler of TensorRT-RTX, all from pinned wheels, in .tensorrt_builder/ (11/ and lib/); building works,
-# running does not. 10/ holds the bindings of 10.3, JetPack 6's version, to look names up. Takes seconds, once. Where the
+# running does not. 10/ holds the bindings of 10.3, JetPack 6's version, to look names up, and lean/ NVIDIA's lean runtime
+# of 11.4, to see what starts it. Takes seconds, once. Where the
 # platform does not allow it, it says why and exits 0: the tests that need it tell the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +33,15 @@ tensorrt-cu12-bindings==10.3.0 \
   --hash=sha256:59ace22d7f2ca1e9dcde2cb0cb5916912cb3cd5a9d72dd7852be0160d9b3a0ee \
   --hash=sha256:f5c2582aeaa7f5628d2c4d4148a701ebe97be78f7ff3b46a617f0ee0cb5460f2
 PINS
-for pins in compiler older; do
+cat >"$work/lean.txt" <<PINS
+tensorrt-lean-cu13-libs==11.4.0.106 \
+  --hash=sha256:e022b8d0e21f19258657aec6760e1de8b454ed176f76217e3f7ec2036c5a9410
+tensorrt-lean-cu13-bindings==11.4.0.106 \
+  --hash=sha256:9c5828a52253d80c67366b428eb037a779a4d17b47e8276631d1c9862c199b42 \
+  --hash=sha256:539faf8524d7e8c5d893857d97d170ef3636f3e71262aafa670797f740e9086a \
+  --hash=sha256:c6b70743ca9de8314c7bea75ca2d6221ba9cbc6aadeb0703ed313363f8396071
+PINS
+for pins in compiler older lean; do
     "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
         --dest "$work/wheels" --requirement "$work/$pins.txt" 2>"$work/said" || refuse "$(tail -n 1 "$work/said")"
 done
@@ -45,6 +54,12 @@ work = Path(sys.argv[1])
 (work / "lib").mkdir()
 for wheel in (work / "wheels").glob("*.whl"):
     with zipfile.ZipFile(wheel) as content:
+        if "lean" in wheel.name:
+            content.extractall(work / "lean")
+            (work / "lean" / "tensorrt").mkdir(exist_ok=True)
+            source = "from tensorrt_lean_bindings import *\nfrom tensorrt_lean_bindings import __version__\n"
+            (work / "lean" / "tensorrt" / "__init__.py").write_text(source)
+            continue
         if "bindings" in wheel.name:
             folder = work / ("11" if "cu13" in wheel.name else "10")
             content.extractall(folder)

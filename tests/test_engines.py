@@ -72,6 +72,10 @@ def test_whatever_it_depends_on_is_in_its_name(other: EngineKey) -> None:
         (replace(KEY, device=ADA), "built for SM 8.7 with TensorRT 10.3.0; here SM 8.9 with TensorRT 11.4.0.106"),
         (replace(KEY, device=replace(ORIN, gpu="Orin Nano")), "built on Orin; here Orin Nano"),
         (
+            replace(KEY, device=replace(ORIN, multiprocessors=4, memory_gib=8, board="NVIDIA Jetson Orin Nano")),
+            "built on Orin; here Orin (4 multiprocessors, 8 GiB) of NVIDIA Jetson Orin Nano",
+        ),
+        (
             replace(KEY, device=Device("", "", "")),
             "built for SM 8.7 with TensorRT 10.3.0; here no GPU with no TensorRT",
         ),
@@ -136,7 +140,7 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     "a number": put("7"),
     "a list": put("[]"),
     "no JSON": put("{"),
-    "another version": put('{"version": 2, "engines": []}'),
+    "another version": put('{"version": 3, "engines": []}'),
     "a deep one": put("[" * 100_000),
     "a huge one": put(" " * (1 << 20) + "{}"),
     "a linked list": link_list,

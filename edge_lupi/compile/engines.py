@@ -6,9 +6,9 @@ Needs TensorRT, no torch and no onnx: it runs on the device, on a bundle that a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from edge_lupi.audio import from_pcm
 from edge_lupi.bundle import Bundle
 from edge_lupi.compile.evidence import Evidence
-from edge_lupi.compile.gate import Choice, Findings, Limits, fastest, measure
+from edge_lupi.compile.gate import CPU, Choice, Findings, Limits, fastest, measure, measure_live
 from edge_lupi.compile.rtx import context_from_onnx
 from edge_lupi.compile.tensorrt import BuilderOptions, engine_from_onnx, timing_cache_path
 from edge_lupi.engines import (
+    ENCODER,
     FOLDER,
     Built,
     Device,
@@ -34,7 +35,8 @@ from edge_lupi.engines import (
     write_engine,
 )
 from edge_lupi.errors import BundleError, DeviceError, InputError
-from edge_lupi.runtime.accelerator import BACKENDS, Backend
+from edge_lupi.runtime.accelerator import BACKENDS, Backend, Engine
+from edge_lupi.runtime.cuda import why_no_gpu
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.student import CompiledStudent
@@ -47,11 +49,15 @@ Build = Callable[[bytes, EngineKey], bytes]
 
 @dataclass(frozen=True)
 class EngineReport:
-    """A bundle's engines for this device, and the gate's choice among them where there is a GPU to measure on."""
+    """A bundle's engines for this device, and the gate's choice among them where there is a GPU to measure on.
+
+    `not_built`: precisions that could not be built, with the reason.
+    """
 
     device: Device
     engines: tuple[Built, ...]
     choice: Choice | None
+    not_built: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -59,15 +65,16 @@ class EngineReport:
             {"name": b.key.name, "precision": b.key.precision, "bytes": b.bytes, "file": f"{FOLDER}/{b.key.file}"}
             for b in self.engines
         ]
-        return {"engines": engines, "engines_run_here": self.choice is not None} | (
-            {"gpu": self.choice.plain()} if self.choice else {}
-        )
+        known = {"engines": engines, "not_built": dict(self.not_built), "engines_run_here": self.choice is not None}
+        return known | ({"gpu": self.choice.plain()} if self.choice else {})
 
     def text(self) -> str:
         """For people."""
         lines = [f"{b.key.name:<24}{b.key.precision:<6}{b.bytes:>10} bytes" for b in self.engines]
+        lines += [f"{ENCODER:<24}{precision:<6} not built: {why}" for precision, why in self.not_built.items()]
         if self.choice is None:
-            return "\n".join([*lines, f"built for {self.device}: these engines have not been run here"])
+            why = f"; {said}" if (said := why_no_gpu()) else ""
+            return "\n".join([*lines, f"built for {self.device}: these engines have not been run here{why}"])
         return "\n".join([*lines, self.choice.table(), f"{self.choice.chosen}, because {self.choice.why}"])
 
 
@@ -83,15 +90,35 @@ def build_engines(
     """Build what does not fit this device, keep what does, measure where there is a GPU. Raises what a user can mend."""
     backend = BACKENDS[target](f"compile --target {target}")
     bundle, device = Bundle.load(path), backend.device
-    build = _builder(backend, options)
-    keys = [engine_key(bundle, name, one, options, device) for name, one in _wanted(bundle, precision)]
-    engines = tuple(engine_for(bundle, key, build) for key in keys)
+    engines, not_built = _built_engines(bundle, _wanted(bundle, precision), options, backend)
     choice = None
     if backend.gpu is not None:
-        choice = fastest(_measure(bundle, engines, backend, evidence), precision, limits)
+        found = _measure(bundle, engines, backend, evidence, paced=precision == "auto")
+        choice = fastest(found, precision, limits)
     with _held(bundle):
         write_choice(path / FOLDER, device, choice.chosen if choice else None)
-    return EngineReport(device, engines, choice)
+    return EngineReport(device, engines, choice, not_built)
+
+
+def _built_engines(
+    bundle: Bundle, precisions: Sequence[str], options: BuilderOptions, backend: Backend
+) -> tuple[tuple[Built, ...], dict[str, str]]:
+    """An engine of every precision that can be built, and why the others cannot. Raises DeviceError where none can."""
+    build = _builder(backend, options)
+    keys = {one: engine_key(bundle, ENCODER, one, options, backend.device) for one in precisions}
+    made = {one: _engine_or_why(bundle, key, build) for one, key in keys.items()}
+    engines = tuple(built for built in made.values() if isinstance(built, Built))
+    failed = {one: why for one, why in made.items() if isinstance(why, str)}
+    if not engines:
+        raise DeviceError(next(iter(failed.values())))
+    return engines, failed
+
+
+def _engine_or_why(bundle: Bundle, key: EngineKey, build: Build) -> Built | str:
+    try:
+        return engine_for(bundle, key, build)
+    except (BundleError, DeviceError) as error:
+        return str(error)
 
 
 def _builder(backend: Backend, options: BuilderOptions) -> Build:
@@ -148,15 +175,16 @@ def _fitting(folder: Path, key: EngineKey) -> Built:
     )
 
 
-def _wanted(bundle: Bundle, precision: str) -> Iterable[tuple[str, str]]:
-    graphs = bundle.tensorrt_graphs
+def _wanted(bundle: Bundle, precision: str) -> list[str]:
+    """The precisions to build."""
+    graphs = bundle.tensorrt_graphs.get(ENCODER)
     if not graphs:
         raise InputError(
             f"{bundle.path} has no graphs for TensorRT: compile the student with --target tensorrt --no-build first"
         )
-    if precision != "auto" and precision not in graphs["encoder"]:
-        raise InputError(f"expected --precision {', '.join(graphs['encoder'])} of {bundle.path}, got {precision}")
-    return [(name, one) for name, files in graphs.items() for one in files if precision in ("auto", one)]
+    if precision != "auto" and precision not in graphs:
+        raise InputError(f"expected --precision {', '.join(graphs)} of {bundle.path}, got {precision}")
+    return [one for one in graphs if precision in ("auto", one)]
 
 
 def engine_key(bundle: Bundle, name: str, precision: str, options: BuilderOptions, device: Device) -> EngineKey:
@@ -167,16 +195,22 @@ def engine_key(bundle: Bundle, name: str, precision: str, options: BuilderOption
     )
 
 
-def _measure(bundle: Bundle, engines: Iterable[Built], backend: Backend, evidence: Evidence | None) -> Findings:
-    """Every precision's encoder against the fp32 graph on the CPU, on the labelled speech or else the bundle's golden sound."""
+def _measure(
+    bundle: Bundle, engines: Iterable[Built], backend: Backend, evidence: Evidence | None, *, paced: bool
+) -> Findings:
+    """Every precision's encoder and the CPU's own against the fp32 graph, on labelled speech or else the golden sound."""
     folder = bundle.path / FOLDER
-    encoders = {b.key.precision: b for b in engines if b.key.name == "encoder"}
     segments = _golden_segments(bundle) if evidence is None else evidence.segments
-    truth = OnnxEngine(bundle.file(bundle.tensorrt_graphs["encoder"]["fp32"]), name="encoder (fp32)")
-    running = {name: backend.open(read_engine(folder, b), f"encoder ({name})") for name, b in encoders.items()}
-    sizes = {name: built.bytes for name, built in encoders.items()}
-    precisions = measure(running, sizes, segments, truth.run({"log_mel": segments})["embedding"])
-    return Findings(precisions, len(segments)) if evidence is None else evidence.judge(precisions, running, truth)
+    truth = OnnxEngine(bundle.file(bundle.tensorrt_graphs[ENCODER]["fp32"]), name="encoder (fp32)")
+    wanted = truth.run({"log_mel": segments})["embedding"]
+    running: dict[str, Engine] = {
+        b.key.precision: backend.open(read_engine(folder, b), f"encoder ({b.key.precision})") for b in engines
+    }
+    running[CPU] = OnnxEngine(bundle.file("encoder.onnx"), name="encoder.onnx")
+    sizes = {b.key.precision: b.bytes for b in engines} | {CPU: len(bundle.file("encoder.onnx"))}
+    precisions = measure(running, sizes, segments, wanted)
+    found = Findings(precisions, len(segments)) if evidence is None else evidence.judge(precisions, running, truth)
+    return measure_live(running, found, segments, wanted, paced=paced)
 
 
 def _golden_segments(bundle: Bundle) -> NDArray[np.float32]:

@@ -1,13 +1,14 @@
 """The gate: every precision beside the float student on real speech, its latency on this device, and the choice with a reason.
 
-An int8 that is slower than fp32, further from the float student than allowed, or worse at its task is not chosen.
+An int8 that is slower than fp32, further from the float student than allowed, or worse at its task is not chosen; nor is
+a GPU that is slower than the CPU.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,27 @@ from numpy.typing import NDArray
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.accelerator import Engine
 
-__all__ = ["Choice", "Findings", "Int8Share", "Limits", "Measured", "Metric", "choose", "fastest", "measure"]
+__all__ = [
+    "CPU",
+    "Choice",
+    "Findings",
+    "Int8Share",
+    "Limits",
+    "Measured",
+    "Metric",
+    "choose",
+    "fastest",
+    "measure",
+    "measure_live",
+]
 
 Array = NDArray[np.float32]
 WARM_UP = 10
 RUNS = 100
+PACED_RUNS = 5
+PAUSE_SECONDS = 0.5  # the usual hop, after which a Jetson's GPU has gone to sleep
+LIVE_BATCH = 16  # up to which the segments of a live stream decide, which come one by one
+CPU = "CPU"  # what stands beside engines: the bundle's own encoder on ONNX Runtime
 ROUNDING = 1e-9  # of differences of fractions
 
 
@@ -67,7 +84,8 @@ class Int8Share:
 class Measured:
     """One precision on this device: latency of one segment on one thread, size of the encoder, cosine to the float student.
 
-    `metric` is its EER or UAR where labelled speech was given; `int8` is counted where the runtime shows its graph.
+    `metric` is its EER or UAR where labelled speech was given; `int8` is counted where the runtime shows its graph. Beside
+    engines: `paced_ms` of a segment that comes half a second after the last, `batch_ms` of the largest batch at once.
     """
 
     p50_ms: float
@@ -77,15 +95,30 @@ class Measured:
     cosine_worst: float
     metric: float | None = None
     int8: Int8Share | None = None
+    paced_ms: float | None = None
+    batch_ms: float | None = None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Every precision measured, on so many segments; `metric` where labelled speech was given."""
+    """Every precision measured, on so many segments; `metric` where labelled speech was given; `batch` where a GPU was."""
 
     precisions: Mapping[str, Measured]
     segments: int = 0
     metric: Metric | None = None
+    batch: int = 1
+
+    def by_itself_ms(self, name: str) -> float:
+        """What decides between precisions of one GPU: one segment; for many streams, the largest batch."""
+        one = self.precisions[name]
+        return one.batch_ms if self.batch > LIVE_BATCH and one.batch_ms is not None else one.p50_ms
+
+    def beside_ms(self, name: str, other: str) -> float:
+        """What decides between GPU and CPU: the same, but one segment that comes paced where both were measured so."""
+        paced = self.precisions[name].paced_ms
+        if self.batch > LIVE_BATCH or paced is None or self.precisions[other].paced_ms is None:
+            return self.by_itself_ms(name)
+        return paced
 
 
 @dataclass(frozen=True)
@@ -117,7 +150,8 @@ class Choice:
         found = self.found
         metric = f"{found.metric.name.upper()} %" if found.metric else ""
         rows = [_row(self.found, name) for name in found.precisions]
-        heads = ["precision", "p50 ms", "p99 ms", "bytes", "cosine mean", "worst", metric, "int8 layers", "int8 nodes"]
+        heads = ["precision", "p50 ms", "p99 ms", "paced ms", f"{found.batch} at once", "bytes", "cosine mean", "worst"]
+        heads += [metric, "int8 layers", "int8 nodes"]
         shown = [index for index in range(len(heads)) if any(row[index] for row in rows)]
         widths = [max(len(line[index]) for line in (heads, *rows)) for index in range(len(heads))]
         lines = ["  ".join(f"{line[i]:{'<' if i == 0 else '>'}{widths[i]}}" for i in shown) for line in (heads, *rows)]
@@ -129,7 +163,9 @@ class Choice:
 
 def _row(found: Findings, name: str) -> list[str]:
     one = found.precisions[name]
-    cells = [name, f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", str(one.bytes)]
+    cells = [name, f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+    cells += ["" if ms is None else f"{ms:.2f}" for ms in (one.paced_ms, one.batch_ms)]
+    cells += [str(one.bytes)]
     cells += [
         f"{one.cosine_mean:.4f}",
         f"{one.cosine_worst:.4f}",
@@ -186,16 +222,63 @@ def choose(found: Findings, asked: str, limits: Limits | None = None) -> Choice:
     return Choice(found, "int8", why + (f", {told}" if (told := _told(found, "int8")) else ""))
 
 
+def measure_live(
+    engines: Mapping[str, Engine], found: Findings, segments: Array, wanted: Array, *, paced: bool
+) -> Findings:
+    """The same encoders as a stream runs them: as many segments at once as an engine takes, and where `paced` the quickest
+    engine and the CPU after a pause.
+
+    A batch's embeddings count, too: an engine may be right on single segments alone.
+    """
+    batch = max(
+        (size for engine in engines.values() if isinstance(size := engine.input_shapes["log_mel"][0], int)), default=1
+    )
+    many, of_many = np.resize(segments, (batch, *segments.shape[1:])), np.resize(wanted, (batch, wanted.shape[1]))
+    quickest = min((name for name in engines if name != CPU), key=lambda name: found.precisions[name].p50_ms)
+    known = {}
+    for name, engine in engines.items():
+        slept = _paced_ms(engine, segments[:1]) if paced and name in (CPU, quickest) else None
+        answers = [engine.run({"log_mel": many})["embedding"] for _ in range(WARM_UP)]
+        at_once = float(np.median([_ms(engine, many) for _ in range(WARM_UP)]))
+        worst = min(float(_cosines(answers[-1], of_many).min()), found.precisions[name].cosine_worst)
+        known[name] = replace(found.precisions[name], paced_ms=slept, batch_ms=at_once, cosine_worst=worst)
+    return replace(found, precisions=known, batch=batch)
+
+
+def _paced_ms(engine: Engine, segment: Array) -> float:
+    taken = []
+    for _ in range(PACED_RUNS):
+        time.sleep(PAUSE_SECONDS)
+        taken.append(_ms(engine, segment))
+    return float(np.median(taken))
+
+
+def _ms(engine: Engine, segments: Array) -> float:
+    began = time.perf_counter()
+    engine.run({"log_mel": segments})
+    return 1e3 * (time.perf_counter() - began)
+
+
 def fastest(found: Findings, asked: str, limits: Limits | None = None) -> Choice:
-    """Take what was asked for, or for "auto" the fastest that is as good as the float student; fp32 if none is."""
+    """Take what was asked for, or for "auto" the fastest that is as good as the float student, the CPU where no GPU is."""
     if asked != "auto":
         return _as_asked(found, asked, limits)
-    faults = {name: _fault(found, name, limits) for name in found.precisions}
+    faults = {name: _fault(found, name, limits) for name in found.precisions if name != CPU}
     said = "".join(f"; {fault}" for fault in faults.values() if fault)
+    if found.metric is None:
+        said += (
+            f"; provisional, on {found.segments} segments that came with the bundle: --data CORPUS judges by the task"
+        )
     close = [name for name, fault in faults.items() if not fault]
     if not close:
-        return Choice(found, "fp32", f"nothing is close enough to the float student{said}")
-    chosen = min(close, key=lambda name: found.precisions[name].p50_ms)
+        return Choice(
+            found, CPU if CPU in found.precisions else "fp32", f"nothing is close enough to the float student{said}"
+        )
+    chosen = min(close, key=found.by_itself_ms)
+    if CPU in found.precisions and found.beside_ms(CPU, chosen) <= found.beside_ms(chosen, CPU):
+        how = f"for {found.batch} segments at once" if found.batch > LIVE_BATCH else "a segment"
+        times = f"{found.beside_ms(CPU, chosen):.2f} ms {how} against {found.beside_ms(chosen, CPU):.2f} ms of {chosen} on the GPU"
+        return Choice(found, CPU, f"the CPU is as fast here ({times}){said}")
     return Choice(found, chosen, f"{chosen} is the fastest on this GPU that is close enough{said}")
 
 

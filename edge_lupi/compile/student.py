@@ -29,6 +29,7 @@ from edge_lupi.compile.grid import float_layers, signed_grid, unsigned_grid
 from edge_lupi.compile.half import half_graph
 from edge_lupi.compile.optimised import int8_share
 from edge_lupi.compile.wanted import Wanted
+from edge_lupi.engines import ENCODER
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from edge_lupi.graph_bounds import check_graph
@@ -141,17 +142,13 @@ def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
 
 
 def tensorrt_graphs(trained: TrainedStudent) -> dict[str, dict[str, onnx.ModelProto]]:
-    """Encoder and aggregators -> precision -> graph, strongly typed. The grid is the encoder's: with int8 an aggregator stays fp32."""
+    """The encoder -> precision -> graph, strongly typed. Aggregators run on the CPU everywhere."""
     encoder = encoder_graph(trained.student)
-    graphs = {"encoder": {"fp32": encoder, "fp16": half_graph(encoder)}}
+    graphs = {"fp32": encoder, "fp16": half_graph(encoder)}
     if trained.ranges:
-        graphs["encoder"]["int8"] = signed_grid(encoder_graph(trained.student, trained.ranges))
-        assert not grid_faults(graphs["encoder"]["int8"])
-    for task in trained.student.config.tasks:
-        aggregator = aggregator_graph(trained.student, task.name)
-        known = {"fp32": aggregator, "fp16": half_graph(aggregator), "int8": aggregator}
-        graphs[f"aggregator.{task.name}"] = {name: known[name] for name in graphs["encoder"]}
-    return graphs
+        graphs["int8"] = signed_grid(encoder_graph(trained.student, trained.ranges))
+        assert not grid_faults(graphs["int8"])
+    return {ENCODER: graphs}
 
 
 def _add_graphs(

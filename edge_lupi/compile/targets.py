@@ -6,7 +6,6 @@ a device builds engines from what a workstation sent.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,30 @@ from edge_lupi.compile.wanted import Wanted
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import DeviceError, InputError, MissingExtra
 from edge_lupi.runtime.accelerator import BACKENDS
-from edge_lupi.runtime.cuda import find_gpu
+from edge_lupi.runtime.cuda import find_gpu, why_no_gpu
 
 __all__ = ["Done", "compile_for"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A compiled bundle: the gate's choice on the CPU (None where it was made before), and the engines, if any."""
+    """A compiled bundle: the gate's choice on the CPU (None where it was made before), and the engines, if any.
+
+    `no_gpu`: why a GPU that seems to be here was not built for.
+    """
 
     bundle: Path
     target: str
     choice: Choice | None
     engines: EngineReport | None
+    no_gpu: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         known = self.choice.plain() if self.choice else dict(Bundle.load(self.bundle).manifest["precision"])
         engines = self.engines.plain() if self.engines else {"engines": []}
-        return {"bundle": str(self.bundle), "target": self.target, **known, **engines}
+        why = {"no_gpu": self.no_gpu} if self.no_gpu else {}
+        return {"bundle": str(self.bundle), "target": self.target, **known, **engines, **why}
 
     def text(self) -> str:
         """For people."""
@@ -47,12 +51,14 @@ class Done:
             left = Bundle.load(self.bundle).manifest["precision"]["float_layers"]
             if self.choice.chosen == "int8":
                 said.append(f"layers left in float: {', '.join(left) or 'none'}")
+        said += [f"for the CPU alone: {self.no_gpu}"] * bool(self.no_gpu)
         return "\n".join([*said, *([self.engines.text()] if self.engines else [])])
 
 
 def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
     """Compile `source`: a student.pt into the bundle `out` (beside it), or a bundle in its place. Raises what a user can mend."""
-    wanted = replace(wanted, target=_target_here() if wanted.target == "auto" else wanted.target)
+    target, no_gpu = _target_here() if wanted.target == "auto" else (wanted.target, "")
+    wanted = replace(wanted, target=target)
     builds = wanted.target in BACKENDS and wanted.build
     if builds:
         BACKENDS[wanted.target](f"compile --target {wanted.target}")  # what is missing is said before any work
@@ -75,7 +81,7 @@ def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
         limits=wanted.limits,
     )
     engines = _engines(out, wanted) if builds else None
-    return Done(out, wanted.target, choice, engines)
+    return Done(out, wanted.target, choice, engines, no_gpu)
 
 
 def _engines(path: Path, wanted: Wanted) -> EngineReport:
@@ -83,12 +89,23 @@ def _engines(path: Path, wanted: Wanted) -> EngineReport:
     return build_engines(path, wanted.options, wanted.precision, wanted.target, evidence=evidence, limits=wanted.limits)
 
 
-def _target_here() -> str:
-    """tensorrt or tensorrt-rtx where it is installed and has a GPU, else cpu."""
-    if find_gpu() is None:
-        return "cpu"
-    for target, make in BACKENDS.items():
-        with suppress(DeviceError, MissingExtra):
-            make("compile")
-            return target
-    return "cpu"
+def _target_here() -> tuple[str, str]:
+    """tensorrt or tensorrt-rtx where it is installed and has a GPU that it can use, else cpu; and why a GPU here cannot be used."""
+    said = [why_no_gpu()]
+    for target in BACKENDS if find_gpu() else ():
+        fault = _fault(target)
+        if fault is None:
+            return target, ""
+        said.append(fault)
+    return "cpu", next(filter(None, said), "")
+
+
+def _fault(target: str) -> str | None:
+    """Why this target cannot be built for here; empty where it is not installed, None where it can."""
+    try:
+        BACKENDS[target]("compile")
+    except MissingExtra:
+        return ""
+    except DeviceError as error:
+        return str(error)
+    return None

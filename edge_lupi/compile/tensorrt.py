@@ -39,7 +39,12 @@ def engine_from_onnx(
     """Build. Raises BundleError for a graph that TensorRT cannot read, DeviceError where the builder fails."""
     check_graph(graph, name)
     log = make_log(trt)
-    builder = trt.Builder(log)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # "factory function returned nullptr": CUDA did not start
+        raise DeviceError(
+            f"TensorRT {trt.__version__} does not start ({_one_line('; '.join(log.errors))}): update the NVIDIA driver, or compile with --target cpu"
+        ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
@@ -53,6 +58,7 @@ def engine_from_onnx(
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32
     _give_profile(builder, network, config, options.max_batch)
     _give_timings(config, cache)
+    log.errors.clear()  # what was wrong with the timings is no reason
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(
@@ -73,8 +79,11 @@ def _give_profile(builder: Any, network: Any, config: Any, max_batch: int) -> No
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         rest = tuple(tensor.shape)[1:]
+        if min(rest) < 1:
+            raise BundleError(f"TensorRT does not know how large {tensor.name} is ({rest}): compile the student anew")
         profile.set_shape(tensor.name, (1, *rest), (1, *rest), (max_batch, *rest))
-    config.add_optimization_profile(profile)
+    if config.add_optimization_profile(profile) < 0:
+        raise DeviceError(f"TensorRT refused batches of 1 to {max_batch}: give another --max-batch")
 
 
 def _give_timings(config: Any, cache: Path | None) -> None:

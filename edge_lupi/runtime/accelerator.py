@@ -11,13 +11,13 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from edge_lupi.bundle import Bundle
-from edge_lupi.engines import FOLDER, Built, Device, differences, read_engine
+from edge_lupi.engines import ENCODER, FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
-from edge_lupi.runtime.cuda import Gpu, find_gpu
+from edge_lupi.runtime.cuda import Gpu, device_of, find_gpu, why_no_gpu
 from edge_lupi.runtime.rtx import Rtx
 from edge_lupi.runtime.tensorrt import Tensorrt
 
-__all__ = ["BACKENDS", "Backend", "Engine", "engine_lines", "engines_plain", "misfit", "open_engines"]
+__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
 
 
 class Engine(Protocol):
@@ -44,6 +44,30 @@ class Backend(Protocol):
         """An engine that was built on this device."""
 
 
+class Spared:
+    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `told` hears."""
+
+    def __init__(self, engine: Engine, spare: Callable[[], Engine], told: Callable[[DeviceError], None]) -> None:
+        self._engine, self._spare, self._told = engine, spare, told
+        self._is_spare = False
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[Any, ...]]:
+        """Of the engine that runs."""
+        return self._engine.input_shapes
+
+    def run(self, inputs: Mapping[str, NDArray[float32]]) -> dict[str, NDArray[float32]]:
+        """Run the graph once, here or there; all state is in the inputs, so nothing is lost between them."""
+        try:
+            return self._engine.run(inputs)
+        except DeviceError as error:
+            if self._is_spare:
+                raise
+            self._told(error)
+            self._engine, self._is_spare = self._spare(), True
+            return self._engine.run(inputs)
+
+
 BACKENDS: Mapping[str, Callable[[str], Backend]] = {"tensorrt": Tensorrt, "tensorrt-rtx": Rtx}
 
 
@@ -59,7 +83,7 @@ def engines_plain(bundle: Bundle) -> list[dict[str, Any]]:
     """A bundle's engines and why they do not fit this device (empty: they do), as JSON has it."""
     devices = [backend.device for backend in _backends("inspect")[0]] if bundle.engines else []
     gpu = find_gpu() if bundle.engines else None
-    devices = devices or [Device("", gpu.capability if gpu else "", gpu.name if gpu else "")]
+    devices = devices or [device_of("", gpu)]
     return [
         {
             "name": b.key.name,
@@ -79,21 +103,23 @@ def engine_lines(bundle: Bundle) -> list[str]:
         f"engine     {e['name']} {e['precision']}, {e['bytes']} bytes, batches to {e['max_batch']}: "
         f"{e['misfit'] or 'fits this device'}{', chosen' if e['chosen'] else ''}"
         for e in engines_plain(bundle)
-    ]
+    ] + [f"engine     {bundle.engines_fault}"] * bool(bundle.engines_fault)
 
 
-def open_engines(bundle: Bundle, *names: str) -> tuple[str, list[Engine]]:
-    """The chosen precision and its engines of these names. Raises DeviceError or BundleError saying why not."""
+def open_engine(bundle: Bundle) -> tuple[str, Engine]:
+    """The encoder's chosen precision and its engine. Raises DeviceError or BundleError saying why not."""
     if find_gpu() is None:
-        raise DeviceError(f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
+        raise DeviceError(why_no_gpu() or f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
     backends, reasons = _backends("listen on the GPU")
+    if not backends:
+        raise DeviceError("; ".join(reasons))
+    encoders = [built for built in bundle.engines if built.key.name == ENCODER]
     for backend in backends:
-        fits = {b.key.name: b for b in bundle.engines if b.chosen and not misfit(bundle, b, backend.device)}
-        if fits.keys() >= set(names):
-            folder = bundle.path / FOLDER
-            engines = [backend.open(read_engine(folder, fits[name]), name) for name in names]
-            return fits[names[0]].key.precision, engines
-        reasons += [misfit(bundle, b, backend.device) or "not chosen by the gate" for b in bundle.engines]
+        for built in encoders:
+            if built.chosen and not misfit(bundle, built, backend.device):
+                data = read_engine(bundle.path / FOLDER, built)
+                return built.key.precision, backend.open(data, built.key.name)
+        reasons += [misfit(bundle, built, backend.device) or "not chosen by the gate" for built in encoders]
     raise DeviceError(
         f"no engine in {bundle.path} fits ({'; '.join(dict.fromkeys(reasons))}): "
         "build here with edge-lupi compile BUNDLE --target tensorrt"

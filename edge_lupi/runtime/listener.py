@@ -108,6 +108,8 @@ class Listener:
         self._latency = preset(latency)
         names = [known.task().name for known in bundles] if task is None else [task] if isinstance(task, str) else task
         self._ears = ears_of(bundles, names, self._latency)
+        for ear in self._ears:
+            ear.student.on_failure = self._gpu_failed
         by_name = {known.name: known for ear in self._ears for known in ear.tasks}
         self.tasks = [by_name[name] for name in names]
         self.student = self._ears[0].student
@@ -237,8 +239,15 @@ class Listener:
     def _look_at_band(self, item: _Waiting) -> None:
         if item.segment.cut == 0 and item.stream.band.hear(item.segment.log_mel):
             notice = f"{item.stream.name}: {Band.told}" if item.stream.name else Band.told
-            self.statistics.notices.append(notice)
-            say(notice)
+            self._notice(notice)
+
+    def _gpu_failed(self, notice: str) -> None:
+        self.statistics.gpu_failures += 1
+        self._notice(notice)
+
+    def _notice(self, notice: str) -> None:
+        self.statistics.notices.append(notice)
+        say(notice)
 
     def _count(self, batch: list[_Waiting]) -> None:
         done = time.perf_counter()

@@ -7,10 +7,9 @@ from typing import Any
 
 import onnxruntime as ort
 
-from edge_lupi.engines import Device
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.graph_walk import refuse_outer_engine
-from edge_lupi.runtime.cuda import find_gpu
+from edge_lupi.runtime.cuda import device_of, find_gpu
 from edge_lupi.runtime.engine import OnnxEngine
 
 __all__ = ["Rtx"]
@@ -32,7 +31,7 @@ class Rtx:
             raise DeviceError(
                 "TensorRT-RTX found no RTX GPU here: compile with --target cpu, or on the machine with it"
             )
-        self.device = Device(f"RTX {plugin.__version__}", self.gpu.capability, self.gpu.name)
+        self.device = device_of(f"RTX {plugin.__version__}", self.gpu)
 
     def options(self, **settings: str) -> ort.SessionOptions:
         """Session options that put a graph on the GPU; settings are the plugin's own."""

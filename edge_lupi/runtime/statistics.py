@@ -28,7 +28,8 @@ class Statistics:
     `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
     segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
     that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
-    `notices` are sentences about the sound, each of which was also said on stderr.
+    `gpu_failures` counts how often the CPU took over from a GPU. `notices` are sentences about the sound and the GPU, each of
+    which was also said on stderr.
     """
 
     algorithm_seconds: float = 0.0
@@ -39,6 +40,7 @@ class Statistics:
     dropped: int = 0
     peak_fill_seconds: float = 0.0
     reconnections: int = 0
+    gpu_failures: int = 0
     compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
     by_stream: dict[str, Heard] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Statistics:
     def __str__(self) -> str:
         streams = f" of {self.streams} streams" if self.streams > 1 else ""
         device = f", {self.reconnections} reconnections" if self.reconnections else ""
+        device += f", {self.gpu_failures} failures of the GPU" if self.gpu_failures else ""
         return (
             f"heard {self.heard_seconds:.1f} s{streams}, {self.segments} segments, "
             f"latency {self.algorithm_seconds:.2f} s by the method and p50 {self.percentile_ms(50):.1f} ms "

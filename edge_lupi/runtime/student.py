@@ -15,11 +15,12 @@ from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.graph_bounds import check_graph
-from edge_lupi.runtime.accelerator import Engine, open_engines
+from edge_lupi.runtime.accelerator import Engine, Spared, open_engine
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
 from edge_lupi.runtime.golden import Golden, cosine, expect, read_golden
 from edge_lupi.runtime.level import Level
+from edge_lupi.runtime.source import say
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -61,9 +62,12 @@ class CompiledStudent:
     """Front end, encoder and the aggregators of some tasks of a bundle, checked against the bundle's golden vectors.
 
     Several tasks share one pass of the encoder; each has its branch in `branches`, and the first is the student's own.
-    Runs on the CPU; on the GPU where the bundle has engines that were built, measured and chosen on this device.
-    `runs_on` says where, and why the engines that there are do not run.
+    Runs on the CPU; the encoder on the GPU where the bundle has an engine that was built, measured and chosen on this device.
+    `runs_on` says where, and why the engines that there are do not run. Where the GPU fails later, the CPU goes on:
+    `on_failure` is told, in a sentence.
     """
+
+    on_failure: Callable[[str], None] = staticmethod(say)
 
     def __init__(self, bundle: Bundle, task: str | Sequence[str] | None = None, *, threads: int = 1) -> None:
         self.bundle = bundle
@@ -75,13 +79,12 @@ class CompiledStudent:
         self._level = Level(from_pcm(self._golden.samples))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
         self.front_end = "FFT"  # which log-mel this is: students that say the same may share it
-        self._graphs = ("encoder", *(f"aggregator.{known.name}" for known in self._tasks))
         self._encoder: Engine
-        self._aggregators: Sequence[Engine]
         self.branches: Mapping[str, Branch]
-        self.runs_on = "CPU"
+        self.runs_on = f"CPU: {bundle.engines_fault}" if bundle.engines_fault else "CPU"
+        self._threads = threads
         if not (bundle.engines and self._starts_on_gpu()):
-            self._start_on_cpu(threads)
+            self._start(self._on_cpu("encoder"), GOLDEN_COSINE)
 
     def log_mel(self, samples: Array) -> Array:
         """float32 [240 + 160 * F], context first -> log-mel [80, F]."""
@@ -135,32 +138,34 @@ class CompiledStudent:
         return step
 
     def _starts_on_gpu(self) -> bool:
-        """Whether the bundle's engines run here; if not, `runs_on` says why."""
+        """Whether the bundle's engine runs here; if not, `runs_on` says why."""
         try:
-            precision, engines = open_engines(self.bundle, *self._graphs)
-            self._encoder, self._aggregators = engines[0], engines[1:]
-            self._start(GPU_GOLDEN_COSINE)
+            precision, engine = open_engine(self.bundle)
+            self._start(engine, GPU_GOLDEN_COSINE)
         except (BundleError, DeviceError) as error:
             self.runs_on = f"CPU: {error}"
             return False
+        self._encoder = Spared(engine, lambda: self._on_cpu("encoder"), self._failed)
         self.runs_on = f"GPU ({precision})"
         return True
 
-    def _start_on_cpu(self, threads: int) -> None:
-        engines = [
-            OnnxEngine(self.bundle.file(f"{name}.onnx"), threads=threads, name=f"{name}.onnx") for name in self._graphs
-        ]
-        self._encoder, self._aggregators = engines[0], engines[1:]
-        self._start(GOLDEN_COSINE)
+    def _on_cpu(self, name: str) -> OnnxEngine:
+        return OnnxEngine(self.bundle.file(f"{name}.onnx"), threads=self._threads, name=f"{name}.onnx")
 
-    def _start(self, least_cosine: float) -> None:
+    def _failed(self, error: DeviceError) -> None:
+        self.runs_on = f"CPU: {error}"
+        self.on_failure(f"the GPU failed, and the CPU goes on ({error})")
+
+    def _start(self, encoder: Engine, least_cosine: float) -> None:
+        """The aggregators always run on the CPU: a step of one stream is less work than to launch it on a GPU."""
+        self._encoder = encoder
         try:
-            pairs = zip(self._tasks, self._aggregators, strict=True)
-            self.branches = {task.name: Branch(task, engine) for task, engine in pairs}
+            aggregators = {task: self._on_cpu(f"aggregator.{task.name}") for task in self._tasks}
+            self.branches = {task.name: Branch(task, engine) for task, engine in aggregators.items()}
             self._choose_front_end(self._golden)
             self._check_encoder(self._golden, least_cosine)
             for branch in self.branches.values():
-                self._check_branch(branch, self._golden, least_cosine)
+                self._check_branch(branch, self._golden)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BundleError(
                 f"the graphs in {self.bundle.path} do not fit together ({error}): compile the student anew"
@@ -196,7 +201,7 @@ class CompiledStudent:
             worst = min(worst, cosine(found[0], embedding))
         self._refuse_below(least_cosine, worst, "embeddings")
 
-    def _check_branch(self, branch: Branch, golden: Golden, least_cosine: float) -> None:
+    def _check_branch(self, branch: Branch, golden: Golden) -> None:
         task, width = branch.task, golden.embeddings.shape[1]
         if len(golden.embeddings) > self._affordable(f"aggregator.{task.name}"):
             raise ValueError(f"aggregator.{task.name}.onnx takes too long")
@@ -208,7 +213,7 @@ class CompiledStudent:
         if task.kind == "classification":
             scores = expect(step.scores, (1, len(task.labels)), "scores")
             found = min(found, cosine(scores[0], golden.scores.get(task.name, scores[0])))
-        self._refuse_below(least_cosine, found, f"answers of task {task.name}")
+        self._refuse_below(GOLDEN_COSINE, found, f"answers of task {task.name}")
 
     def _affordable(self, name: str) -> int:
         return check_graph(self.bundle.file(f"{name}.onnx"), f"{name}.onnx").affordable_runs

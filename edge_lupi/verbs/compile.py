@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from edge_lupi.terminal import say, say_done, say_json
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, finite, need
+from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite, need
 
 if TYPE_CHECKING:
     from edge_lupi.bundle import Task
@@ -38,6 +38,7 @@ def compile(
     workspace_mib: Annotated[
         Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
     ] = None,
+    gpu: GpuOption = None,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
     ] = False,

@@ -10,7 +10,16 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import note, say, say_json
-from edge_lupi.verbs.options import BundlesArgument, DeviceOption, GalleryOption, TasksOption, finite, numbers, words
+from edge_lupi.verbs.options import (
+    BundlesArgument,
+    DeviceOption,
+    GalleryOption,
+    GpuOption,
+    TasksOption,
+    finite,
+    numbers,
+    words,
+)
 
 
 def listen(
@@ -51,6 +60,7 @@ def listen(
         Optional[Path],
         typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
     ] = None,
+    gpu: GpuOption = None,
     gallery: GalleryOption = None,
     require_signature: Annotated[
         Optional[Path],
@@ -82,7 +92,7 @@ def listen(
     if asked:
         known = Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint)
     listener = Listener(bundles, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
-    if listener.student.bundle.engines:
+    if any(one.engines or one.engines_fault for one in bundles):
         note(f"runs on the {listener.student.runs_on}")
     for doubt in listener.doubts:
         note(f"edge-lupi: {doubt}")

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import say, say_json
-from edge_lupi.verbs.options import BundlesArgument, JsonOption, TasksOption, among_corpora, finite, words
+from edge_lupi.verbs.options import BundlesArgument, GpuOption, JsonOption, TasksOption, among_corpora, finite, words
 
 
 def evaluate(
@@ -55,6 +55,7 @@ def evaluate(
 def bench(
     bundle: BundlesArgument = None,
     task: TasksOption = None,
+    gpu: GpuOption = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
     json: JsonOption = False,
 ) -> None:

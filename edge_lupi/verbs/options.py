@@ -27,6 +27,15 @@ def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[floa
     return value
 
 
+def taken(number: Optional[int]) -> Optional[int]:
+    """The GPU that this process is to use."""
+    if number is not None:
+        from edge_lupi.runtime.cuda import choose_gpu
+
+        choose_gpu(number)
+    return number
+
+
 BundleArgument = Annotated[
     Optional[Path],
     typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
@@ -49,6 +58,10 @@ TasksOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
+GpuOption = Annotated[
+    Optional[int],
+    typer.Option(min=0, help="Which GPU, as nvidia-smi numbers them.", show_default="the first", callback=taken),
+]
 GalleryOption = Annotated[
     Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
 ]

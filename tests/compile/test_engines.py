@@ -21,7 +21,6 @@ from edge_lupi.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 WithEngines = tuple[Path, dict[str, Any]]
-NAMES = ("encoder", "aggregator.mood", "aggregator.speaker")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -35,7 +34,7 @@ def in_builder(environment: dict[str, str], code: str, *arguments: object) -> st
 
 def test_every_graph_in_every_precision(with_engines: WithEngines) -> None:
     path, said = with_engines
-    assert [(e["name"], e["precision"]) for e in said["engines"]] == [(n, p) for n in NAMES for p in PRECISIONS]
+    assert [(e["name"], e["precision"]) for e in said["engines"]] == [("encoder", p) for p in PRECISIONS]
     bundle = Bundle.load(path)
     for built, entry in zip(bundle.engines, said["engines"], strict=True):
         data = read_engine(path / FOLDER, built)
@@ -56,8 +55,7 @@ def test_the_manifest_knows_graphs_but_no_engines(with_engines: WithEngines) -> 
     manifest = Bundle.load(with_engines[0]).manifest
     assert not [name for name in manifest["files"] if name.endswith(".plan")]
     files = manifest["tensorrt"]
-    assert files["aggregator.mood"]["int8"] == files["aggregator.mood"]["fp32"] == "aggregator.mood.onnx"
-    assert len({file for precisions in files.values() for file in precisions.values()}) == 3 + 2 + 2
+    assert files == {"encoder": {precision: f"tensorrt.encoder.{precision}.onnx" for precision in PRECISIONS}}
 
 
 def test_a_second_time_nothing_is_built(
@@ -105,7 +103,7 @@ def test_on_the_workstation_without_tensorrt(with_engines: WithEngines, cli: Cli
     assert json.loads(done.stdout)["engines"] == []
     bundle = Bundle.load(tmp_path / "two.lupi")
     assert bundle.engines == ()
-    assert {name: set(files) for name, files in bundle.tensorrt_graphs.items()} == {n: set(PRECISIONS) for n in NAMES}
+    assert {name: set(files) for name, files in bundle.tensorrt_graphs.items()} == {"encoder": set(PRECISIONS)}
 
 
 def test_a_bundle_for_the_cpu_has_nothing_to_build_from(
@@ -159,10 +157,10 @@ def test_inspect_tells_what_does_not_fit(with_engines: WithEngines, cli: Cli, tm
     bundle = shutil.copytree(with_engines[0], tmp_path / "two.lupi")
     pretend(bundle, capability="8.7", gpu="Orin", tensorrt="10.3.0")
     lines = [line for line in cli("inspect", bundle).stdout.splitlines() if line.startswith("engine ")]
-    assert len(lines) == 9
+    assert len(lines) == 3
     assert all("built for SM 8.7 with TensorRT 10.3.0; here no GPU with no TensorRT" in line for line in lines)
     found = json.loads(cli("inspect", bundle, "--json").stdout)
-    assert [entry["name"] for entry in found["engines"]] == [name for name in NAMES for _ in PRECISIONS]
+    assert [entry["name"] for entry in found["engines"]] == ["encoder"] * 3
 
 
 def test_listening_starts_with_a_foreign_engine(

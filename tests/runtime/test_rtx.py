@@ -27,7 +27,7 @@ from edge_lupi.runtime.student import CompiledStudent
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """An RTX GPU and the plugin, pretended: what is put on it computes on the CPU."""
-    found = SimpleNamespace(name="NVIDIA RTX 4000", capability="8.9")
+    found = SimpleNamespace(name="NVIDIA RTX 4000", capability="8.9", multiprocessors=48, memory_bytes=20 << 30)
     for module in ("runtime.rtx", "runtime.accelerator"):
         monkeypatch.setattr(f"edge_lupi.{module}.find_gpu", lambda: found)
     plugin = SimpleNamespace(
@@ -94,7 +94,7 @@ def test_built_chosen_and_heard(
     monkeypatch.setattr(compile_engines, "context_from_onnx", lambda graph, *_, **__: graph)
     wanted = CompiledStudent(Bundle.load(bundle), "mood").utterance(voice(1, 1.0)).embedding[0]
     report = build_engines(bundle, BuilderOptions(), "fp16", "tensorrt-rtx")
-    assert report.device == Device("RTX 0.5.0", "8.9", "NVIDIA RTX 4000")
+    assert report.device == Device("RTX 0.5.0", "8.9", "NVIDIA RTX 4000", 48, 20)
     assert report.choice is not None
     student = CompiledStudent(Bundle.load(bundle), "mood")
     assert student.runs_on == "GPU (fp16)"

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 from edge_lupi.bundle import Bundle
 from edge_lupi.compile import engines as compile_engines
+from edge_lupi.compile import gate
 from edge_lupi.compile.engines import build_engines
 from edge_lupi.compile.student import compile_student
 from edge_lupi.compile.tensorrt import BuilderOptions
@@ -27,13 +29,13 @@ from edge_lupi.engines import FOLDER, Device, write_choice
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
 from edge_lupi.models.files import save_student
 from edge_lupi.runtime import cuda
-from edge_lupi.runtime.accelerator import engine_lines, open_engines
+from edge_lupi.runtime.accelerator import engine_lines, open_engine
 from edge_lupi.runtime.engine import OnnxEngine
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tensorrt import TensorrtEngine, import_tensorrt
 
 MAX_BATCH = 16
-ORIN = Device("10.3.0", "8.7", "Orin")
+ORIN = Device("10.3.0", "8.7", "Orin", 8, 8)
 
 
 class Driver:
@@ -75,7 +77,10 @@ class Driver:
         name.value = b"Orin"
 
     def do_cuDeviceGetAttribute(self, value: Any, number: ctypes.c_int, device: ctypes.c_int) -> None:
-        value._obj.value = {75: 8, 76: 7}[number.value]
+        value._obj.value = {75: 8, 76: 7, 16: 8}[number.value]
+
+    def do_cuDeviceTotalMem_v2(self, size: Any, device: ctypes.c_int) -> None:
+        size._obj.value = 8 << 30
 
     def do_cuDevicePrimaryCtxRetain(self, context: Any, device: ctypes.c_int) -> None:
         context._obj.value = 77
@@ -148,15 +153,17 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = tuple(shape)
+        return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         zeros = {n: np.zeros(self.shapes[n], np.float32) for n in self.engine.inputs}
         return tuple(self.engine.session.run([name], zeros)[0].shape)
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 99
@@ -187,16 +194,18 @@ class Runtime:
 
 @pytest.fixture(autouse=True)
 def _found_anew() -> Iterator[None]:
-    cuda.find_gpu.cache_clear()
+    cuda._look.cache_clear()
     yield
-    cuda.find_gpu.cache_clear()
+    cuda._look.cache_clear()
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     """A GPU under edge_lupi, with TensorRT 10.3, whose builder gives the graph back as the engine."""
     made = Driver()
-    trt = SimpleNamespace(__version__="10.3.0", ILogger=Log, Runtime=Runtime, TensorIOMode=SimpleNamespace(INPUT="in"))
+    trt = SimpleNamespace(
+        __version__="10.3.0", __file__=__file__, ILogger=Log, Runtime=Runtime, TensorIOMode=SimpleNamespace(INPUT="in")
+    )
     load = ctypes.CDLL
     monkeypatch.setattr(
         cuda.ctypes, "CDLL", lambda name, *a, **k: made if name == cuda.LIBRARY else load(name, *a, **k)
@@ -278,23 +287,29 @@ def test_what_goes_wrong_is_said(driver: Driver) -> None:
     with pytest.raises(BundleError, match=r"TensorRT 10.3.0 cannot load encoder \(version tag does not match\)"):
         TensorrtEngine(b"foreign", driver.trt, gpu, name="encoder")
     driver.fails = "cuMemAlloc_v2"
-    with pytest.raises(DeviceError, match=r"the GPU refused cuMemAlloc_v2 \(out of memory\)"):
+    with pytest.raises(DeviceError, match=r"the GPU refused cuMemAlloc_v2 \(out of memory, 2\)"):
         cuda.Buffer(gpu, (1, 2))
 
 
-def test_compiled_measured_chosen_and_heard(bundle: Path, driver: Driver, voice: Callable[..., Any]) -> None:
+def test_compiled_measured_chosen_and_heard(
+    bundle: Path, driver: Driver, voice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = voice(3, 1.0)
     on_cpu = CompiledStudent(Bundle.load(bundle), "mood")
     assert on_cpu.runs_on == "CPU"
+    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(gate.Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
+    monkeypatch.setattr(gate.Findings, "beside_ms", lambda _, name, other: {"fp16": 1.0}.get(name, 3.0))
     report = build_engines(bundle, BuilderOptions())
     assert report.device == ORIN
     assert report.choice is not None
-    assert report.choice.precisions.keys() == {"fp32", "fp16", "int8"}
+    assert report.choice.precisions.keys() == {"fp32", "fp16", "int8", "CPU"}
+    assert report.choice.chosen == "fp16"
     assert all(found.cosine_worst > 0.99 for found in report.choice.precisions.values())
     assert report.plain()["engines_run_here"]
     assert report.text().count("<- chosen") == 1
     loaded = Bundle.load(bundle)
-    assert {b.key.precision for b in loaded.engines if b.chosen} == {report.choice.chosen}
+    assert [b.key.precision for b in loaded.engines if b.chosen] == ["fp16"]
     assert [line for line in engine_lines(loaded) if "fits this device" not in line] == []
     on_gpu = CompiledStudent(loaded, "mood")
     assert on_gpu.runs_on == f"GPU ({report.choice.chosen})"
@@ -314,7 +329,7 @@ def test_what_was_asked_for_is_chosen(bundle: Path, driver: Driver) -> None:
     [
         ("version", r"CPU: no engine in .* fits \(built for SM 8.7 with TensorRT 10.3.0; here SM 8.7 with TensorRT 10.4.0\)"),
         ("bytes", "CPU: .*does not match its sha256"),
-        ("memory", r"CPU: the GPU refused cuMemAlloc_v2 \(out of memory\)"),
+        ("memory", r"CPU: the GPU refused cuMemAlloc_v2 \(out of memory, 2\)"),
         ("choice", r"CPU: no engine in .* fits \(not chosen by the gate\)"),
     ],
 )  # fmt: skip
@@ -354,7 +369,7 @@ def test_a_foreign_engine_is_built_anew_or_refused(bundle: Path, driver: Driver)
     build_engines(bundle, BuilderOptions(), "fp16")
     driver.trt.__version__ = "10.4.0"
     loaded = Bundle.load(bundle)
-    key = compile_engines.engine_key(loaded, "encoder", "fp16", BuilderOptions(), Device("10.4.0", "8.7", "Orin"))
+    key = compile_engines.engine_key(loaded, "encoder", "fp16", BuilderOptions(), replace(ORIN, tensorrt="10.4.0"))
     with pytest.raises(DeviceError, match=r"built for SM 8.7 with TensorRT 10.3.0; here SM 8.7 with TensorRT 10.4.0"):
         compile_engines.engine_for(loaded, key, None)
     built = compile_engines.engine_for(loaded, key, lambda graph, _: graph)
@@ -366,10 +381,40 @@ def test_without_a_gpu_or_tensorrt(bundle: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cuda, "LIBRARY", "libnothing.so.1")
     assert cuda.find_gpu() is None
     with pytest.raises(DeviceError, match="need an NVIDIA GPU, and there is none here"):
-        open_engines(Bundle.load(bundle), "encoder")
+        open_engine(Bundle.load(bundle))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra, match=r"JetPack has it: make the venv with --system-site-packages.*pip install"):
         import_tensorrt("compile")
+
+
+@pytest.mark.parametrize(
+    ("code", "closed", "words"),
+    [
+        (2, False, r"the GPU cannot be used \(out of memory, 2\): close what else uses the GPU, or listen"),
+        (
+            803,
+            False,
+            r"the GPU cannot be used \(out of memory, 803\): the driver's parts are of different versions: restart",
+        ),
+        (999, False, r"the GPU cannot be used \(out of memory, 999\): restart this machine, or install"),
+        (
+            100,
+            True,
+            r"this user may not use the GPU \(.*nvmap; out of memory, 100\): sudo usermod -aG video,render USER",
+        ),
+        (100, False, "$"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_says_what_to_do(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, closed: bool, words: str
+) -> None:
+    """The driver's own words and code, and a user who may not open its device nodes."""
+    (tmp_path / "nvmap").touch()
+    monkeypatch.setattr(cuda, "NODES", (str(tmp_path / "nvmap"),))
+    monkeypatch.setattr(cuda.os, "access", lambda *_: not closed)
+    monkeypatch.setattr(Driver, "cuInit", lambda *_: code, raising=False)
+    assert cuda.find_gpu() is None
+    assert re.match(words, cuda.why_no_gpu())
 
 
 def gpu_with_tensorrt() -> bool:

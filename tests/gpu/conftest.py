@@ -1,0 +1,76 @@
+"""A GPU for tests on a machine that has none: the pretended driver, built once a session, under processes of their own.
+
+- `pretended_gpu`: environment variables of a process that has that GPU and the pretended TensorRT.
+- `on_gpu(*words, **settings)`: `edge-lupi words...` there; settings are PRETENDED_CUDA_... and PRETENDED_TENSORRT_...
+- `gpu_bundle`: a copy of a bundle of two tasks with the graphs that engines are built from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PRETENDED = Path(__file__).parent / "pretended"
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "count": "CUDA_COUNT", "name": "CUDA_NAME", "sms": "CUDA_SMS", "memory": "CUDA_MEMORY", "driver": "CUDA_DRIVER",
+    "delay_us": "CUDA_DELAY_US", "fail": "CUDA_FAIL", "version": "TENSORRT_VERSION", "fault": "TENSORRT_FAULT",
+    "fast": "TENSORRT_FAST",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def pretended_gpu(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        pytest.skip("no C compiler for the pretended driver: sudo apt-get install gcc")
+    folder = tmp_path_factory.mktemp("pretended")
+    subprocess.run(["bash", PRETENDED / "build.sh", folder], check=True)
+    return {
+        "LD_LIBRARY_PATH": str(folder),
+        "PYTHONPATH": f"{PRETENDED}:{ROOT}",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PRETENDED_CUDA_DELAY_US": "50",
+    }
+
+
+Ran = tuple[subprocess.CompletedProcess[str], list[str]]
+
+
+@pytest.fixture
+def on_gpu(pretended_gpu: dict[str, str], tmp_path: Path) -> Callable[..., Ran]:
+    """Run words of the command line, or a script by its path; what it said, and the rules of CUDA that it broke."""
+
+    def run(*words: str | Path, **settings: Any) -> Ran:
+        file = tmp_path / "faults"
+        file.unlink(missing_ok=True)
+        asked = {f"PRETENDED_{SETTINGS[name]}": str(value) for name, value in settings.items()}
+        environment = {**os.environ, **pretended_gpu, "PRETENDED_CUDA_FAULTS": str(file), **asked}
+        begin = [] if str(words[0]).endswith(".py") else ["-m", "edge_lupi.cli"]
+        command = [sys.executable, *begin, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=ROOT)
+        return done, file.read_text().splitlines() if file.exists() else []
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def compiled(make_grid_student: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from edge_lupi.compile.student import compile_student
+    from edge_lupi.models.files import save_student
+
+    folder = tmp_path_factory.mktemp("gpu")
+    save_student(folder / "two.pt", make_grid_student())
+    compile_student(folder / "two.pt", folder / "two.lupi", target="tensorrt")
+    return folder / "two.lupi"
+
+
+@pytest.fixture
+def gpu_bundle(compiled: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(compiled, tmp_path / "two.lupi")
