@@ -281,7 +281,7 @@ def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance,
 
     Those of speakers whom training has not heard; where training and test share voices, those it has not heard itself.
     """
-    if origin.get("corpus") != corpus.name:
+    if corpus.name not in (origin.get("corpus"), *origin.get("corpora", ())):
         return corpus.utterances, 0
     if origin.get("speaker_dependent"):
         names = set(origin.get("training_names", ()))

@@ -34,6 +34,7 @@ MAX_FILES = 64
 
 _ORIGIN = {
     "corpus": str,
+    "corpora": list,
     "licence": str,
     "training_utterances": int,
     "training_speakers": list,

@@ -126,6 +126,9 @@ def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evi
 def fingerprint(student: Student) -> str:
     """Names an embedding space: sha256 of the weights. The same for a student's every precision."""
     digest = hashlib.sha256(repr(student.config).encode())
+    for task in student.config.tasks:
+        if task.voice:
+            digest.update(f"{task.name} {task.voice}".encode())
     for name, value in sorted(student.state_dict().items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()

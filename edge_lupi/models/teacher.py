@@ -42,7 +42,10 @@ class TeacherConfig:
 
 
 class FeatureEye(nn.Module):
-    """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling."""
+    """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling.
+
+    Where there are none, which NaN says, the embedding is zero.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -61,13 +64,15 @@ class FeatureEye(nn.Module):
         )
 
     def standardise(self, features: Tensor) -> None:
-        """Take mean and spread from training features [N, V]."""
+        """Take mean and spread from training features [N, V], as far as there are any."""
+        features = features[features.isfinite().all(1)]
         self.mean.copy_(features.mean(0))
         self.spread.copy_(features.std(0).clamp_min(1e-3))
 
     def forward(self, video: Tensor) -> Tensor:
         """[B, V] -> [B, D]."""
-        return self.net((video - self.mean) / self.spread)
+        seen = video.isfinite().all(1, keepdim=True)
+        return self.net(torch.where(seen, (video - self.mean) / self.spread, 0)) * seen
 
 
 class FrameEye(nn.Module):

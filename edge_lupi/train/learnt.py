@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
@@ -43,7 +44,8 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     key = recipe.data.root, recipe.data.task
     if key not in known:
         known[key] = _corpus(recipe)
-    return _sha256([known[key], told, *shapes])
+    also = [_also(one.root, known) for one in recipe.data.also]
+    return _sha256([known[key], told, *shapes, *also])
 
 
 def digest_of(utterances: Sequence[Utterance], classes: Sequence[str]) -> str:
@@ -90,6 +92,13 @@ def _corpus(recipe: Recipe) -> str:
         return open_shards(path).digest
     corpus = corpus_of(recipe)
     return digest_of(corpus.utterances, corpus.labels)
+
+
+def _also(root: str, known: dict[tuple[str, str], str]) -> str:
+    if (root, "") not in known:
+        corpus = read_corpus(data_path(root))
+        known[root, ""] = digest_of(corpus.utterances, corpus.labels)
+    return known[root, ""]
 
 
 @lru_cache

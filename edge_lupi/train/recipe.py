@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.train.also import AlsoRecipe
 from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.settings import make, read_toml, shown, within
+from edge_lupi.train.voice import VoiceRecipe
 from edge_lupi.words import folder_word
 
 if sys.version_info >= (3, 11):
@@ -44,7 +46,7 @@ class DataRecipe:
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
     show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
-    of them may be one that is tested.
+    of them may be one that is tested. Those in `also` train by their labels, and hold nobody out.
     """
 
     root: str
@@ -54,6 +56,7 @@ class DataRecipe:
     labelled_speakers: float = 1.0
     speaker_dependent: bool = False
     unlabelled: tuple[str, ...] = ()
+    also: tuple[AlsoRecipe, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled_speakers <= 1:
@@ -265,10 +268,13 @@ class Recipe:
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     teachers: tuple[LessonRecipe, ...] = ()
+    voice: VoiceRecipe = field(default_factory=VoiceRecipe)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 31:
             raise InputError(f"expected a seed of 0 to {(1 << 31) - 1}, got {self.seed}")
+        if self.voice.prior and self.augment.mixup:
+            raise InputError("expected augment.mixup = 0 beside voice.prior, as two voices mixed are none")
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""

@@ -32,6 +32,7 @@ from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
 from edge_lupi.train.temperature import with_temperature
 from edge_lupi.train.threshold import with_threshold
+from edge_lupi.train.voices import Voices
 
 __all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
 
@@ -49,9 +50,11 @@ class Learning(nn.Module):
         recipe: Recipe,
         labelled: float = 1.0,
         lessons: Sequence[Lesson] = (),
+        voices: Voices | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self.voices = voices
         self.weight = recipe.student.labels / labelled  # of the labels: not every example has one
         self.smoothing = recipe.student.smoothing
         self.header = header
@@ -69,9 +72,19 @@ class Learning(nn.Module):
             for lesson in lessons
         )
 
-    def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
-        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson."""
-        heard: Heard = self.student(segments)
+    def forward(
+        self, segments: Tensor, labels: Labels, rows: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
+        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson.
+
+        With `voices`, which examples the rows are [B], and which others each knows of its voice.
+        """
+        if self.voices is None or rows is None or chosen is None:
+            heard: Heard = self.student(segments)
+        else:
+            heard = self.student(segments, voice=self.voices.of(chosen))
+            self.voices.keep(rows, heard.utterance)
+            self.student.branch().learn(heard.utterance)
         label = self.weight * label_loss(heard, self.header, labels, self.smoothing)
         told = [
             way(heard.segments if by_segment else heard.utterance)
@@ -93,7 +106,12 @@ def train_student(
     """Train by the recipe, under the teachers if there are any, from labels alone if not."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
-    config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
+    if recipe.voice.prior and fabric.world_size > 1:
+        raise InputError(
+            f"expected one process for voice.prior above 0, got {fabric.world_size}: train without torchrun"
+        )
+    task = replace(prepared.task, voice=recipe.voice.prior)
+    config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
@@ -102,12 +120,16 @@ def train_student(
     if not taught and not recipe.student.labels:
         raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
     labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled)) if taught else 1.0
-    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons)
+    size = student.encoder.embedding_size
+    voices = Voices(examples, prepared.classes, recipe.voice, size) if recipe.voice.prior else None
+    module = Learning(student, header, known.utterances.shape[1] if known else None, recipe, labelled, lessons, voices)
     every = recipe.segments.every
 
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
-        label, encoded, aggregated, scores, said = module(segments, labels_of(batch))
+        rows = torch.tensor(batch.examples, device=segments.device) if voices else None
+        chosen = voices.choose(batch.examples, draw).to(segments.device) if voices else None
+        label, encoded, aggregated, scores, said = module(segments, labels_of(batch), rows, chosen)
         return {
             "label": label,
             **(distil(recipe.distil, known, batch, encoded, aggregated, scores, every) if known else {}),
