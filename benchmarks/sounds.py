@@ -1,25 +1,30 @@
-"""Sounds that several benchmarks hear: real speech of LibriSpeech excerpts, white noise, synthetic music. float32 [n] at 16 kHz."""
+"""Sounds that several benchmarks hear: real speech of LibriSpeech excerpts, white noise, synthetic music; and what wires
+and rooms make of them. float32 [n] at 16 kHz."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import butter, fftconvolve, sosfiltfilt
 
 from edge_lupi.audio import read_audio
 from edge_lupi.data.librispeech import read_librispeech
 from edge_lupi.frames import SAMPLE_RATE_HZ
 
 Samples = NDArray[np.float32]
+Condition = Callable[[Samples, np.random.Generator], Samples]  # what happens to sound on its way
 BAR_SECONDS = 2.0
 SPEECH_RMS_DB = -26.0
 CHORDS = ((0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14))  # semitones above C3: C, Am, F, G
 C3_HZ = 130.81
 PARTIALS = 6
 BEATS = 4
+A = 87.6  # ITU-T G.711, A-law
 
 
 def data_root() -> Path:
@@ -71,6 +76,53 @@ def bar(index: int) -> Samples:
 def mixed(speech: Samples, noise: Samples, snr_db: float) -> Samples:
     """Speech with noise of the same length, so many dB below the level that `clips` gives speech."""
     return np.clip(speech + at_level(noise, SPEECH_RMS_DB - snr_db), -1, 1).astype(np.float32)
+
+
+def a_law(samples: Samples, draw: np.random.Generator) -> Samples:
+    """8 kHz, 300 to 3,400 Hz, 8 bits of A-law at -20 dB."""
+    band = sosfiltfilt(butter(5, (300, 3400), "bandpass", fs=SAMPLE_RATE_HZ, output="sos"), samples)
+    narrow = at_level(band.astype(np.float32), -20.0)[::2]
+    size = np.abs(narrow)
+    scale = 1 + np.log(A)
+    code = np.where(size < 1 / A, A * size, 1 + np.log(np.maximum(A * size, 1))) / scale
+    code = np.round(code * 127) / 127
+    back = np.where(code < 1 / scale, code * scale / A, np.exp(code * scale - 1) / A)
+    wide = np.zeros(len(samples))
+    wide[::2] = 2 * np.sign(narrow) * back
+    wide = sosfiltfilt(butter(8, 3700, fs=SAMPLE_RATE_HZ, output="sos"), wide)
+    return at_level(wide.astype(np.float32), SPEECH_RMS_DB)
+
+
+def babble(samples: Samples, draw: np.random.Generator) -> Samples:
+    """Five other voices at once, 10 dB below."""
+    voices = _crowd()
+    crowd = np.zeros(len(samples), np.float32)
+    for voice in draw.choice(len(voices), 5, replace=False):
+        crowd += np.resize(np.roll(voices[voice], int(draw.integers(len(voices[voice])))), len(samples))
+    return at_level(at_level(samples, SPEECH_RMS_DB) + at_level(crowd, SPEECH_RMS_DB - 10), SPEECH_RMS_DB)
+
+
+def room(samples: Samples, draw: np.random.Generator) -> Samples:
+    """A room of RT60 0.5 s by exponentially decaying noise, direct sound and tail equally strong."""
+    time = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
+    tail = draw.standard_normal(len(time)) * 10 ** (-3 * time / 0.5)
+    tail[: round(0.005 * SAMPLE_RATE_HZ)] = 0
+    response = tail / np.sqrt(np.sum(tail**2))
+    response[0] = 1
+    return at_level(fftconvolve(samples, response)[: len(samples)].astype(np.float32), SPEECH_RMS_DB)
+
+
+CONDITIONS: dict[str, Condition] = {
+    "as recorded": lambda samples, draw: samples,
+    "8 kHz A-law": a_law,
+    "babble 10 dB": babble,
+    "RT60 0.5 s": room,
+}
+
+
+@functools.cache
+def _crowd() -> list[Samples]:
+    return clips(40)
 
 
 def _note(time: NDArray[np.float64], semitone: int, decay: float) -> NDArray[np.float64]:

@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, fftconvolve, sosfiltfilt
-from sounds import SPEECH_RMS_DB, at_level, clips, data_root
+from sounds import CONDITIONS, Condition, data_root
 
 from edge_lupi.audio import read_audio
 from edge_lupi.bench.hop import environment
@@ -36,7 +35,6 @@ from edge_lupi.metrics import Interval, bootstrap, eer
 Samples = NDArray[np.float32]
 Embed = Callable[[Samples], NDArray[np.float32]]
 PIECE = 3 * SAMPLE_RATE_HZ
-A = 87.6  # ITU-T G.711, A-law
 
 
 @dataclass(frozen=True)
@@ -67,47 +65,6 @@ def listed(folder: str, file: str) -> Trials:
     return Trials(sounds, [(str(trial.enrol), str(trial.test), trial.target) for trial in trials])
 
 
-def a_law(samples: Samples, draw: np.random.Generator) -> Samples:
-    """8 kHz, 300 to 3,400 Hz, 8 bits of A-law at -20 dB."""
-    band = sosfiltfilt(butter(5, (300, 3400), "bandpass", fs=SAMPLE_RATE_HZ, output="sos"), samples)
-    narrow = at_level(band.astype(np.float32), -20.0)[::2]
-    size = np.abs(narrow)
-    scale = 1 + np.log(A)
-    code = np.where(size < 1 / A, A * size, 1 + np.log(np.maximum(A * size, 1))) / scale
-    code = np.round(code * 127) / 127
-    back = np.where(code < 1 / scale, code * scale / A, np.exp(code * scale - 1) / A)
-    wide = np.zeros(len(samples))
-    wide[::2] = 2 * np.sign(narrow) * back
-    wide = sosfiltfilt(butter(8, 3700, fs=SAMPLE_RATE_HZ, output="sos"), wide)
-    return at_level(wide.astype(np.float32), SPEECH_RMS_DB)
-
-
-def babble(samples: Samples, draw: np.random.Generator) -> Samples:
-    """Five other voices at once, 10 dB below."""
-    crowd = np.zeros(len(samples), np.float32)
-    for voice in draw.choice(len(CROWD), 5, replace=False):
-        crowd += np.resize(np.roll(CROWD[voice], int(draw.integers(len(CROWD[voice])))), len(samples))
-    return at_level(at_level(samples, SPEECH_RMS_DB) + at_level(crowd, SPEECH_RMS_DB - 10), SPEECH_RMS_DB)
-
-
-def room(samples: Samples, draw: np.random.Generator) -> Samples:
-    """A room of RT60 0.5 s by exponentially decaying noise, direct sound and tail equally strong."""
-    time = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
-    tail = draw.standard_normal(len(time)) * 10 ** (-3 * time / 0.5)
-    tail[: round(0.005 * SAMPLE_RATE_HZ)] = 0
-    response = tail / np.sqrt(np.sum(tail**2))
-    response[0] = 1
-    return at_level(fftconvolve(samples, response)[: len(samples)].astype(np.float32), SPEECH_RMS_DB)
-
-
-CONDITIONS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
-    "as recorded": lambda samples, draw: samples,
-    "8 kHz A-law": a_law,
-    "babble 10 dB": babble,
-    "RT60 0.5 s": room,
-}
-
-
 def by_bundle(path: Path) -> Embed:
     """A student or bundle of this project."""
     model = open_model(path)
@@ -131,7 +88,7 @@ def campplus(graph: Path) -> Embed:
     return embed
 
 
-def measured(embed: Embed, trials: Trials, condition: Callable[[Samples, np.random.Generator], Samples]) -> Interval:
+def measured(embed: Embed, trials: Trials, condition: Condition) -> Interval:
     """Equal error rate, its interval over enrolled recordings."""
     vectors = {}
     for name, samples in trials.sounds.items():
@@ -204,8 +161,6 @@ def main() -> None:
         made = f"python {' '.join(sys.argv)}; {here['cpu']}, onnxruntime {here['onnxruntime']}, {date.today()}"
         asked.out.write_text(f"# Equal error rates, %, by list and condition\n\n{made}\n\n{text}\n")
 
-
-CROWD = clips(40)
 
 if __name__ == "__main__":
     main()

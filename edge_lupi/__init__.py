@@ -7,7 +7,7 @@ with Microphone() as microphone:  # or SoundFile("call.wav")
         print(event.time, event.label)
 
 Whoever was enrolled is called by their name, as in `edge-lupi listen`; `gallery=Gallery.open("people.json")` reads another
-file, and with `gallery=None` everybody is numbered.
+file, and with `gallery=None` everybody is numbered. A list of bundles tells what each of them knows, of the same sound.
 """
 
 from __future__ import annotations

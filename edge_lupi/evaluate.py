@@ -21,6 +21,7 @@ from edge_lupi.bundle import Task
 from edge_lupi.confidence import calibration_error, probabilities_of
 from edge_lupi.data.corpora import KINDS, read_corpus
 from edge_lupi.data.corpora import kind_of as kind_of_corpus
+from edge_lupi.data.pairs import pairs_of
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
@@ -37,10 +38,14 @@ __all__ = [
     "Model",
     "TrialReport",
     "answers",
+    "class_report",
+    "corpus_for",
     "evaluate_classes",
     "evaluate_trials",
     "open_model",
     "report",
+    "scored",
+    "trial_report",
     "unheard",
 ]
 
@@ -181,13 +186,16 @@ def report(
     split: str | None = None,
     everyone: bool = False,
     snr_db: float | None = None,
+    pattern: str = "",
 ) -> TrialReport | ClassReport:
-    """Measure on a trial list, or on those utterances of a corpus whose speakers training has not heard."""
-    if model.task.kind == "verification":
-        if trials is None:
-            raise InputError(f"expected --trials with a list of `label path path` for task {model.task.name}, got none")
+    """Measure on a trial list, or on those utterances of a corpus whose speakers training has not heard.
+
+    Where voices are compared and there is no list, trials are made of these utterances.
+    """
+    verifies = model.task.kind == "verification"
+    if verifies and trials is not None:
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
-    corpus = read_corpus(data, task=None if kind_of(data) == "file" else _task_of(data, model.task.name))
+    corpus = corpus_for(model.origin, data, "speaker" if verifies else model.task.name, pattern)
     kept, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
     if split is not None:
         kept = tuple(u for u in kept if u.split == split)
@@ -200,6 +208,10 @@ def report(
         note(f"{left} {what} in training are left out; --all takes them in")
     if model.origin.get("speaker_dependent"):
         note("speaker dependent: training has heard these voices")
+    if verifies:
+        pairs = pairs_of(kept)
+        note(pairs.text())
+        return evaluate_trials(model.answer, pairs.trials, model.task.name)
     return evaluate_classes(
         model.answer,
         kept,
@@ -211,9 +223,15 @@ def report(
     )
 
 
-def _task_of(data: Path, task: str) -> str | None:
-    known = KINDS[kind_of_corpus(data)].tasks
-    return task if task in known else None
+def corpus_for(origin: Mapping[str, Any], data: Path, task: str, pattern: str = "") -> Corpus:
+    """The corpus that a model of this origin is measured on; its own training's is read by the pattern that it learnt by."""
+    own = origin.get("recipe", {}).get("data", {})
+    if not pattern and isinstance(own, Mapping) and origin.get("corpus") == data.resolve().name:
+        pattern = str(own.get("pattern", ""))
+    if pattern and kind_of(data) == "folder":
+        return read_corpus(data, task=task, pattern=pattern)
+    known = ("speaker",) if kind_of(data) != "folder" else KINDS[kind_of_corpus(data)].tasks or ("speaker",)
+    return read_corpus(data, task=task if task in known else None)
 
 
 def evaluate_classes(
@@ -241,11 +259,23 @@ def evaluate_classes(
             )
         truth.append(index[utterance.label])
         scores.append(found.scores)
-    probabilities = probabilities_of(np.stack(scores), temperature)
-    t, s = np.array(truth), np.stack(scores).argmax(1)
-    ece = calibration_error(probabilities, t)
-    interval = bootstrap(lambda chosen: uar(t[chosen], s[chosen]), n=len(t))
-    return ClassReport(task, interval, accuracy(t, s), tuple(labels), confusion(t, s, range(len(labels))), ece)
+    return class_report(task, labels, np.array(truth), probabilities_of(np.stack(scores), temperature))
+
+
+def class_report(
+    task: str,
+    labels: Sequence[str],
+    truth: NDArray[np.int64],
+    probabilities: Array,
+    groups: NDArray[Any] | None = None,
+) -> ClassReport:
+    """The figures of truth [N] and probabilities [N, C]; the interval is over groups [N], as speakers, where they are given."""
+    said = probabilities.argmax(1)
+    alone = np.arange(len(truth)) if groups is None else groups
+    interval = bootstrap(lambda chosen: uar(truth[chosen], said[chosen]), groups=alone)
+    matrix = confusion(truth, said, range(len(labels)))
+    ece = calibration_error(probabilities, truth)
+    return ClassReport(task, interval, accuracy(truth, said), tuple(labels), matrix, ece)
 
 
 def answers(
@@ -256,7 +286,12 @@ def answers(
 
 
 def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> TrialReport:
-    """Score every trial by the cosine of two utterance embeddings; every recording is heard once."""
+    """Score every trial by the cosine of two utterance embeddings."""
+    return trial_report(task, *scored(answer, trials))
+
+
+def scored(answer: Answerer, trials: Sequence[Trial]) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]:
+    """Cosine, truth and the enrolled recording's number of every trial, [N] each; every recording is heard once."""
     missing = missing_files(trials)
     if missing:
         raise InputError(
@@ -267,29 +302,37 @@ def evaluate_trials(answer: Answerer, trials: Sequence[Trial], task: str) -> Tri
     vectors = np.stack([_unit(answer(read_audio(path), None).embedding) for path in _progress(files)])
     enrol = np.array([place[trial.enrol] for trial in trials])
     scores = (vectors[enrol] * vectors[[place[trial.test] for trial in trials]]).sum(1)
-    targets = np.array([trial.target for trial in trials])
-    interval = bootstrap(lambda chosen: eer(scores[chosen], targets[chosen]).value, groups=enrol)
+    return scores, np.array([trial.target for trial in trials]), enrol
+
+
+def trial_report(task: str, scores: Array, targets: NDArray[np.bool_], enrolled: NDArray[Any]) -> TrialReport:
+    """The figures of cosines [N] and truth [N]; the interval is over the enrolled recordings [N]."""
+    interval = bootstrap(lambda chosen: eer(scores[chosen], targets[chosen]).value, groups=enrolled)
     if (
         interval.value == 0
     ):  # resampling a list without an error shows none: the rule of three (Hanley and Lippman-Hand 1983)
         interval = Interval(0.0, 0.0, max(interval.high, min(1.0, 3 / int(targets.sum()))))
-    return TrialReport(task, interval, min_dcf(scores, targets), len(trials), int(targets.sum()))
+    return TrialReport(task, interval, min_dcf(scores, targets), len(scores), int(targets.sum()))
 
 
 def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
     """Utterances that a model of this origin cannot know, and how many others there are.
 
-    Those of speakers whom training has not heard; where training and test share voices, those it has not heard itself.
+    Those of speakers whom training, also that of the student it started from, has not heard; where training and test share voices, those it has not heard itself.
     """
-    if corpus.name not in (origin.get("corpus"), *origin.get("corpora", ())):
-        return corpus.utterances, 0
-    if origin.get("speaker_dependent"):
-        names = set(origin.get("training_names", ()))
-        kept = tuple(u for u in corpus.utterances if u.name not in names)
-    else:
-        speakers = set(origin.get("training_speakers", ()))
-        kept = tuple(u for u in corpus.utterances if u.speaker is None or u.speaker not in speakers)
+    kept = corpus.utterances
+    for training in (origin, *origin.get("started_from", ())):
+        if corpus.name in (training.get("corpus"), *training.get("corpora", ())):
+            kept = _unheard_in(training, kept)
     return kept, len(corpus.utterances) - len(kept)
+
+
+def _unheard_in(training: Mapping[str, Any], utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:
+    if training.get("speaker_dependent"):
+        names = set(training.get("training_names", ()))
+        return tuple(u for u in utterances if u.name not in names)
+    speakers = set(training.get("training_speakers", ()))
+    return tuple(u for u in utterances if u.speaker is None or u.speaker not in speakers)
 
 
 def _heard(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[Array, Utterance]:

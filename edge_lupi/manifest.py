@@ -113,12 +113,23 @@ def check_origin(origin: Any) -> None:
         raise ValueError("expected an object to say where it comes from")
     for key, kind in _ORIGIN.items():
         value = origin.get(key, kind())
-        if not (_is_words(value) if kind is list else type(value) is kind):
+        if not _is_of(kind, value):
             raise ValueError(f"expected {key!r} as {kind.__name__}, got {type(value).__name__}")
+    before = origin.get("started_from", [])
+    if not isinstance(before, (list, tuple)) or any(not _says_origin(one) for one in before):
+        raise ValueError("expected 'started_from' to list where the first weights come from")
     segments = origin.get("recipe", {}).get("segments", {})
     if not isinstance(segments, Mapping):
         raise ValueError("expected the recipe's 'segments' to be an object")
     number(segments.get("trim_db", 0.0), 0, 1000)
+
+
+def _says_origin(one: Any) -> bool:
+    return isinstance(one, Mapping) and all(_is_of(kind, one.get(key, kind())) for key, kind in _ORIGIN.items())
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    return _is_words(value) if kind is list else type(value) is kind
 
 
 def _is_words(value: Any) -> bool:

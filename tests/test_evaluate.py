@@ -145,10 +145,37 @@ def test_where_voices_are_shared_no_utterance_is_heard_twice(
     assert "speaker dependent" in said
 
 
-def test_verification_needs_trials(mood_corpus: Path) -> None:
-    model = Model(says(lambda u: u.label), Task("speaker", "verification"), {})
-    with pytest.raises(InputError, match="expected --trials"):
-        report(model, mood_corpus, None)
+def test_a_folder_of_people_makes_its_own_trials(
+    mood_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, utterance in enumerate(read_corpus(mood_corpus).utterances):
+        folder = tmp_path / "people" / str(utterance.speaker)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.wav").write_bytes(utterance.audio.read_bytes())
+    bundle = open_model(shipped_bundle("speaker"))
+    found = report(bundle, tmp_path / "people", None)
+    assert isinstance(found, TrialReport)
+    assert (found.trials, found.targets) == (24 * 23 // 2, 6 * 6)
+    assert capsys.readouterr().err.endswith("276 trials of 6 speakers' recordings, every pair\n")
+    heard = {"corpus": "people", "training_speakers": ["voice0", "voice1"]}
+    found = report(Model(bundle.answer, bundle.task, heard), tmp_path / "people", None)
+    assert (found.plain()["trials"], found.plain()["targets"]) == (16 * 15 // 2, 4 * 6)
+    everybody = {"corpus": "people", "training_speakers": [f"voice{n}" for n in range(6)]}
+    with pytest.raises(InputError, match="expected utterances that training has not heard"):
+        report(Model(bundle.answer, bundle.task, everybody), tmp_path / "people", None)
+
+
+def test_a_pattern_says_who_speaks(mood_corpus: Path, tmp_path: Path) -> None:
+    for number, utterance in enumerate(read_corpus(mood_corpus).utterances):
+        name = f"{utterance.label}/{utterance.speaker}-{number}.wav"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(utterance.audio.read_bytes())
+    origin = {"corpus": tmp_path.name, "training_speakers": ["voice0"]}
+    model = Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin)
+    assert report(model, tmp_path, None).plain()["utterances"] == 24  # nobody knows who speaks
+    assert report(model, tmp_path, None, pattern="{label}/{speaker}-*").plain()["utterances"] == 20
+    learnt = {**origin, "recipe": {"data": {"pattern": "{label}/{speaker}-*"}}}  # as training read it
+    assert report(replace(model, origin=learnt), tmp_path, None).plain()["utterances"] == 20
 
 
 @pytest.mark.parametrize("name", ["teacher.pt", "student.pt", "student.int8.pt", "student.lupi", "float.lupi"])

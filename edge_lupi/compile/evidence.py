@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from edge_lupi import disk
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.compile.gate import Findings, Measured, Metric
-from edge_lupi.data.corpora import KINDS, kind_of, read_corpus
+from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate import Answer, Answerer, Model, evaluate_classes, evaluate_trials, unheard
+from edge_lupi.evaluate import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
 from edge_lupi.runtime.accelerator import Engine
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.terminal import note
@@ -86,8 +86,7 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
 
 
 def _utterances(data: Path, task: str, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
-    labels = task if disk.kind_of(data) == "folder" and task in KINDS[kind_of(data)].tasks else None
-    utterances, _ = unheard(read_corpus(data, task=labels), origin)
+    utterances, _ = unheard(corpus_for(origin, data, task), origin)
     if not utterances:
         raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
     return utterances

@@ -52,9 +52,16 @@ KINDS = {
 }
 
 
-def read_corpus(root: str | os.PathLike[str], kind: str | None = None, task: str | None = None) -> Corpus:
-    """The corpus at `root`; `task` picks what the labels are where a corpus has several, and is the first one unless given."""
+def read_corpus(
+    root: str | os.PathLike[str], kind: str | None = None, task: str | None = None, pattern: str = ""
+) -> Corpus:
+    """The corpus at `root`; `task` picks what the labels are where a corpus has several, and is the first one unless given.
+
+    With a `pattern` of file names it is a folder of one's own, however deep: see `edge_lupi.data.pattern`.
+    """
     path = Path(root)
+    if pattern and disk.kind_of(path) == "folder" and kind in (None, "folder"):
+        return folder.read_folder(path, task, pattern)
     if disk.kind_of(path) == "nothing":
         raise InputError(f"expected a corpus at {path}, got no such file or folder: check the path")
     name = kind or kind_of(path)

@@ -52,7 +52,7 @@ def split(
     seed: int = 0,
     speaker_dependent: bool = False,
 ) -> Split:
-    """Train, validation and test of a corpus: `test` is a split's name, names of speakers, or a share of the speakers.
+    """Train, validation and test of a corpus: `test` is a split's name, names of speakers (of none: all train), or a share of the speakers.
 
     `validation_speakers` takes that share of the training speakers away as validation; of the others all but a share of
     `labelled_speakers` lose their labels. With `speaker_dependent` (or a corpus that is) shares are of utterances and voices
@@ -69,8 +69,9 @@ def split(
     unlabelled: Utterances = ()
     if labelled_speakers < 1:
         unlabelled, train = _drawn(train, labelled_speakers, seed, dependent)
+    nobody = not isinstance(test, (str, int, float)) and not test  # on purpose
     for name, side in (("training", train), ("test", tested)):
-        if not side:
+        if not side and not (nobody and name == "test"):
             raise InputError(f"expected utterances for {name} in {corpus.name}, got none: choose another test")
     for side in (validation, tested):
         refuse_shared_speakers((*train, *unlabelled), side, speaker_dependent=dependent)

@@ -5,15 +5,16 @@ for event in Listener("speaker.lupi").listen(Microphone()): ...
 Enrolled people are called by their names, from the same file as `edge-lupi listen` reads.
 
 Every stream of the source has its own segments and its own memory of who spoke. What is ready at the same moment, of one
-stream or of many, goes through the encoder as one batch.
+stream or of many, goes through the encoder as one batch. Several bundles hear the same stream: its gate is asked once, its
+log-mel is computed once where theirs is the same, and what they tell at the same moment is told in the order of time.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from edge_lupi.bundle import Bundle, Task
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
-from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.calibration import Calibration, load_calibration
 from edge_lupi.runtime.confirm import Confirmed, Tracker
+from edge_lupi.runtime.ears import Ear, ears_of
 from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.labels import UNSURE, LabelTracker, Smoothing
 from edge_lupi.runtime.latency import latency as preset
@@ -34,59 +36,12 @@ from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.silero import make_gate
 from edge_lupi.runtime.source import Source, say
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
 
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
 
 SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
-KEPT_TIMES = 2_000  # of the newest segments: over a quarter of an hour of one stream
-
-
-@dataclass(frozen=True)
-class Heard:
-    """How far a stream has come, the RMS level of its last segment in dB of full scale, and its lost samples."""
-
-    seconds: float = 0.0
-    level_db: float = -np.inf
-    dropped: int = 0
-
-
-@dataclass
-class Statistics:
-    """What was heard and what it cost, all streams together.
-
-    `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
-    segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
-    that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
-    `notices` are sentences about the sound, each of which was also said on stderr.
-    """
-
-    algorithm_seconds: float = 0.0
-    streams: int = 0
-    heard_seconds: float = 0.0
-    segments: int = 0
-    encoded: int = 0
-    dropped: int = 0
-    peak_fill_seconds: float = 0.0
-    reconnections: int = 0
-    compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
-    by_stream: dict[str, Heard] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
-
-    def percentile_ms(self, percent: float) -> float:
-        """The compute time that so many per cent of the segments stay below."""
-        return float(np.percentile(list(self.compute_ms), percent)) if self.compute_ms else 0.0
-
-    def __str__(self) -> str:
-        streams = f" of {self.streams} streams" if self.streams > 1 else ""
-        device = f", {self.reconnections} reconnections" if self.reconnections else ""
-        return (
-            f"heard {self.heard_seconds:.1f} s{streams}, {self.segments} segments, "
-            f"latency {self.algorithm_seconds:.2f} s by the method and p50 {self.percentile_ms(50):.1f} ms "
-            f"p99 {self.percentile_ms(99):.1f} ms by the computer, "
-            f"dropped {self.dropped} samples, at most {self.peak_fill_seconds:.2f} s waiting{device}"
-        )
 
 
 @dataclass(eq=False)
@@ -95,7 +50,7 @@ class _Stream:
 
     name: str
     segmenter: Segmenter
-    trackers: list[tuple[Task, Tracker]]
+    trackers: list[list[tuple[Task, Tracker]]]  # by ear
     dropped: int = 0
     gaps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     band: Band = field(default_factory=Band)
@@ -117,9 +72,17 @@ class _Waiting:
     received_seconds: float
     taken_seconds: float
 
+    @property
+    def trackers(self) -> list[tuple[Task, Tracker]]:
+        """Those that hear this segment."""
+        return self.stream.trackers[self.segment.cut]
+
 
 class Listener:
-    """A student that listens for a task, or for several at once where its bundle has them.
+    """A student that listens for a task, or for several at once: those of its bundle, or of several bundles side by side.
+
+    Without `task`, each bundle is asked for its first one. `threshold` is of tasks that compare voices, `sure` of those
+    with labels. `segmentations` are the segments by task, `student` is the first bundle's.
 
     `gallery` are the known speakers: without it those of `edge-lupi enroll` (`Gallery.open()`), as `edge-lupi listen` has
     them; with None nobody is known and all are numbered. Raises InputError where they are of another student.
@@ -131,8 +94,8 @@ class Listener:
 
     def __init__(
         self,
-        bundle: Bundle | str | Path,
-        task: str | Sequence[str] = "speaker",
+        bundle: Bundle | str | Path | Sequence[Bundle | str | Path],
+        task: str | Sequence[str] | None = None,
         gallery: Gallery | Literal["enrolled"] | None = "enrolled",
         threshold: float | None = None,
         *,
@@ -140,27 +103,39 @@ class Listener:
         latency: str = "normal",
         sure: float | None = None,
     ) -> None:
-        loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        names = [task] if isinstance(task, str) else list(task)
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"expected each task once, got {', '.join(names) or 'none'}")
-        self.student = CompiledStudent(loaded, names)
-        self.tasks = [self.student.branches[name].task for name in names]
-        self.task = self.tasks[0]
+        several = [bundle] if isinstance(bundle, (Bundle, str, Path)) else bundle
+        bundles = [one if isinstance(one, Bundle) else Bundle.load(one) for one in several]
         self._latency = preset(latency)
-        self.segmentation = self._latency.segmentation(self.student.segmentation)
+        names = [known.task().name for known in bundles] if task is None else [task] if isinstance(task, str) else task
+        self._ears = ears_of(bundles, names, self._latency)
+        by_name = {known.name: known for ear in self._ears for known in ear.tasks}
+        self.tasks = [by_name[name] for name in names]
+        self.student = self._ears[0].student
+        self.segmentations: Mapping[str, Segmentation] = {
+            known.name: ear.segmentation for ear in self._ears for known in ear.tasks
+        }
         self._gate = gate
-        self._gallery = _known(loaded, self.tasks, gallery)
+        self._gallery = _known(self._ears, gallery)
         self._given = threshold
         self._smoothing = Smoothing() if sure is None else Smoothing(sure=sure)
         for known in self.tasks:
             self._check_threshold(known)
-        self._calibrated = {} if threshold is not None else _calibrated(loaded, self.tasks)
+        self._calibrated = {} if threshold is not None else _calibrated(self._ears)
         people = len(self._gallery.names) if self._gallery else 0
         self.doubts = [doubt for known in self._calibrated.values() if (doubt := known.outgrown(people))]
         delay_seconds = make_gate(gate).delay_seconds
-        self.algorithm_seconds = self._latency.seconds(self.segmentation, delay_seconds)
+        self.algorithm_seconds = max(self._latency.seconds(ear.segmentation, delay_seconds) for ear in self._ears)
         self.statistics = Statistics(self.algorithm_seconds)
+
+    @property
+    def task(self) -> Task:
+        """The first one."""
+        return self.tasks[0]
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """The first task's segments."""
+        return self.segmentations[self.task.name]
 
     def listen(self, source: Iterable[Block], *, passed: Callable[[str, float], None] | None = None) -> Iterator[Event]:
         """Events as they become ready, until the source ends. Each call begins anew and may run for ever.
@@ -170,13 +145,14 @@ class Listener:
         self.statistics = Statistics(self.algorithm_seconds)
         streams: dict[str, _Stream] = {}
         waiting: list[_Waiting] = []
+        most = min(ear.student.max_batch for ear in self._ears)
         received = time.perf_counter()
         for block in source:
             received = block.received_seconds
             if block.stream not in streams:
                 streams[block.stream] = self._begin(block.stream)
             waiting += self._take(block, streams[block.stream])
-            if waiting and (not block.more or len(waiting) >= self.student.max_batch):
+            if waiting and (not block.more or len(waiting) >= most):
                 self._look_at(source)
                 yield from self._answer(waiting)
                 waiting = []
@@ -188,16 +164,18 @@ class Listener:
         yield from self._answer(waiting)
         self._look_at(source)
         for stream in streams.values():
-            for task, tracker in stream.trackers:
-                yield from self._events(stream, task, tracker.finish(), received)
+            last = [(task, tracker.finish()) for of_ear in stream.trackers for task, tracker in of_ear]
+            yield from self._events(stream, last, received)
 
     def _begin(self, name: str) -> _Stream:
         self.statistics.streams += 1
-        segmenter = Segmenter(self.student.log_mel, self.segmentation, make_gate(self._gate))
-        return _Stream(name, segmenter, [(task, self._tracker(task)) for task in self.tasks])
+        first, *others = [(ear.log_mel, ear.segmentation) for ear in self._ears]
+        segmenter = Segmenter(*first, make_gate(self._gate), beside=others)
+        trackers = [[(task, self._tracker(ear, task)) for task in ear.tasks] for ear in self._ears]
+        return _Stream(name, segmenter, trackers)
 
-    def _tracker(self, task: Task) -> Tracker:
-        branch = self.student.branches[task.name]
+    def _tracker(self, ear: Ear, task: Task) -> Tracker:
+        branch = ear.student.branches[task.name]
         tracker: Tracker
         if task.kind == "verification":
             known = self._calibrated.get(task.name)
@@ -229,32 +207,35 @@ class Listener:
         self.statistics.by_stream[stream.name] = Heard(stream.segmenter.seconds, level_db, stream.dropped)
 
     def _answer(self, waiting: list[_Waiting]) -> Iterator[Event]:
-        """Encode what waits, in batches, and tell what each stream makes of it."""
-        most = self.student.max_batch
+        """Encode what waits, in batches, and tell what each stream makes of it, moment by moment."""
+        most = min(ear.student.max_batch for ear in self._ears)
         for begin in range(0, len(waiting), most):
             batch = waiting[begin : begin + most]
             findings = self._findings(batch)
             self._count(batch)
-            for item, found in zip(batch, findings, strict=True):
-                for task, of_task in found:
-                    yield from self._events(item.stream, task, of_task, item.received_seconds)
+            for _, moment in groupby(zip(batch, findings, strict=True), key=_moment):
+                (item, found), *others = moment
+                together = [*found, *(of_task for _, more in others for of_task in more)]
+                yield from self._events(item.stream, together, item.received_seconds)
 
     def _findings(self, batch: list[_Waiting]) -> list[list[tuple[Task, list[Finding]]]]:
         spoken = [item for item in batch if item.segment.speech_share >= SPEECH_SHARE]
         embeddings: dict[int, NDArray[np.float32]] = {}
-        if spoken:
-            encoded = self.student.encode(np.stack([item.segment.log_mel for item in spoken]))
-            embeddings = {id(item): encoded[row : row + 1] for row, item in enumerate(spoken)}
+        for number, ear in enumerate(self._ears):
+            own = [item for item in spoken if item.segment.cut == number]
+            if own:
+                encoded = ear.student.encode(np.stack([item.segment.log_mel for item in own]))
+                embeddings |= {id(item): encoded[row : row + 1] for row, item in enumerate(own)}
         for item in spoken:
             self._look_at_band(item)
         self.statistics.encoded += len(spoken)
         return [
-            [(task, _hear(tracker, item.segment, embeddings.get(id(item)))) for task, tracker in item.stream.trackers]
+            [(task, _hear(tracker, item.segment, embeddings.get(id(item)))) for task, tracker in item.trackers]
             for item in batch
         ]
 
     def _look_at_band(self, item: _Waiting) -> None:
-        if item.stream.band.hear(item.segment.log_mel):
+        if item.segment.cut == 0 and item.stream.band.hear(item.segment.log_mel):
             notice = f"{item.stream.name}: {Band.told}" if item.stream.name else Band.told
             self.statistics.notices.append(notice)
             say(notice)
@@ -269,8 +250,12 @@ class Listener:
             self.statistics.reconnections = source.reconnections
             self.statistics.peak_fill_seconds = source.peak_fill_seconds
 
-    def _events(self, stream: _Stream, task: Task, findings: list[Finding], received_seconds: float) -> Iterator[Event]:
-        for finding in findings:
+    def _events(
+        self, stream: _Stream, found: list[tuple[Task, list[Finding]]], received_seconds: float
+    ) -> Iterator[Event]:
+        """What became known at one moment, in the order of time."""
+        told = [(task, finding) for task, of_task in found for finding in of_task]
+        for task, finding in sorted(told, key=lambda pair: pair[1].end_seconds):
             yield Event(
                 time=finding.end_seconds,
                 start=finding.start_seconds,
@@ -295,22 +280,30 @@ class Listener:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
 
 
-def _known(bundle: Bundle, tasks: Sequence[Task], gallery: Gallery | Literal["enrolled"] | None) -> Gallery | None:
-    """The speakers that this student knows, if it compares voices."""
-    if gallery is None or all(task.kind != "verification" for task in tasks):
+def _known(ears: Sequence[Ear], gallery: Gallery | Literal["enrolled"] | None) -> Gallery | None:
+    """The speakers that these students know, if one of them compares voices."""
+    comparing = [ear.bundle for ear in ears if any(task.kind == "verification" for task in ear.tasks)]
+    if gallery is None or not comparing:
         return None
     if not isinstance(gallery, Gallery):
         if gallery != "enrolled":
             raise InputError(f"expected known speakers, got {gallery!r}: pass gallery=Gallery.open({str(gallery)!r})")
-        return Gallery.open(fingerprint=bundle.fingerprint)
+        gallery = Gallery.open(fingerprint=comparing[0].fingerprint)
     if gallery.names:
-        gallery.check_student(bundle.fingerprint)
+        for bundle in comparing:
+            gallery.check_student(bundle.fingerprint)
     return gallery
 
 
-def _calibrated(bundle: Bundle, tasks: Sequence[Task]) -> dict[str, Calibration]:
-    found = {task.name: load_calibration(bundle.path, bundle.fingerprint, task.name) for task in tasks}
+def _calibrated(ears: Sequence[Ear]) -> dict[str, Calibration]:
+    asked = [(ear.bundle, task.name) for ear in ears for task in ear.tasks]
+    found = {name: load_calibration(bundle.path, bundle.fingerprint, name) for bundle, name in asked}
     return {name: calibration for name, calibration in found.items() if calibration}
+
+
+def _moment(pair: tuple[_Waiting, object]) -> tuple[int, float]:
+    """Of a stream: segments of several students may end at once."""
+    return id(pair[0].stream), pair[0].segment.end_seconds
 
 
 def _hear(tracker: Tracker, segment: Segment, embedding: NDArray[np.float32] | None) -> list[Finding]:

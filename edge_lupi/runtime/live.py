@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from edge_lupi.events import Event
-from edge_lupi.runtime.listener import Heard, Statistics
+from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.runtime.turns import Output, Turn
 from edge_lupi.terminal import make_encodable
 from edge_lupi.words import printable
@@ -41,10 +41,11 @@ class _Part:
 
 
 class LiveView(Output):
-    """Shows events on a console. `statistics` gives the listener's, which also go on in silence."""
+    """Shows events on a console, in a row those of all `tasks`. `statistics` gives the listener's, which also go on in silence."""
 
-    def __init__(self, console: Console, statistics: Callable[[], Statistics]) -> None:
+    def __init__(self, console: Console, statistics: Callable[[], Statistics], tasks: Sequence[str] = ()) -> None:
         self._console = console
+        self._order = {task: place for place, task in enumerate(tasks)}
         self._statistics = statistics
         self._events: dict[str, dict[str, Event]] = {}  # the last one, by stream and task
         self._live = Live(
@@ -84,7 +85,8 @@ class LiveView(Output):
         statistics = self._statistics()
         streams = list(statistics.by_stream.items()) or [("", Heard())]
         for name, heard in streams[:MOST_ROWS]:
-            events = [e for e in self._events.get(name, {}).values() if heard.seconds - e.time < SILENT_SECONDS]
+            last = sorted(self._events.get(name, {}).values(), key=lambda event: self._order.get(event.task, 0))
+            events = [event for event in last if heard.seconds - event.time < SILENT_SECONDS]
             parts = _parts(events, heard, statistics, ascii_only=options.ascii_only)
             stream = [_Part(f"{printable(name):<14.14}", 2, "dim")] if len(streams) > 1 else []
             yield _fitted([*stream, *parts], options.max_width)
@@ -92,12 +94,14 @@ class LiveView(Output):
             yield _fitted([_Part(f"and {len(streams) - MOST_ROWS} more streams", 0)], options.max_width)
 
 
-def live_view(statistics: Callable[[], Statistics], console: Console | None = None) -> LiveView | None:
+def live_view(
+    statistics: Callable[[], Statistics], console: Console | None = None, *, tasks: Sequence[str] = ()
+) -> LiveView | None:
     """The view on standard output; None where that is no terminal on which lines can be drawn anew."""
     console = console or Console(highlight=False)
     make_encodable(console.file)
     live = console.file.isatty() and not console.is_dumb_terminal
-    return LiveView(console, statistics) if live else None
+    return LiveView(console, statistics, tasks) if live else None
 
 
 def _parts(events: Sequence[Event], heard: Heard, statistics: Statistics, *, ascii_only: bool) -> list[_Part]:

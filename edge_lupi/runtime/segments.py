@@ -1,45 +1,60 @@
 """From a stream of samples to segments of log-mel, every frame computed once.
 
 In: float32 [n] at 16 kHz, any n. Out: Segments of log-mel float32 [80, 1, frames]; joined they equal what
-`CompiledStudent.segments` gives for the whole, `without_offset`. Frames are computed a hop at a time, at the same places of the stream
-whatever the blocks, so segments are the same to the last bit.
+`CompiledStudent.segments` gives for the whole, `without_offset`. Frames are computed up to the end of the next segment, at the
+same places of the stream whatever the blocks, so segments are the same to the last bit. Students with segments of other
+lengths share one stream: one gate, and one log-mel where theirs is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.frames import CONTEXT_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.offset import OffsetRemoval
 from edge_lupi.runtime.gate import Gate, levels_db, with_pre_roll
 from edge_lupi.runtime.silero import make_gate
 
-__all__ = ["Segment", "Segmenter"]
+__all__ = ["LogMel", "Segment", "Segmenter"]
 
 Array = NDArray[np.float32]
+LogMel = Callable[[Array], Array]  # float32 [240 + 160 * F] (context first) -> [80, F]
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One piece of the stream. `speech_share` is the part of its frames with speech, `level_db` its RMS level."""
+    """One piece of the stream. `speech_share` is the part of its frames with speech, `level_db` its RMS level.
+
+    `cut` says which of the segmenter's segmentations it is of.
+    """
 
     log_mel: Array
     start_seconds: float
     end_seconds: float
     speech_share: float
     level_db: float
+    cut: int = 0
 
 
 class Segmenter:
-    """Cuts a stream. `log_mel` maps float32 [240 + 160 * F] (context first) to [80, F]."""
+    """Cuts a stream in one way, and in others `beside` it; the first log-mel is also the gate's."""
 
-    def __init__(self, log_mel: Callable[[Array], Array], segmentation: Segmentation, gate: Gate | None = None) -> None:
-        self.segmentation = segmentation
-        self._log_mel = log_mel
+    def __init__(
+        self,
+        log_mel: LogMel,
+        segmentation: Segmentation,
+        gate: Gate | None = None,
+        *,
+        beside: Sequence[tuple[LogMel, Segmentation]] = (),
+    ) -> None:
+        self._log_mels = list(dict.fromkeys([log_mel, *(other for other, _ in beside)]))  # each once
+        self._frames_of = [self._log_mels.index(other) for other in (log_mel, *(other for other, _ in beside))]
+        self._cuts = [segmentation, *(cut for _, cut in beside)]
+        self._longest = max(cut.frames for cut in self._cuts)
         self._gate = gate or make_gate()
         self._offset = OffsetRemoval()
         self._stream_samples = 0  # where the next sample lies in the stream, lost ones counted
@@ -61,7 +76,7 @@ class Segmenter:
             self._waiting += count
             self._stream_samples += count
             if self._waiting == self._wanted:
-                segments.append(self._segment())
+                segments += self._segments()
         return segments
 
     def reset(self, lost_samples: int = 0) -> None:
@@ -71,40 +86,59 @@ class Segmenter:
         self._restart()
 
     def finish(self) -> list[Segment]:
-        """At the end: what is shorter than a segment, if no segment came before, padded with silence."""
-        heard = self._waiting
-        if heard == 0 or self._frames.shape[1]:
-            return []
-        end = self.seconds
-        self._stream_samples += self._wanted - heard
-        padded = self._segment(heard)
-        share = min(1.0, padded.speech_share * self.segmentation.samples / heard)
-        return [replace(padded, end_seconds=end, speech_share=share)]
+        """At the end: what is shorter than a segment, where no segment of that length came before, padded with silence."""
+        heard, end = self._computed + self._waiting, self.seconds
+        short = {cut for cut, due in enumerate(self._due) if heard and due == self._cuts[cut].samples}
+        found = list[Segment]()
+        while short:
+            self._buffer[CONTEXT_SAMPLES + self._waiting :] = 0
+            self._stream_samples += self._wanted - self._waiting
+            first = [segment for segment in self._segments(self._waiting) if segment.cut in short]
+            found += [self._shortened(segment, heard, end) for segment in first]
+            short -= {segment.cut for segment in first}
+        return found
+
+    def _shortened(self, padded: Segment, heard_samples: int, end_seconds: float) -> Segment:
+        """A padded segment without the padding in what it says."""
+        share = min(1.0, padded.speech_share * self._cuts[padded.cut].samples / heard_samples)
+        return replace(padded, end_seconds=end_seconds, speech_share=share)
 
     def _restart(self) -> None:
-        self._buffer = np.zeros(CONTEXT_SAMPLES + self.segmentation.samples, np.float32)
+        self._buffer = np.zeros(CONTEXT_SAMPLES + self._longest * HOP_SAMPLES, np.float32)
         self._waiting = 0  # samples in the buffer behind the context
-        self._wanted = self.segmentation.samples  # so many make the next segment
-        self._frames: Array = np.zeros((MELS, 0), np.float32)
+        self._computed = 0  # samples before them, since here
+        self._due = [cut.samples for cut in self._cuts]  # where the next segment of each ends, in the same count
+        self._wanted = min(self._due)  # so many make the next segment
+        self._frames: list[Array] = [np.zeros((MELS, 0), np.float32) for _ in self._log_mels]
         self._levels_db = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.bool_)
 
-    def _segment(self, real_samples: int | None = None) -> Segment:
-        """The segment that ends with what waits in the buffer, of which only so much is sound where that is not all."""
+    def _segments(self, real_samples: int | None = None) -> list[Segment]:
+        """Those that end with what waits in the buffer, of which only so much is sound where that is not all."""
         heard = self._buffer[: CONTEXT_SAMPLES + self._wanted]
         fresh_samples = heard[CONTEXT_SAMPLES:][:real_samples]
         fresh_samples[:] = self._offset.removed(fresh_samples)
-        fresh = self._log_mel(heard)
-        hop = self.segmentation.hop_frames
-        self._frames = np.concatenate([self._frames[:, hop:], fresh], axis=1)
-        self._levels_db = np.concatenate([self._levels_db[hop:], levels_db(fresh)])
-        self._speech = np.concatenate([self._speech[hop:], self._gate.push(fresh, heard[CONTEXT_SAMPLES:])])
+        fresh = [log_mel(heard) for log_mel in self._log_mels]
+        past = max(0, self._levels_db.size + fresh[0].shape[1] - self._longest)  # frames that no segment hears any more
+        self._frames = [np.concatenate([old[:, past:], new], 1) for old, new in zip(self._frames, fresh, strict=True)]
+        self._levels_db = np.concatenate([self._levels_db[past:], levels_db(fresh[0])])
+        self._speech = np.concatenate([self._speech[past:], self._gate.push(fresh[0], heard[CONTEXT_SAMPLES:])])
         self._buffer[:CONTEXT_SAMPLES] = heard[-CONTEXT_SAMPLES:].copy()
-        self._waiting, self._wanted = 0, self.segmentation.hop_samples
+        self._computed += self._wanted
+        ready = [cut for cut, due in enumerate(self._due) if due == self._computed]
+        for cut in ready:
+            self._due[cut] += self._cuts[cut].hop_samples
+        self._waiting, self._wanted = 0, min(self._due) - self._computed
+        return [self._segment(cut) for cut in ready]
+
+    def _segment(self, cut: int) -> Segment:
+        """The newest frames."""
+        kind = self._cuts[cut]
         return Segment(
-            log_mel=self._frames[:, None, :],
-            start_seconds=(self._stream_samples - self.segmentation.samples) / SAMPLE_RATE_HZ,
+            log_mel=self._frames[self._frames_of[cut]][:, None, -kind.frames :],
+            start_seconds=(self._stream_samples - kind.samples) / SAMPLE_RATE_HZ,
             end_seconds=self.seconds,
-            speech_share=float(with_pre_roll(self._speech).mean()),
-            level_db=float(10 * np.log10((10 ** (self._levels_db / 10)).mean())),
+            speech_share=float(with_pre_roll(self._speech[-kind.frames :]).mean()),
+            level_db=float(10 * np.log10((10 ** (self._levels_db[-kind.frames :] / 10)).mean())),
+            cut=cut,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,7 @@ class CompiledStudent:
         self._golden = read_golden(bundle, self._tasks)
         self._level = Level(from_pcm(self._golden.samples))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
+        self.front_end = "FFT"  # which log-mel this is: students that say the same may share it
         self._graphs = ("encoder", *(f"aggregator.{known.name}" for known in self._tasks))
         self._encoder: Engine
         self._aggregators: Sequence[Engine]
@@ -177,7 +179,8 @@ class CompiledStudent:
         )
 
     def _graph_front_end(self) -> GraphFrontEnd:
-        made = GraphFrontEnd(self.bundle.file("front_end.onnx"))
+        graph = self.bundle.file("front_end.onnx")
+        made, self.front_end = GraphFrontEnd(graph), hashlib.sha256(graph).hexdigest()
         if made.frames != self.segmentation.frames:
             raise ValueError(f"expected a front end of {self.segmentation.frames} frames, got {made.frames}")
         return made

@@ -1,13 +1,13 @@
 """From events to turns: what one label said without a pause, per stream and task. Events in; Turns to outputs as they end.
 
-with Teller(listener.segmentation, [Lines(sys.stdout)]) as teller:
+with Teller(listener.segmentations, [Lines(sys.stdout)]) as teller:
     for event in listener.listen(source, passed=teller.passed):
         teller.event(event)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
@@ -41,22 +41,25 @@ class Turn:
 
 
 class Turns:
-    """Joins events. Segments overlap, so each counts for its middle, one hop long, and neighbours meet without overlap."""
+    """Joins events. Segments overlap, so each counts for its middle, one hop long, and neighbours meet without overlap.
 
-    def __init__(self, segmentation: Segmentation) -> None:
-        self._hop_seconds = segmentation.hop_seconds
-        self._trim_seconds = (segmentation.seconds - segmentation.hop_seconds) / 2
-        self._quiet_seconds = QUIET_SEGMENTS * segmentation.seconds
+    `segmentation`: of all tasks, or each one's by its name.
+    """
+
+    def __init__(self, segmentation: Segmentation | Mapping[str, Segmentation]) -> None:
+        self._segmentation = segmentation
         self._current: dict[tuple[str, str], Turn] = {}
 
     def push(self, event: Event) -> list[Turn]:
         """Take the next event; gives the turn that ends with it, if one does."""
         key = (event.stream or "", event.task)
         name, figure = ("score", event.score) if event.score is not None else ("probability", event.probability)
-        trim_seconds = max(0.0, min(self._trim_seconds, (event.time - event.start - self._hop_seconds) / 2))
+        cut = self._cut(event.task)
+        margin_seconds = (cut.seconds - cut.hop_seconds) / 2
+        trim_seconds = max(0.0, min(margin_seconds, (event.time - event.start - cut.hop_seconds) / 2))
         start, end = event.start + trim_seconds, event.time - trim_seconds
         before = self._current.get(key)
-        goes_on = before and before.label == event.label and start <= before.end_seconds + self._trim_seconds
+        goes_on = before and before.label == event.label and start <= before.end_seconds + margin_seconds
         if before and goes_on:
             start = before.start_seconds
         self._current[key] = Turn(start, end, event.label, name, figure or 0.0, event.task, key[0])
@@ -73,7 +76,10 @@ class Turns:
         return last
 
     def _is_over(self, turn: Turn, seconds: float) -> bool:
-        return seconds - turn.end_seconds > self._quiet_seconds
+        return seconds - turn.end_seconds > QUIET_SEGMENTS * self._cut(turn.task).seconds
+
+    def _cut(self, task: str) -> Segmentation:
+        return self._segmentation if isinstance(self._segmentation, Segmentation) else self._segmentation[task]
 
 
 class Output:
@@ -123,7 +129,7 @@ class JsonLines(Output):
 class Teller:
     """Tells outputs of events and of the turns they make. At its end, however that comes, the last turns are told too."""
 
-    def __init__(self, segmentation: Segmentation, outputs: Sequence[Output]) -> None:
+    def __init__(self, segmentation: Segmentation | Mapping[str, Segmentation], outputs: Sequence[Output]) -> None:
         self._turns = Turns(segmentation)
         self._outputs = outputs
 

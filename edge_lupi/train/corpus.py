@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from edge_lupi import __version__
 from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.place import found_data, places_of
 from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, refuse_shared_speakers, split
 from edge_lupi.data.utterance import Corpus, Utterance
@@ -86,21 +86,28 @@ class Prepared:
 
 
 def data_path(root: str) -> Path:
-    """An absolute path as it is; a relative one inside $EDGE_LUPI_DATA where that is set, else from here."""
-    base = os.environ.get("EDGE_LUPI_DATA")
-    return Path(base) / root if base and not Path(root).is_absolute() else Path(root)
+    """An absolute path as it is; a relative one from here, or else inside $EDGE_LUPI_DATA."""
+    return found_data(root)
 
 
 def corpus_of(recipe: Recipe) -> Corpus:
     """Read the corpus of a recipe."""
-    return read_corpus(_found(recipe, recipe.data.root), task=recipe.data.task)
+    told = recipe.data
+    corpus = read_corpus(_found(recipe, told.root), task=told.task, pattern=told.pattern)
+    if not told.licence:
+        return corpus
+    if not corpus.licence.startswith("unknown"):
+        raise InputError(
+            f"expected no data.licence for {corpus.name}, whose licence is known ({corpus.licence}), got {told.licence!r}: leave it out"
+        )
+    return replace(corpus, licence=told.licence)
 
 
 def _found(recipe: Recipe, name: str) -> Path:
     root = data_path(name)
     if kind_of(root) == "nothing":
         raise InputError(
-            f"expected the corpus of recipe {recipe.name} at {root}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {name}"
+            f"expected the corpus of recipe {recipe.name} at {' or '.join(map(str, places_of(name)))}, got nothing there: set EDGE_LUPI_DATA to the folder that holds {name}"
         )
     return root
 

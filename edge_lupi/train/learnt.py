@@ -40,12 +40,13 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     """
     outputs = data_path(recipe.distil.outputs.rpartition(":")[0]) if recipe.distil.outputs else None
     told = file_digest(outputs) if outputs else ""
+    begun = [file_digest(Path(recipe.student.start_from))] if recipe.student.start_from else []
     shapes = [_shapes(size) for size in (recipe.student.size, recipe.teacher.size)]
-    key = recipe.data.root, recipe.data.task
+    key = recipe.data.root, f"{recipe.data.task} {recipe.data.pattern}"
     if key not in known:
         known[key] = _corpus(recipe)
     also = [_also(one.root, known) for one in recipe.data.also]
-    return _sha256([known[key], told, *shapes, *also])
+    return _sha256([known[key], told, *shapes, *begun, *also])
 
 
 def digest_of(utterances: Sequence[Utterance], classes: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edge_lupi.data.pattern import Pattern
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
@@ -41,7 +42,10 @@ MOST_SPEEDS = 16
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Where the corpus lies (`root`: absolute, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
+    """Where the corpus lies (`root`: here, or inside $EDGE_LUPI_DATA), what is learnt, who is held out.
+
+    Of a folder of one's own `pattern` says how its files are called ("{speaker}/{label}/*", see `edge_lupi.data.pattern`), and
+    `licence` what may be done with what is learnt from it.
 
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
@@ -57,8 +61,12 @@ class DataRecipe:
     speaker_dependent: bool = False
     unlabelled: tuple[str, ...] = ()
     also: tuple[AlsoRecipe, ...] = ()
+    pattern: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
+        if self.pattern:
+            Pattern(self.pattern)  # checks it
         if not 0 < self.labelled_speakers <= 1:
             raise InputError(f"expected data.labelled_speakers above 0 and at most 1, got {self.labelled_speakers}")
         within(self, "data", validation_speakers=(0, 1))
@@ -151,13 +159,16 @@ class TeacherRecipe(Course):
 class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
-    `labels` weighs them beside the teachers; with 0 only those tell.
+    `labels` weighs them beside the teachers; with 0 only those tell. `start_from` names the student.pt whose weights it begins
+    with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem".
     """
 
     size: str = "nano"
     margin: float = 0.2
     smoothing: float = 0.1
     labels: float = 1.0
+    start_from: str = ""
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,12 +18,13 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import MAX_BYTES, TrainedStudent, load_teacher, save_student
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
+from edge_lupi.terminal import note
 from edge_lupi.train.augment import disturbed_segments
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.cache import TeacherEmbeddings, teacher_embeddings, told
 from edge_lupi.train.corpus import Prepared, data_path
 from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import UNLABELLED, Epochs, Example, load_examples, shuffled
+from edge_lupi.train.examples import UNLABELLED, Epochs, Example, batches, load_examples, shuffled
 from edge_lupi.train.learnt import file_digest, learnt_from
 from edge_lupi.train.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 from edge_lupi.train.loop import Run, fit, make_fabric
@@ -30,12 +32,15 @@ from edge_lupi.train.losses import Labels, Projection, distil, label_loss, label
 from edge_lupi.train.recipe import Recipe, recipe_from_plain
 from edge_lupi.train.shard_cache import shard_embeddings
 from edge_lupi.train.sharded import ShardExamples
+from edge_lupi.train.start import Start, begin, hold_still, open_start
 from edge_lupi.train.temperature import with_temperature
 from edge_lupi.train.threshold import with_threshold
 from edge_lupi.train.voices import Voices
 
 __all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
 
+USUAL_RATE = 1e-3  # the highest at which a trained student goes on learning; from nothing it is 2e-3 to 3e-3
+BATCHES_HEARD_FIRST = 16  # for the norms of a student that begins with folded ones
 SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile stage to judge by
 
 
@@ -71,6 +76,12 @@ class Learning(nn.Module):
             Projection(size, lesson.width) if lesson.recipe.projection == "learnt" else nn.Identity()
             for lesson in lessons
         )
+
+    def train(self, mode: bool = True) -> Learning:
+        """As ever, but what is frozen stays as it is."""
+        super().train(mode)
+        hold_still(self.student)
+        return self
 
     def forward(
         self, segments: Tensor, labels: Labels, rows: Tensor | None = None, chosen: Tensor | None = None
@@ -113,7 +124,16 @@ def train_student(
     task = replace(prepared.task, voice=recipe.voice.prior)
     config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
+    start = _start(recipe, prepared)
     examples, known = under_teachers(recipe, prepared, teachers, fabric.device)
+    if start is not None:
+        said = begin(student, start, recipe.student.frozen, _heard_first(examples, recipe))
+        if fabric.is_global_zero:
+            note(said)
+            if recipe.student.rate > USUAL_RATE:
+                note(
+                    f"student.rate is {recipe.student.rate:g}: what is known already is soon lost above {USUAL_RATE:g}; try 3e-4"
+                )
     header = margin_header(recipe, prepared, student.encoder.embedding_size)
     lessons = lessons_of(recipe, prepared, examples, folder, fabric.device, student.encoder.embedding_size)
     taught = known is not None or bool(lessons)
@@ -153,7 +173,8 @@ def train_student(
 
     identity = {
         "stage": "student",
-        "recipe": recipe.plain(),
+        "recipe": replace(recipe, student=replace(recipe.student, start_from="")).plain(),  # what lies there counts
+        "started_from": start.digest if start else "",
         "names": [e.name for e in examples],
         "learnt_from": learnt_from(prepared),
         "teachers": [file_digest(path) for path in (*teachers, *(Path(lesson.path) for lesson in recipe.teachers))],
@@ -164,9 +185,32 @@ def train_student(
     path = folder / f"{name}.pt"
     if fabric.is_global_zero:
         provenance = {**prepared.provenance(recipe, taught=taught), "distilled": taught}
+        if start is not None:
+            provenance |= {"licence": start.licences(provenance["licence"]), "started_from": start.origins}
         trained = TrainedStudent(student.cpu().eval(), {}, _speech(prepared), provenance)
         save_student(path, with_temperature(with_threshold(trained, recipe, prepared), recipe, prepared))
     return path
+
+
+def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
+    """The student that a recipe's begins from, if it names one."""
+    if not recipe.student.start_from:
+        if recipe.student.frozen:
+            raise InputError(
+                "expected student.start_from (or --from) beside student.frozen, got none: weights that nobody trained are not worth keeping"
+            )
+        return None
+    start = open_start(recipe.student.start_from, recipe.student.size)
+    if not prepared.split.speaker_dependent:
+        start.refuse_heard(prepared.corpus.name, prepared.split.test)
+    return start
+
+
+def _heard_first(examples: Sequence[Example], recipe: Recipe) -> Iterator[Tensor]:
+    """Log-mel segments [B, 80, 1, F] of the first batches, disturbed as a training step hears them."""
+    first = batches(examples, recipe.segments, recipe.student.batch, seed=recipe.seed)
+    for number, batch in enumerate(islice(first, BATCHES_HEARD_FIRST)):
+        yield disturbed_segments(batch.frames, recipe, Draw(number)).flatten(0, 1)
 
 
 def seen_examples(recipe: Recipe, prepared: Prepared, video: str) -> Sequence[Example]:

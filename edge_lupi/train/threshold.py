@@ -62,12 +62,17 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
 
 
 def _pieces(trained: TrainedStudent, utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors [N, D] of all pieces, and whose they are [N]."""
+    """Unit vectors [N, D] of all pieces, and whose they are [N]. Recordings shorter than a piece are joined, voice by voice."""
     answer = student_answerer(_copy(trained))
     length = PIECE_SECONDS * SAMPLE_RATE_HZ
     vectors, voices = [], []
+    short: dict[str, np.ndarray] = {}
     for utterance in utterances:
         samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+        if len(samples) < length:
+            samples = np.concatenate([short.pop(utterance.label, samples[:0]), samples])
+            if len(samples) < length:
+                short[utterance.label] = samples
         for start in range(0, len(samples) - length + 1, length):
             vectors.append(answer(samples[start : start + length], None).embedding)
             voices.append(utterance.label)

@@ -10,14 +10,12 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import note, say, say_json
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, finite, numbers
+from edge_lupi.verbs.options import BundlesArgument, DeviceOption, GalleryOption, TasksOption, finite, numbers, words
 
 
 def listen(
-    bundle: BundleArgument = None,
-    task: Annotated[
-        str, typer.Option(help="What to tell: speaker or emotion; or both, with a comma, of a bundle that knows both.")
-    ] = "speaker",
+    bundle: BundlesArgument = None,
+    task: TasksOption = None,
     input: Annotated[
         Optional[list[str]],
         typer.Option(
@@ -59,7 +57,8 @@ def listen(
         typer.Option(metavar="PEM", help="Refuse a bundle that the holder of this public key has not signed."),
     ] = None,
     threshold: Annotated[
-        Optional[float], typer.Option(help="Cosine above which two voices are one.", callback=finite)
+        Optional[float],
+        typer.Option(help="Cosine above which two voices are one; of tasks that compare voices.", callback=finite),
     ] = None,
     sure: Annotated[
         Optional[float],
@@ -68,8 +67,8 @@ def listen(
         ),
     ] = None,
 ) -> None:
-    """Tell who speaks, or in what emotion, as it is heard."""
-    from edge_lupi.bundle import Bundle, shipped_bundle
+    """Tell who speaks, in what emotion, or both, as it is heard."""
+    from edge_lupi.runtime.ears import bundles_for
     from edge_lupi.runtime.gallery import Gallery, default_gallery_path
     from edge_lupi.runtime.listener import Listener
     from edge_lupi.runtime.live import live_view
@@ -77,13 +76,13 @@ def listen(
     from edge_lupi.runtime.sources import open_source, stop_on_signals
     from edge_lupi.runtime.turns import JsonLines, Lines, Output, Teller
 
-    tasks = task.split(",")
-    student = Bundle.load(bundle or shipped_bundle(tasks[0]), require_signature)
+    bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     known = None
-    if any(student.task(name).kind == "verification" for name in tasks):
-        known = Gallery.load(gallery or default_gallery_path(), student.fingerprint)
-    listener = Listener(student, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
-    if student.engines:
+    asked = [one for one in bundles for name in tasks if name in one.tasks and one.tasks[name].kind == "verification"]
+    if asked:
+        known = Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint)
+    listener = Listener(bundles, tasks, known, threshold, gate=gate, latency=latency, sure=sure)
+    if listener.student.bundle.engines:
         note(f"runs on the {listener.student.runs_on}")
     for doubt in listener.doubts:
         note(f"edge-lupi: {doubt}")
@@ -99,14 +98,14 @@ def listen(
     with ExitStack() as opened:
         shown: Output = JsonLines(sys.stdout)
         if not json:
-            shown = live_view(lambda: listener.statistics) or Lines(sys.stdout)
+            shown = live_view(lambda: listener.statistics, tasks=tasks) or Lines(sys.stdout)
         file = RttmFile(rttm, inputs, tasks[0]) if rttm else None
         outputs = [shown] if file is None else [file, shown]
         opened.enter_context(source)
         for output in outputs:
             opened.enter_context(output)
         stop_on_signals(source)
-        teller = opened.enter_context(Teller(listener.segmentation, outputs))
+        teller = opened.enter_context(Teller(listener.segmentations, outputs))
         for event in listener.listen(source, passed=teller.passed):
             teller.event(event)
     note(str(listener.statistics))

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import say, say_json
-from edge_lupi.verbs.options import BundleArgument, JsonOption, TaskOption, among_corpora, finite
+from edge_lupi.verbs.options import BundlesArgument, JsonOption, TasksOption, among_corpora, finite, words
 
 
 def evaluate(
@@ -22,9 +22,18 @@ def evaluate(
     ],
     trials: Annotated[
         Optional[Path],
-        typer.Option(help="Verification trials: lines of `label path path`.", callback=among_corpora),
+        typer.Option(
+            help="Verification trials: lines of `label path path`; without them all pairs, or a sample.",
+            callback=among_corpora,
+        ),
     ] = None,
     task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
+    pattern: Annotated[
+        Optional[str],
+        typer.Option(
+            help="How the files of a folder are called, e.g. {speaker}/{label}/*", show_default="as in training"
+        ),
+    ] = None,
     split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,
     snr_db: Annotated[
@@ -36,7 +45,7 @@ def evaluate(
     from edge_lupi.evaluate import open_model, report
 
     opened = open_model(model, task)
-    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db)
+    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
     if json:
         say_json(found.plain())
     else:
@@ -44,16 +53,17 @@ def evaluate(
 
 
 def bench(
-    bundle: BundleArgument = None,
-    task: TaskOption = "speaker",
+    bundle: BundlesArgument = None,
+    task: TasksOption = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
     json: JsonOption = False,
 ) -> None:
-    """Measure a bundle on this device: time per hop and by part, real-time factor."""
+    """Measure a bundle, or several together and each alone, on this device: time per hop and by part, real-time factor."""
     from edge_lupi.bench.hop import measure
-    from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.ears import bundles_for
 
-    found = measure(Bundle.load(bundle or shipped_bundle(task)), task if bundle is None else None, seconds)
+    bundles, tasks = bundles_for(bundle or [], words(task))
+    found = measure(bundles, tasks, seconds)
     if json:
         say_json(found.plain())
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Optional
@@ -14,13 +13,11 @@ from edge_lupi.errors import InputError, MissingExtra
 
 def among_corpora(path: Path | None) -> Path | None:
     """A path as it is; where nothing is there, one inside $EDGE_LUPI_DATA, as the paths of recipes are."""
-    base = os.environ.get("EDGE_LUPI_DATA")
-    if path is None or not base:
+    if path is None:
         return path
-    from edge_lupi.disk import kind_of
+    from edge_lupi.data.place import found_data
 
-    inside = Path(base) / path
-    return inside if kind_of(path) == "nothing" and kind_of(inside) != "nothing" else path
+    return found_data(path)
 
 
 def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[float]:
@@ -34,8 +31,23 @@ BundleArgument = Annotated[
     Optional[Path],
     typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
 ]
+BundlesArgument = Annotated[
+    Optional[list[Path]],
+    typer.Argument(
+        metavar="BUNDLE...",
+        help="A .lupi folder, or several; without any those that come with edge-lupi for the tasks.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON.")]
 TaskOption = Annotated[str, typer.Option(help="Which shipped bundle, where none is named: speaker or emotion.")]
+TasksOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        metavar="speaker|emotion",
+        help="What to tell; both at once with a comma, or repeated: of one bundle that knows both, or of two.",
+        show_default="speaker; of bundles that are named each one's first",
+    ),
+]
 DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
 GalleryOption = Annotated[
     Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
@@ -49,6 +61,11 @@ def need(verb: str, *modules: str) -> None:
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
         raise MissingExtra(verb, " and ".join(absent), "train")
+
+
+def words(texts: list[str] | None) -> list[str]:
+    """`a,b` and `c` -> [a, b, c]."""
+    return [word.strip() for text in texts or () for word in text.split(",")]
 
 
 def numbers(text: str | None) -> tuple[int, ...] | None:

@@ -44,12 +44,26 @@ def student(
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="Learn from labels alone; writes audio_only.pt.")
     ] = False,
+    start_from: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--from", metavar="STUDENT.PT", help="A trained student to begin with.", show_default="student.start_from"
+        ),
+    ] = None,
+    leave_one_out: Annotated[
+        Optional[str],
+        typer.Option(metavar="speaker", help="Train once for every speaker, without them, and measure on all."),
+    ] = None,
     out: OutOption = None,
     set: SetOption = None,
     fresh: FreshOption = False,
 ) -> None:
     """Train the network that only hears, with the teacher's embeddings. Writes student.pt."""
     settings, prepared, folder = _training(recipe, out, set)
+    if start_from is not None:
+        settings = replace(settings, student=replace(settings.student, start_from=str(start_from)))
+    if leave_one_out is not None:
+        return _leave_out(leave_one_out, settings, prepared, folder, taught=bool(teacher), fresh=fresh)
     from edge_lupi.disk import kind_of
     from edge_lupi.train.student import train_student
 
@@ -62,6 +76,19 @@ def student(
     name = "audio_only" if audio_only else "student"
     _forget(folder / f"{name}.checkpoint", fresh)
     _say_trained(train_student(settings, prepared, folder, teachers=teacher or (), name=name), prepared)
+
+
+def _leave_out(what: str, recipe: Recipe, prepared: Prepared, folder: Path, *, taught: bool, fresh: bool) -> None:
+    if what != "speaker":
+        raise InputError(f"expected --leave-one-out speaker, got {what[:80]!r}: nothing else is left out in turn")
+    if taught:
+        raise InputError("expected no --teacher beside --leave-one-out, got one, which may have heard who is left out")
+    from edge_lupi.train.leave_one_out import leave_one_out
+
+    for checkpoint in folder.glob("fold*/student.checkpoint"):
+        _forget(checkpoint, fresh)
+    found = leave_one_out(recipe, prepared, folder)
+    say_done(*found.text().split("\n"), f"{folder}/leave_one_out.json")
 
 
 def shards(

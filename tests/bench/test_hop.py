@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_lupi.bench.hop import PARTS, HopReport, Spread, measure
-from edge_lupi.bundle import Bundle
+from edge_lupi.bundle import Bundle, shipped_bundle
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,15 @@ def test_text_and_json(report: HopReport) -> None:
     text = report.text()
     assert "student.lupi: 20 hops of 0.25 s on one thread" in text
     assert all(name in text for name in PARTS)
+
+
+def test_two_bundles_together_and_each_alone() -> None:
+    found = measure([Bundle.load(shipped_bundle(task)) for task in ("speaker", "emotion")], None, 5.0)
+    each = ["encoder speaker", "aggregator speaker", "encoder emotion", "aggregator emotion"]
+    assert list(found.parts) == ["front_end", "gate", *each, "hop"]
+    assert list(found.apart) == ["speaker.lupi", "emotion.lupi"]
+    assert f"{'speaker.lupi alone':<20}" in found.text()
+    assert "the sum of each alone" in found.text()
 
 
 def test_streams_that_one_thread_could_follow() -> None:

@@ -66,6 +66,26 @@ def test_grid(tmp_path: Path) -> None:
     assert only.split == fold_of("a")
 
 
+def test_a_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
+    for name in ("anna/happy/1.wav", "anna/sad/1.WAV", "ben/sad/2.flac", "ben/sad/notes.txt", "ben/.cache/x/3.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    corpus = read_corpus(tmp_path, task="emotion", pattern="{speaker}/{label}/*")
+    assert [(u.name, u.label, u.speaker) for u in corpus.utterances] == [
+        ("anna/happy/1.wav", "happy", "anna"),
+        ("anna/sad/1.WAV", "sad", "anna"),
+        ("ben/sad/2.flac", "sad", "ben"),
+    ]
+    assert corpus.labels == ("happy", "sad")
+    assert read_corpus(tmp_path, task="speaker", pattern="{speaker}/*/*").labels == ("anna", "ben")
+    assert "expected {label} in the pattern for task emotion" in sentence(
+        tmp_path, task="emotion", pattern="{speaker}/*/*"
+    )
+    assert "got no sound file so deep" in sentence(tmp_path, task="speaker", pattern="{speaker}/*")
+    odd = sentence(tmp_path, task="speaker", pattern="a{speaker}/*/*")
+    assert "got 1 of 3 sound files that do not (ben/sad/2.flac)" in odd
+
+
 @pytest.mark.parametrize(
     ("times", "window"),
     [

@@ -130,7 +130,7 @@ def test_a_column_that_shares_a_speaker() -> None:
         (("fold0", None), "fold0", 0.0, "without"),
         (("fold0",), "fold0", 0.0, "for training"),
         ((None,), ("s1", "zoe"), 0.0, "zoe"),
-        ((None,), (), 0.0, "for test"),
+        ((None,), (), 1.5, "share"),
         ((None,), 0.0, 0.0, "share"),
         ((None,), 1.0, 0.0, "share"),
         ((None,), float("nan"), 0.0, "share"),

@@ -22,8 +22,8 @@ import soundfile
 from rich.console import Console
 
 from edge_lupi.events import Event
-from edge_lupi.runtime.listener import Heard, Statistics
 from edge_lupi.runtime.live import LiveView, live_view
+from edge_lupi.runtime.statistics import Heard, Statistics
 
 TWO_VOICES = Path(__file__).resolve().parents[2] / "examples" / "two_voices.flac"
 ESCAPE = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])")
@@ -57,6 +57,15 @@ def test_a_row_says_who_how_sure_how_loud_how_late_and_what_was_lost() -> None:
 
 def test_where_only_ascii_is_known_bars_are_ascii() -> None:
     assert "######..  0.74  ####...." in _rows(100, ONE, ALICE, encoding="ascii")[0]
+
+
+def test_of_two_tasks_a_row_says_who_first_whichever_came_first() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, no_color=True, color_system=None)
+    view = LiveView(console, lambda: ONE, ["speaker", "emotion"])
+    for event in (Event(time=9.5, start=8.0, task="emotion", label="happy", probability=0.6), ALICE):
+        view.event(event)
+    console.print(view)
+    assert re.match(r"alice +━+╌+  0\.74  happy +━+╌+  0\.60  ", console.file.getvalue())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", range(1, 120, 7))

@@ -243,10 +243,20 @@ def test_tasks_through_the_command_line(cli: Cli, two_tasks: Bundle, sound_file:
         (["--latency", "none"], "expected a latency"),
         (["--channels", "a"], "expected whole numbers"),
         (["--channels", "7"], "expected channels of 0 to 0"),
-        (["--task", "speaker,emotion"], "expected a bundle for task emotion"),
+        (["--task", "speaker,mood"], "no bundle for task mood comes with edge-lupi"),
+        (["--task", "speaker,speaker"], "expected each task once"),
+        ([SHIPPED / "speaker.lupi", "--task", "speaker,emotion"], "expected a bundle for task emotion"),
+        (
+            [SHIPPED / "speaker.lupi", SHIPPED / "emotion.lupi", "--task", "speaker"],
+            "got none that falls to emotion.lupi",
+        ),
+        (
+            [SHIPPED / "speaker.lupi", SHIPPED / "emotion.lupi", "--task", "speaker,mood"],
+            "expected a bundle for task mood among those named",
+        ),
     ],
 )
-def test_what_cannot_be_asked_for_is_one_sentence(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+def test_what_cannot_be_asked_for_is_one_sentence(cli: Cli, tmp_path: Path, words: list[str | Path], said: str) -> None:
     done = cli("listen", "--input", TWO_VOICES, *words, env={"XDG_DATA_HOME": str(tmp_path)})
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("edge-lupi: ")

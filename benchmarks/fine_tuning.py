@@ -1,0 +1,119 @@
+"""A new corpus of ten people (EmoDB): learnt on from the shipped student, and from nothing. -> results/fine_tuning.json, table.
+
+    python benchmarks/fine_tuning.py emotion speaker --folds 5 --jobs 2
+
+Every speaker is tested once, by students that have not heard them; a training runs on one thread. Settings are those of
+train/my_own.toml and my_own_labels.toml, which were chosen on validation speakers of one fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "fine_tuning.json"
+RECIPES = {"emotion": "my_own_labels.toml", "speaker": "my_own.toml"}
+PATTERNS = {"emotion": "{speaker}/{label}/*", "speaker": "{speaker}/*/*"}
+NOTHING = ['student.start_from=""', "student.rate=3e-3", "student.epochs=60"]
+AS_IT_IS = "the shipped student as it is"
+ARMS = {
+    "emotion": {"from the shipped student": [], "from nothing": NOTHING},  # as it is it has other labels
+    "speaker": {AS_IT_IS: [], "from the shipped student": [], "from nothing": NOTHING},
+}
+
+
+def people(data: Path, folder: Path) -> Path:
+    """EmoDB as a folder of one's own: people/<actor>/<emotion>/*.flac."""
+    with (data / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            place = folder / row["speaker"] / row["label"]
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(data / row["audio"], place)
+    return folder
+
+
+def recipe_of(task: str, arm: str, root: Path, *changes: str) -> Any:
+    """The recipe of an arm."""
+    from edge_lupi.train.recipe import load_recipe
+
+    where = [f'data.root="{root}"', f'data.pattern="{PATTERNS[task]}"']
+    return load_recipe(ROOT / "train" / RECIPES[task], [*where, *ARMS[task][arm], *changes])
+
+
+def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path) -> dict[str, Any]:
+    """One fold of one arm: what it says of its test speakers, and the minutes of its training."""
+    import torch
+
+    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.leave_one_out import measured
+    from edge_lupi.train.student import train_student
+
+    torch.set_num_threads(1)
+    recipe = recipe_of(task, arm, root, f"data.test={list(speakers)}")
+    parts = prepare(recipe)
+    began = time.process_time()
+    path = ROOT / recipe.student.start_from if arm == AS_IT_IS else train_student(recipe, parts, place)
+    minutes = (time.process_time() - began) / 60
+    return {"measured": measured(path, parts), "minutes": minutes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="+", choices=RECIPES)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDGE_LUPI_DATA", ".")) / "emodb")
+    parser.add_argument("--out", type=Path, default=Path("runs/fine_tuning"))
+    asked = parser.parse_args()
+    out = asked.out.resolve()
+    os.chdir(ROOT)  # the recipes name the shipped students from here
+    root = people(asked.data, out / "people")
+    speakers = sorted(path.name for path in root.iterdir())
+    folds = [tuple(speakers[number :: asked.folds]) for number in range(asked.folds)]
+    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
+        running = {
+            (task, arm): [
+                pool.submit(
+                    one, task, arm, fold, root, out / task / arm.replace(" ", "_") / f"{number}_of_{asked.folds}"
+                )
+                for number, fold in enumerate(folds)
+            ]
+            for task in asked.tasks
+            for arm in ARMS[task]
+        }
+        found = {key: [future.result() for future in futures] for key, futures in running.items()}
+    tell(found, root, asked.folds)
+
+
+def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int) -> None:
+    """The table, and the results beside those of earlier runs."""
+    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.leave_one_out import pooled
+
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for (task, arm), rows in found.items():
+        report = pooled(prepare(recipe_of(task, arm, root)), [row["measured"] for row in rows])
+        minutes = sum(row["minutes"] for row in rows) / folds
+        results.setdefault(task, {})[arm] = {
+            "folds": folds,
+            "minutes_of_a_training": round(minutes, 2),
+            **report.plain(),
+        }
+        print(f"{task:<8} {arm:<30} {report.text().splitlines()[0]}   {minutes:.1f} min a training")
+    RESULTS.write_text(json.dumps(results) + "\n")
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

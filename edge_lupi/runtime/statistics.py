@@ -1,0 +1,58 @@
+"""What a listener has heard and what it cost: counts and times in, a line for people out."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Heard", "Statistics"]
+
+KEPT_TIMES = 2_000  # of the newest segments: over a quarter of an hour of one stream
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How far a stream has come, the RMS level of its last segment in dB of full scale, and its lost samples."""
+
+    seconds: float = 0.0
+    level_db: float = -np.inf
+    dropped: int = 0
+
+
+@dataclass
+class Statistics:
+    """What was heard and what it cost, all streams together.
+
+    `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
+    segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
+    that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
+    `notices` are sentences about the sound, each of which was also said on stderr.
+    """
+
+    algorithm_seconds: float = 0.0
+    streams: int = 0
+    heard_seconds: float = 0.0
+    segments: int = 0
+    encoded: int = 0
+    dropped: int = 0
+    peak_fill_seconds: float = 0.0
+    reconnections: int = 0
+    compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
+    by_stream: dict[str, Heard] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def percentile_ms(self, percent: float) -> float:
+        """The compute time that so many per cent of the segments stay below."""
+        return float(np.percentile(list(self.compute_ms), percent)) if self.compute_ms else 0.0
+
+    def __str__(self) -> str:
+        streams = f" of {self.streams} streams" if self.streams > 1 else ""
+        device = f", {self.reconnections} reconnections" if self.reconnections else ""
+        return (
+            f"heard {self.heard_seconds:.1f} s{streams}, {self.segments} segments, "
+            f"latency {self.algorithm_seconds:.2f} s by the method and p50 {self.percentile_ms(50):.1f} ms "
+            f"p99 {self.percentile_ms(99):.1f} ms by the computer, "
+            f"dropped {self.dropped} samples, at most {self.peak_fill_seconds:.2f} s waiting{device}"
+        )
