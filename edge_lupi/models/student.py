@@ -71,11 +71,6 @@ class TaskBranch(nn.Module):
             return F.normalize(utterance), None
         return utterance, self.header(self.voice.relative(utterance, voice) if self.voice else utterance)
 
-    def learn(self, utterances: Tensor) -> None:
-        """A training step's utterances [B, D], of all voices."""
-        if self.voice is not None:
-            self.voice.learn(utterances)
-
     def step(self, embedding: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """One more segment -> utterance so far, scores, new state; the signature of the compiled graph."""
         if self.voice is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 __all__ = ["VoiceAverage"]
 
-MOMENTUM = 0.02  # of the mean over all voices, per batch: the last 50 count
+MOMENTUM = 0.1  # of the mean over all voices, per batch, as of batch norm: an encoder that learns moves it
 
 
 class VoiceAverage(nn.Module):

@@ -90,12 +90,13 @@ class Learning(nn.Module):
 
         With `voices`, which examples the rows are [B], and which others each knows of its voice.
         """
-        if self.voices is None or rows is None or chosen is None:
+        average = self.student.branch().voice
+        if self.voices is None or average is None or rows is None or chosen is None:
             heard: Heard = self.student(segments)
         else:
-            heard = self.student(segments, voice=self.voices.of(chosen))
-            self.voices.keep(rows, heard.utterance)
-            self.student.branch().learn(heard.utterance)
+            heard = self.student(segments, voice=self.voices.of(chosen, average.population))
+            average.learn(heard.utterance)
+            self.voices.keep(rows, heard.utterance, average.population)
         label = self.weight * label_loss(heard, self.header, labels, self.smoothing)
         told = [
             way(heard.segments if by_segment else heard.utterance)
@@ -169,6 +170,8 @@ def train_student(
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
             header.margin = recipe.student.margin * min(1.0, 3 * epoch / recipe.student.epochs)
+        if voices is not None:
+            voices.begin_epoch(epoch, recipe.student.epochs)
         return epochs(epoch)
 
     identity = {

@@ -1,8 +1,9 @@
 """What a voice was in its other training clips. Rows of a batch -> voice [B, 1 + D]: how many clips are known, and their mean.
 
-The newest utterance embedding of every example is kept, as it was when a step last heard it (He et al. 2020, momentum
-contrast, arXiv 1911.05722, keep a queue of them for the same reason: it costs nothing). No gradient goes through it. Which
-clips a row knows is drawn anew each time: none, a few or many, of all labels or mostly of the labels of every day.
+The newest utterance embedding of every example is kept, as it was when a step last heard it, less the mean of all voices then
+(He et al. 2020, momentum contrast, arXiv 1911.05722, keep a queue of them for the same reason: it costs nothing). No gradient
+goes through it. Which clips a row knows is drawn anew each time: none, a few or many, of all labels or mostly of the labels
+of every day.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Voices(nn.Module):
             raise InputError(f"expected voice.mostly of {', '.join(classes)}, got {', '.join(strange)}")
         usual = {classes.index(label) for label in recipe.mostly}
         self.recipe = recipe
+        self.begun = recipe.after == 0
         self._voices = [None if e.speaker is None else (e.speaker, e.speed) for e in examples]
         self._all: dict[tuple[str, float], list[int]] = {}
         self._usual: dict[tuple[str, float], list[int]] = {}
@@ -47,6 +49,10 @@ class Voices(nn.Module):
         self.register_buffer("newest", torch.zeros(len(examples), size))
         self.register_buffer("known", torch.zeros(len(examples), dtype=torch.bool))
 
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """From some epoch on rows know of their voices."""
+        self.begun = epoch >= self.recipe.after * epochs
+
     def choose(self, rows: Sequence[int], draw: Draw) -> Tensor:
         """Which other clips of its voice each row knows: numbers of examples [B, most], NOBODY where there are fewer."""
         most = self.recipe.most
@@ -57,7 +63,7 @@ class Voices(nn.Module):
     def _chosen(self, row: int, chances: list[float]) -> list[int]:
         voice, alone, most = self._voices[row], self.recipe.alone, self.recipe.most
         many, kind, *each = chances
-        if voice is None or many < alone:
+        if voice is None or many < alone or not self.begun:
             return []
         count = 1 + int((many - alone) / (1 - alone) * most)
         of_all, usual = self._all[voice], self._usual.get(voice, []) if kind < 0.5 else []
@@ -67,15 +73,15 @@ class Voices(nn.Module):
             found.append(pool[int(place * len(pool))])
         return [number for number in found if number != row]
 
-    def of(self, chosen: Tensor) -> Tensor:
-        """Numbers of examples [B, most] -> voice [B, 1 + D]."""
+    def of(self, chosen: Tensor, population: Tensor) -> Tensor:
+        """Numbers of examples [B, most], and the mean of all voices [D] as it is now -> voice [B, 1 + D]."""
         known = ((chosen >= 0) & self.known[chosen.clamp_min(0)]).float()
         clips = known.sum(1, keepdim=True)
         mean = (known[:, :, None] * self.newest[chosen.clamp_min(0)]).sum(1) / clips.clamp_min(1)
-        return torch.cat([clips, mean], 1)
+        return torch.cat([clips, mean + population], 1)
 
     @torch.no_grad()
-    def keep(self, rows: Tensor, utterances: Tensor) -> None:
+    def keep(self, rows: Tensor, utterances: Tensor, population: Tensor) -> None:
         """What these examples [B] were heard as now, [B, D]."""
-        self.newest[rows] = utterances.detach().to(self.newest.dtype)
+        self.newest[rows] = (utterances.detach() - population).to(self.newest.dtype)
         self.known[rows] = True

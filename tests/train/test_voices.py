@@ -28,7 +28,7 @@ def examples() -> list[Example]:
 
 
 def voices(**changes: Any) -> Voices:
-    return Voices(examples(), CLASSES, VoiceRecipe(5.0, **changes), 3)
+    return Voices(examples(), CLASSES, VoiceRecipe(5.0, **{"after": 0.0, **changes}), 3)
 
 
 def test_only_other_clips_of_the_same_voice_are_known() -> None:
@@ -49,11 +49,21 @@ def test_some_rows_know_nothing_and_others_mostly_what_is_usual() -> None:
 
 
 def test_the_mean_is_of_what_was_heard_so_far() -> None:
-    kept = voices()
+    kept, before, now = voices(), torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 0, 5])
     chosen = torch.tensor([[1, 2, -1], [-1, -1, -1], [4, -1, -1]])
-    assert not kept.of(chosen).any()  # nothing was heard yet
-    kept.keep(torch.tensor([1, 2, 5]), torch.tensor([[1.0, 0, 0], [3.0, 2, 0], [9.0, 9, 9]]))
-    torch.testing.assert_close(kept.of(chosen), torch.tensor([[2.0, 2, 1, 0], [0.0] * 4, [0.0] * 4]))
+    nobody = torch.tensor([0.0, 0, 0, 5])
+    torch.testing.assert_close(kept.of(chosen, now), nobody.expand(3, -1))  # nothing was heard yet
+    kept.keep(torch.tensor([1, 2, 5]), torch.tensor([[1.0, 0, 0], [3.0, 2, 0], [9.0, 9, 9]]), before)
+    torch.testing.assert_close(kept.of(chosen, now), torch.stack([torch.tensor([2.0, 1, 1, 5]), nobody, nobody]))
+
+
+def test_nobody_knows_anything_at_first() -> None:
+    kept = voices(after=0.5, alone=0.0)
+    counts = []
+    for epoch in range(4):
+        kept.begin_epoch(epoch, 4)
+        counts.append(int((kept.choose([0] * 50, Draw(epoch)) >= 0).sum()))
+    assert [bool(count) for count in counts] == [False, False, True, True]
 
 
 def test_a_label_that_nobody_has_is_refused() -> None:
@@ -61,7 +71,9 @@ def test_a_label_that_nobody_has_is_refused() -> None:
         voices(mostly=("sleepy",))
 
 
-@pytest.mark.parametrize("change", ["voice.prior=-1", "voice.most=0", "voice.alone=1.5", "augment.mixup=0.2"])
+@pytest.mark.parametrize(
+    "change", ["voice.prior=-1", "voice.most=0", "voice.alone=1.0", "voice.after=1.0", "augment.mixup=0.2"]
+)
 def test_what_a_recipe_cannot_ask_for(mood_chain: Any, change: str) -> None:
     with pytest.raises(InputError, match="voice"):
         load_recipe(mood_chain.recipe, ["voice.prior=5.0", change])
