@@ -9,11 +9,13 @@ import torch
 
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student
+from edge_lupi.train.arms import load_plan
 from edge_lupi.train.corpus import prepare
 from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import Example
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.train.student import train_student
+from edge_lupi.train.sweep import run_sweep
 from edge_lupi.train.voice import VoiceRecipe
 from edge_lupi.train.voices import Voices
 
@@ -101,3 +103,29 @@ def test_a_training_that_was_cut_off_knows_the_same_voices(mood_chain: Any, tmp_
     assert whole.student.config.tasks[0].voice == 5.0
     for name, value in whole.student.state_dict().items():
         torch.testing.assert_close(value, again.student.state_dict()[name], msg=name)
+
+
+def test_a_sweep_may_learn_the_voices_on_a_finished_encoder(mood_chain: Any, tmp_path: Path) -> None:
+    arms = """
+[sweep]
+[arms.first]
+[arms.voice]
+under = ["first"]
+set = ["voice.prior=5.0", "voice.after=0.0", 'student.frozen=["encoder"]', "student.epochs=2"]
+[arms.int8]
+stage = "qat"
+under = ["voice"]
+"""
+    path = tmp_path / "recipe.toml"
+    path.write_text(mood_chain.recipe.read_text() + arms)
+    plan = load_plan(path, ["student.epochs=1"])
+    run_sweep(plan, ["int8"], ["test"], [0], tmp_path / "out", jobs=1)
+    place = tmp_path / "out" / "test" / "seed0"
+    first, voice, fine = (
+        load_student(place / file) for file in ("first/student.pt", "voice/student.pt", "int8/student.int8.pt")
+    )
+    for name, value in first.student.encoder.state_dict().items():
+        torch.testing.assert_close(value, voice.student.encoder.state_dict()[name], msg=name)
+    assert (first.student.config.tasks[0].voice, voice.student.config.tasks[0].voice) == (0.0, 5.0)
+    assert voice.student.branch().voice.population.any()  # type: ignore[union-attr]
+    assert (fine.student.config.tasks[0].voice, bool(fine.ranges)) == (5.0, True)
