@@ -27,7 +27,8 @@ VERIFICATION_TASKS = ("speaker",)
 @dataclass(frozen=True)
 class Prepared:
     """`classes` are what a header learns: the labels, or for verification the training speakers; `licences` are those of
-    the unlabelled corpora; `also` the corpora beside the first, each with its licence.
+    the unlabelled corpora; `also` the corpora beside the first, each with its licence;
+    `strange` those that training hears nothing of, as far as they have the task's labels.
 
     Where training reads `shards`, corpus and split hold only the few utterances that lie there as sound.
     """
@@ -39,6 +40,7 @@ class Prepared:
     shards: Shards | None = None
     licences: tuple[str, ...] = ()
     also: tuple[tuple[str, str], ...] = ()
+    strange: tuple[tuple[str, tuple[Utterance, ...]], ...] = ()
 
     @property
     def utterances(self) -> int:
@@ -135,7 +137,28 @@ def prepare(recipe: Recipe) -> Prepared:
         task = Task(recipe.data.task, "verification")
     else:
         classes, task = corpus.labels, Task(recipe.data.task, "classification", corpus.labels)
-    return Prepared(corpus, parts, task, classes, licences=tuple(one.licence for one in more), also=beside)
+    return Prepared(
+        corpus,
+        parts,
+        task,
+        classes,
+        licences=tuple(one.licence for one in more),
+        also=beside,
+        strange=_strange(recipe, corpus, beside),
+    )
+
+
+def _strange(
+    recipe: Recipe, corpus: Corpus, beside: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, tuple[Utterance, ...]], ...]:
+    """Corpora by name, with the utterances whose labels the task has."""
+    found = [read_corpus(_found(recipe, root), task=recipe.data.task) for root in recipe.data.strange]
+    for one in found:
+        if one.name in (corpus.name, *(name for name, _ in beside)):
+            raise InputError(f"expected corpora in data.strange that training does not hear, got {one.name}")
+        if not set(one.labels) & set(corpus.labels):
+            raise InputError(f"expected labels of {corpus.name} in {one.name} of data.strange, got none of them")
+    return tuple((one.name, tuple(u for u in one.utterances if u.label in corpus.labels)) for one in found)
 
 
 def _with_others(recipe: Recipe, corpus: Corpus, parts: Split) -> tuple[Split, tuple[tuple[str, str], ...]]:

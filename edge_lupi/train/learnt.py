@@ -45,7 +45,7 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     key = recipe.data.root, f"{recipe.data.task} {recipe.data.pattern}"
     if key not in known:
         known[key] = _corpus(recipe)
-    also = [_also(one.root, known) for one in recipe.data.also]
+    also = [_also(root, known) for root in (*(one.root for one in recipe.data.also), *recipe.data.strange)]
     return _sha256([known[key], told, *shapes, *begun, *also])
 
 

@@ -51,6 +51,7 @@ class DataRecipe:
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
     show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
     of them may be one that is tested. Those in `also` train by their labels, and hold nobody out.
+    Nothing is learnt of those in `strange` but how sure to be of people and languages that training has not heard.
     """
 
     root: str
@@ -61,6 +62,7 @@ class DataRecipe:
     speaker_dependent: bool = False
     unlabelled: tuple[str, ...] = ()
     also: tuple[AlsoRecipe, ...] = ()
+    strange: tuple[str, ...] = ()
     pattern: str = ""
     licence: str = ""
 

@@ -1,18 +1,22 @@
 """The temperature at which a student's probabilities mean what they say, from validation speakers it has not heard.
 
 One number divides all scores, so no answer changes, only how sure it is: that of the least negative log-likelihood of the
-true labels (Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599).
+true labels (Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599). Of people in other rooms and
+languages a student knows less than it seems to: where the recipe names corpora that training does not hear (`data.strange`),
+the temperature is the highest that one of them, or the validation speakers, asks for.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.confidence import calibration_error, negative_log_likelihood, probabilities_of
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate import answers
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.terminal import note
@@ -53,8 +57,10 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
             "set data.validation_speakers"
         )
         return trained
-    scores, labels = _answers(trained, recipe, prepared)
-    temperature = fit_temperature(scores, labels)
+    scores, labels = _answers(trained, recipe, prepared, prepared.split.validation)
+    asked = {"validation": fit_temperature(scores, labels)}
+    asked |= {name: fit_temperature(*_answers(trained, recipe, prepared, heard)) for name, heard in prepared.strange}
+    temperature = max(asked.values())
     config = trained.student.config
     tasks = tuple(
         replace(task, temperature=temperature) if task.name == prepared.task.name else task for task in config.tasks
@@ -62,6 +68,7 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
     trained.student.config = replace(config, tasks=tasks)
     trained.provenance["temperature"] = {
         "value": temperature,
+        **({"asked_for_by": asked} if prepared.strange else {}),
         "utterances": len(labels),
         "speakers": len({utterance.speaker for utterance in prepared.split.validation}),
         **{
@@ -77,12 +84,11 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
 
 
 def _answers(
-    trained: TrainedStudent, recipe: Recipe, prepared: Prepared
+    trained: TrainedStudent, recipe: Recipe, prepared: Prepared, utterances: Sequence[Utterance]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores [N, C] and truth [N] of the validation utterances."""
+    """Scores [N, C] and truth [N] of some utterances."""
     kept = replace(trained, student=copy.deepcopy(trained.student))  # answering folds and rounds
     answer = student_answerer(kept, prepared.task.name)
-    utterances = prepared.split.validation
     found = answers(answer, utterances, trim_db=recipe.segments.trim_db)
     scores = np.stack([a.scores for a in found if a.scores is not None])
     return scores, np.array([prepared.task.labels.index(utterance.label) for utterance in utterances])

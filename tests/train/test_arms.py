@@ -71,7 +71,7 @@ def test_a_student_may_begin_from_another(recipe: Path) -> None:
     assert jobs["taught"].start is jobs["further-int8"].start is None
     assert [job.arm for job in jobs["taught"].teachers] == ["teacher"]
     recipe.write_text(RECIPE + more.replace('["taught"]', '["taught", "audio"]'))
-    with pytest.raises(InputError, match="teachers, or a student to begin from, in .* got taught, audio"):
+    with pytest.raises(InputError, match=r"teachers, or a student to begin from, in .* got taught, audio"):
         load_plan(recipe)
 
 
