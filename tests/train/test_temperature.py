@@ -82,8 +82,8 @@ def test_a_corpus_that_training_does_not_hear_says_how_sure_to_be(
     ]  # the odd one is not asked
     trained = [load_student(train_student(r, prepare(r), tmp_path / str(n))) for n, r in enumerate((near, far))]
     heat = [one.student.config.tasks[0].temperature for one in trained]
-    told = trained[1].provenance["temperature"]["asked_for_by"]
-    assert heat[1] == max(told.values()) == told["far"] > heat[0]
+    told = trained[1].provenance["temperature"]["alone"]
+    assert told["validation"] == heat[0] < heat[1] < told["far"]
     assert trained[1].provenance["corpus"] == trained[0].provenance["corpus"]
     with pytest.raises(InputError, match="that training does not hear, got moods"):
         prepare(load_recipe(mood_chain.recipe, [f'data.strange=["{mood_chain.corpus}"]']))
