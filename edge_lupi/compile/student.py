@@ -255,7 +255,9 @@ def _json_safe(value: Any) -> Any:
 def _card(trained: TrainedStudent, choice: Choice) -> str:
     config, origin = trained.student.config, trained.provenance
     tasks = "\n".join(
-        f"- {task.name} ({task.kind}){': ' + ', '.join(task.labels) if task.labels else ''}" for task in config.tasks
+        f"- {task.name} ({task.kind}{', beside what a voice was so far' if task.voice else ''})"
+        f"{': ' + ', '.join(task.labels) if task.labels else ''}"
+        for task in config.tasks
     )
     dependent = (
         "\nIts figures are speaker dependent: training and test share voices."

@@ -96,6 +96,7 @@ def test_an_average_counts_in_clips_and_fades() -> None:
 def test_a_bundle_says_that_it_asks(bundle: Bundle, branch: Branch) -> None:
     assert bundle.task().voice == 2.0
     assert branch.state_size == (1 + 2 * 128) + (1 + 128)
+    assert "mood (classification, beside what a voice was so far): bright, plain" in bundle.files["CARD.md"].decode()
     assert Bundle.load(shipped_bundle("speaker")).task().voice == 0.0
 
 
