@@ -38,6 +38,7 @@ __all__ = ["Bundle", "Task", "refuse_to_replace", "shipped_bundle", "write_bundl
 MAX_GOLDEN_BYTES = 1 << 26  # unpacked; ours have half a megabyte
 MAX_LABELS = 10_000
 LONGEST_LABEL = 200
+MOST_CLIPS = 1000  # that the mean of all voices is worth
 ATTEMPTS = 10  # at a bundle that is replaced while it is read
 SHIPPED = Path(__file__).parent / "bundles"
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -48,7 +49,9 @@ _MADE_HERE = re.compile(rf"calibration\.[a-z][a-z0-9_-]{{0,39}}\.(json|svg)|{re.
 class Task:
     """One thing a student can tell, e.g. who speaks (verification) or in what emotion (classification).
 
-    `threshold` is the cosine above which two voices count as one; `temperature` divides the scores before softmax.
+    `threshold` is the cosine above which two voices count as one; `temperature` divides the scores before softmax. Where
+    `voice` is above 0, labels are told from how an utterance differs from what its voice was so far: the branch carries
+    that on, and `voice` is how many clips the mean of all voices is worth beside it.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Task:
     labels: tuple[str, ...] = ()
     threshold: float | None = None
     temperature: float = 1.0
+    voice: float = field(default=0.0, repr=False)  # a student's fingerprint holds the repr, which stays what it was
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _TASK_NAME.fullmatch(self.name):
@@ -73,8 +77,11 @@ class Task:
         try:
             number(self.threshold or 0.0, -1, 1)
             number(self.temperature, 1e-6, 1e6)
+            number(self.voice, 0, MOST_CLIPS if self.kind == "classification" else 0)
         except ValueError as error:
-            raise InputError(f"task {self.name} has a threshold or temperature that is none ({error})") from error
+            raise InputError(
+                f"task {self.name} has a threshold, temperature or voice that is none ({error})"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -279,4 +286,7 @@ def _task(name: str, entry: Mapping[str, Any]) -> Task:
     if not isinstance(labels, list):
         raise ValueError(f"expected a list of labels for task {name[:40]!r}")
     threshold = None if threshold is None else number(threshold, -1, 1)
-    return Task(name, entry["kind"], tuple(labels), threshold, number(entry.get("temperature", 1.0), 1e-6, 1e6))
+    temperature = number(entry.get("temperature", 1.0), 1e-6, 1e6)
+    return Task(
+        name, entry["kind"], tuple(labels), threshold, temperature, number(entry.get("voice", 0.0), 0, MOST_CLIPS)
+    )

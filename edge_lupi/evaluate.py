@@ -323,7 +323,7 @@ def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance,
     """
     kept = corpus.utterances
     for training in (origin, *origin.get("started_from", ())):
-        if training.get("corpus") == corpus.name:
+        if corpus.name in (training.get("corpus"), *training.get("corpora", ())):
             kept = _unheard_in(training, kept)
     return kept, len(corpus.utterances) - len(kept)
 

@@ -39,6 +39,7 @@ UNKNOWN_LICENCE = "unknown: ask whoever trained these weights"
 
 _ORIGIN = {
     "corpus": str,
+    "corpora": list,
     "licence": str,
     "training_utterances": int,
     "training_speakers": list,

@@ -61,7 +61,7 @@ def _metadata(student: Student) -> dict[str, str]:
 def aggregator_graph(student: Student, task: str) -> onnx.ModelProto:
     """(embedding [B, D], state [B, K]) -> utterance [B, D], scores [B, C] where the task has labels, next_state [B, K]."""
     branch = student.branch(task)
-    inputs = (torch.zeros(1, student.encoder.embedding_size), torch.zeros(1, branch.aggregator.state_size))
+    inputs = (torch.zeros(1, student.encoder.embedding_size), torch.zeros(1, branch.state_size))
     outputs = ("utterance", "next_state") if branch.header is None else ("utterance", "scores", "next_state")
     return _export(_OneStep(branch), inputs, ("embedding", "state"), outputs)
 

@@ -128,6 +128,9 @@ def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evi
 def fingerprint(student: Student) -> str:
     """Names an embedding space: sha256 of the weights. The same for a student's every precision."""
     digest = hashlib.sha256(repr(student.config).encode())
+    for task in student.config.tasks:
+        if task.voice:
+            digest.update(f"{task.name} {task.voice}".encode())
     for name, value in sorted(student.state_dict().items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -251,7 +254,9 @@ def _json_safe(value: Any) -> Any:
 def _card(trained: TrainedStudent, choice: Choice) -> str:
     config, origin = trained.student.config, trained.provenance
     tasks = "\n".join(
-        f"- {task.name} ({task.kind}){': ' + ', '.join(task.labels) if task.labels else ''}" for task in config.tasks
+        f"- {task.name} ({task.kind}{', beside what a voice was so far' if task.voice else ''})"
+        f"{': ' + ', '.join(task.labels) if task.labels else ''}"
+        for task in config.tasks
     )
     dependent = (
         "\nIts figures are speaker dependent: training and test share voices."

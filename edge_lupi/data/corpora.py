@@ -3,6 +3,7 @@
 | kind        | seen by                              | tasks            |
 |-------------|--------------------------------------|------------------|
 | ravdess     | labels.csv and video_au_mean35.csv   | emotion, speaker |
+| emodb       | labels.csv of its columns            | emotion, speaker |
 | librispeech | utterances.csv                       | speaker          |
 | grid        | labels.csv and clips/                | digit            |
 | voxceleb    | wav/ or aac/ with idNNNNN/           | speaker          |
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_lupi import disk
-from edge_lupi.data import folder, grid, librispeech, ravdess, table, voxceleb
+from edge_lupi.data import emodb, folder, grid, librispeech, ravdess, table, voxceleb
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
 
@@ -37,6 +38,7 @@ class Kind:
 
 KINDS = {
     "ravdess": Kind(ravdess.is_ravdess, ravdess.read_ravdess, ravdess.TASKS, "labels.csv and video_au_mean35.csv"),
+    "emodb": Kind(emodb.is_emodb, emodb.read_emodb, emodb.TASKS, "labels.csv with audio,label,speaker,sex,sentence"),
     "librispeech": Kind(librispeech.is_librispeech, librispeech.read_librispeech, librispeech.TASKS, "utterances.csv"),
     "grid": Kind(grid.is_grid, grid.read_grid, grid.TASKS, "labels.csv and clips/"),
     "voxceleb": Kind(

@@ -48,7 +48,7 @@ class TeacherConfig:
 class FeatureEye(nn.Module):
     """Feature vectors -> embedding. Standardised by the training corpus, with dropout: they are few and telling.
 
-    What is NaN, as no face was seen, is as in the mean of the corpus.
+    What is NaN, as no face was seen, is as in the mean of the corpus; where all is, the embedding is zero.
     """
 
     mean: Tensor
@@ -76,7 +76,8 @@ class FeatureEye(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """[B, V] -> [B, D]."""
-        return self.net(((video - self.mean) / self.spread).nan_to_num(0.0))
+        seen = ~video.isnan().all(1, keepdim=True)
+        return self.net(((video - self.mean) / self.spread).nan_to_num(0.0)) * seen
 
 
 class FrameEye(nn.Module):

@@ -22,6 +22,7 @@ from edge_lupi.runtime.sources import SoundFile, Source
 from edge_lupi.runtime.speech import Speech, exemplars, voice
 from edge_lupi.runtime.student import CompiledStudent
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD
+from edge_lupi.runtime.usual import usual_voice
 from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
@@ -138,10 +139,11 @@ def enroll(
     replace: bool = False,
     force: bool = False,
     keep_audio: bool = False,
+    emotion: Bundle | None = None,
 ) -> Enrolled:
     """Add a person's voice to the gallery file. `replace` forgets their earlier ones; `keep_audio` keeps the recordings too.
 
-    With `enough_seconds` (a microphone) the progress is shown on stderr.
+    To `emotion`, a bundle that tells labels beside what a voice was so far, it is kept how they usually sound. With `enough_seconds` (a microphone) the progress is shown on stderr.
     """
     name = checked_name(name)
     student = CompiledStudent(bundle, speaker_task(bundle).name)
@@ -150,7 +152,7 @@ def enroll(
     for source in sources:
         kept = list[Array]()
         with source:
-            blocks = _kept(source, kept) if keep_audio else source
+            blocks = _kept(source, kept) if keep_audio or emotion else source
             if enough_seconds is None:
                 enrolment.hear(blocks)
             else:
@@ -168,8 +170,10 @@ def enroll(
             known.remove(name)
         resembles = known.match(voice(student, enrolment.embeddings), leave_out=name)
         known.add(name, learnt, narrow_band=enrolment.narrow_band)
-        for samples in heard:
+        for samples in heard if keep_audio else ():
             known.keep(name, samples)
+        if emotion and (sounds := usual_voice(emotion, heard)) is not None:
+            known.sounds(name, emotion.fingerprint, sounds)
     close = resembles if resembles and resembles[1] >= enrolment.threshold else None
     return Enrolled(name, enrolment.speech_seconds, len(known.exemplars(name)), known.path, close)
 

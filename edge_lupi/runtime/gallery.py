@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import clear_left_overs, kind_of, locked, write_at_once
 from edge_lupi.errors import InputError
+from edge_lupi.runtime.averages import Averages
 from edge_lupi.runtime.gallery_file import (
     MAX_EXEMPLARS,
     MAX_PEOPLE,
@@ -26,6 +27,7 @@ from edge_lupi.runtime.gallery_file import (
 )
 from edge_lupi.runtime.names import checked_name
 from edge_lupi.runtime.recordings import Recordings
+from edge_lupi.runtime.voice import VoiceSoFar
 from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]
@@ -44,6 +46,7 @@ class Gallery:
         self.fingerprint = fingerprint
         self._people: dict[str, Array] = {}
         self._narrow: set[str] = set()  # whose voice was learnt from telephone speech
+        self._averages = Averages()  # how people usually sound to a student that tells labels
         self._forgotten: set[str] = set()  # whose earlier recordings go with the next save
         self._heard: list[tuple[str, Array]] = []  # recordings that it adds
 
@@ -58,15 +61,17 @@ class Gallery:
         gallery = cls(path, fingerprint or "")
         if kind_of(path) == "nothing":
             return gallery
-        gallery.fingerprint, people, narrow = read_gallery(gallery.path)
+        stored = read_gallery(gallery.path)
+        gallery.fingerprint = stored.fingerprint
         if fingerprint is not None:
             gallery.check_student(fingerprint)
         try:
-            for name, exemplars in people:
-                gallery.add(name, exemplars, narrow_band=name in narrow)
+            for name, exemplars in stored.people:
+                gallery.add(name, exemplars, narrow_band=name in stored.narrow)
         except (InputError, TypeError, ValueError) as error:
             raise damaged(gallery.path, error) from error
         gallery._forgotten = set()
+        gallery._averages = stored.averages.only(gallery.names)
         return gallery
 
     @classmethod
@@ -90,6 +95,14 @@ class Gallery:
     def narrow_band(self, name: str) -> bool:
         """Whether a person's voice was learnt, or some of it, from speech without its upper band, as on a telephone."""
         return self._known(name) in self._narrow
+
+    def averages(self, fingerprint: str) -> Mapping[str, VoiceSoFar]:
+        """How people usually sound to the student of this fingerprint, as far as it is known."""
+        return self._averages.of(fingerprint)
+
+    def sounds(self, name: str, fingerprint: str, voice: VoiceSoFar) -> None:
+        """How a person usually sounds to the student of this fingerprint. Nothing is on disk before `save`."""
+        self._averages = self._averages.with_voice(self._known(name), fingerprint, voice)
 
     def add(self, name: str, exemplars: Array, *, narrow_band: bool = False) -> None:
         """Add unit vectors [n, D] to a person; the newest 32 are kept. Nothing is on disk before `save`."""
@@ -117,6 +130,7 @@ class Gallery:
             self._known(name)
         self._people.pop(composed(name), None)
         self._narrow.discard(composed(name))
+        self._averages = self._averages.only(self.names)
         self._heard = [(of, samples) for of, samples in self._heard if of != composed(name)]
         self._forgotten |= {name, composed(name)}
 
@@ -154,6 +168,8 @@ class Gallery:
             if here in self._people:
                 self.remove(here)
             self.add(here, other.exemplars(name), narrow_band=other.narrow_band(name))
+            if (sounds := other._averages.voices.get(name)) is not None:
+                self.sounds(here, other._averages.fingerprint, sounds)
         return names
 
     def only(self, names: list[str], path: str | Path) -> Gallery:
@@ -161,6 +177,7 @@ class Gallery:
         found = Gallery(path, self.fingerprint)
         for name in dict.fromkeys(self._known(name) for name in names):
             found.add(name, self.exemplars(name), narrow_band=self.narrow_band(name))
+        found._averages = self._averages.only(found.names)
         return found
 
     def match(self, embedding: Array, *, leave_out: str | None = None) -> tuple[str, float] | None:
@@ -193,7 +210,7 @@ class Gallery:
 
     def _write(self, *, tidy: bool = False) -> None:
         data, recordings, added = (
-            packed(self.fingerprint, self._people, self._narrow),
+            packed(self.fingerprint, self._people, self._narrow, self._averages),
             Recordings(self.path),
             list[Path](),
         )

@@ -1,7 +1,8 @@
 """Known speakers as the bytes of a file, and back. Reading trusts nothing and bounds everything; what is packed can be read.
 
 JSON. Version 2 has the unit vectors of a person as base64 of float32 [n, D], little-endian; version 1, which is still
-read, had them as lists of numbers, some three times as long. `narrow_band` names those enrolled from telephone speech.
+read, had them as lists of numbers, some three times as long. `narrow_band` names those enrolled from telephone speech,
+`averages` holds how some usually sound to a student that tells labels (see `averages`); a file may lack both.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
+from edge_lupi.runtime.averages import Averages
 from edge_lupi.words import json_text, printable
 
-__all__ = ["MAX_DIMENSION", "MAX_EXEMPLARS", "MAX_PEOPLE", "check_exemplars", "packed", "read_gallery"]
+__all__ = ["MAX_DIMENSION", "MAX_EXEMPLARS", "MAX_PEOPLE", "Stored", "check_exemplars", "packed", "read_gallery"]
 
 FORMAT = "edge-lupi speakers"
 VERSION = 2
@@ -37,20 +40,30 @@ UNIT_TOLERANCE = 1e-3
 Array = NDArray[np.float32]
 
 
-def packed(fingerprint: str, people: Mapping[str, Array], narrow: Collection[str] = ()) -> bytes:
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a file holds: the student's fingerprint, names with exemplars [n, D] as they are written there, and of some more."""
+
+    fingerprint: str
+    people: list[tuple[str, Array]]
+    narrow: frozenset[str] = frozenset()
+    averages: Averages = field(default_factory=Averages)
+
+
+def packed(
+    fingerprint: str, people: Mapping[str, Array], narrow: Collection[str] = (), averages: Averages | None = None
+) -> bytes:
     """The bytes of a file. Raises InputError where they could not be read again."""
     _check_fingerprint(fingerprint)
     vectors = {name: base64.b64encode(people[name].astype("<f4").tobytes()).decode() for name in sorted(people)}
     width = next((exemplars.shape[1] for exemplars in people.values()), 0)
     content = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "width": width, "people": vectors}
-    return json_text({**content, "narrow_band": sorted(narrow)}).encode()
+    more = {"averages": averages.plain()} if averages is not None and averages.voices else {}
+    return json_text({**content, "narrow_band": sorted(narrow), **more}).encode()
 
 
-def read_gallery(path: Path) -> tuple[str, list[tuple[str, Array]], frozenset[str]]:
-    """The student's fingerprint, names with exemplars [n, D] as they are written there, and who was heard in narrow band. Raises InputError.
-
-    Neither names nor vectors are checked yet.
-    """
+def read_gallery(path: Path) -> Stored:
+    """What lies there. Neither names nor exemplars are checked yet. Raises InputError."""
     content = _content(path, read_bounded(path, MAX_FILE_BYTES, "a store of speakers"))
     try:
         if content.get("format") != FORMAT or content.get("version") not in (1, VERSION):
@@ -59,9 +72,11 @@ def read_gallery(path: Path) -> tuple[str, list[tuple[str, Array]], frozenset[st
         _check_fingerprint(fingerprint)
         people = content["people"].items()
         if content["version"] == 1:
-            return fingerprint, [(name, _numbers(vectors)) for name, vectors in people], frozenset()
+            return Stored(fingerprint, [(name, _numbers(vectors)) for name, vectors in people])
         narrow = frozenset(content.get("narrow_band", ()))
-        return fingerprint, [(name, _vectors(text, content["width"])) for name, text in people], narrow
+        averages = Averages.from_plain(content["averages"]) if "averages" in content else Averages()
+        found = [(name, _vectors(text, content["width"])) for name, text in people]
+        return Stored(fingerprint, found, narrow, averages)
     except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise damaged(path, error) from error
 

@@ -1,6 +1,7 @@
 """How somebody speaks: segment embeddings [1, D] in, Findings with a label and its probability out.
 
-The segments since the last long pause share one aggregator state. What is said changes late and on purpose: another
+The segments since the last long pause share one aggregator state; then they join what their voice was so far, beside which a
+task that asks for it tells its labels (see `voice`). What is said changes late and on purpose: another
 label is told once it leads by a margin or has led for two segments, and below a stated probability none is told.
 """
 
@@ -16,6 +17,7 @@ from edge_lupi.confidence import probabilities_of
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.tracker import Aggregator, Finding
+from edge_lupi.runtime.voice import NOBODY, Voices, VoiceSoFar
 
 __all__ = ["UNSURE", "LabelTracker", "Smoothing"]
 
@@ -39,9 +41,13 @@ class Smoothing:
 
 @dataclass(eq=False)
 class _Speech:
-    """What was said since the last long pause."""
+    """What was said since the last long pause, by whom, from when to when, and its embedding [D] so far."""
 
     state: Array
+    speaker: str = NOBODY
+    start_seconds: float = 0.0
+    end_seconds: float = 0.0
+    utterance: Array | None = None
     told: int | None = None
     best: int | None = None  # in the last segment,
     ahead: int = 0  # and for so many segments running
@@ -50,17 +56,23 @@ class _Speech:
 class LabelTracker:
     """The label of what was said since the last long pause, and how probable that label is."""
 
-    def __init__(self, aggregator: Aggregator, task: Task, smoothing: Smoothing | None = None) -> None:
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        task: Task,
+        smoothing: Smoothing | None = None,
+        voices: Voices | None = None,
+    ) -> None:
         self._aggregator = aggregator
         self._task = task
         self._smoothing = smoothing or Smoothing()
-        self._speech = _Speech(aggregator.initial_state())
-        self._last_speech_seconds = 0.0
+        self._voices = voices or Voices()
+        self._speech = self._begun()
 
     def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         self._pause(segment.start_seconds)
-        self._last_speech_seconds = segment.end_seconds
+        self._turn(segment)
         probabilities = self._probabilities(embedding)
         told = self._choose(probabilities)
         probability = float(probabilities[told])
@@ -74,11 +86,43 @@ class LabelTracker:
 
     def finish(self) -> list[Finding]:
         """The end of the stream; nothing was held back."""
+        self._end()
         return []
+
+    def _turn(self, segment: Segment) -> None:
+        """Somebody else begins anew. Who was nobody's voice until now and is told of late goes on, as who they are."""
+        speech, now = self._speech, self._voices.speaking
+        if self._task.voice and speech.speaker not in (NOBODY, now):
+            speech = self._speech = self._begun()
+        elif self._task.voice and speech.speaker != now:
+            self._know_voice(speech)
+        if speech.utterance is None:
+            speech.start_seconds = segment.start_seconds
+        speech.end_seconds = segment.end_seconds
+
+    def _begun(self) -> _Speech:
+        speech = _Speech(self._aggregator.initial_state())
+        self._know_voice(speech)
+        return speech
+
+    def _know_voice(self, speech: _Speech) -> None:
+        """From now on beside what the voice was so far."""
+        speech.speaker, known = self._voices.speaking, self._voices.now
+        if known is None and speech.utterance is not None:
+            known = VoiceSoFar(0.0, np.zeros_like(speech.utterance))
+        if self._task.voice and known is not None:
+            known.put_into(speech.state)
+
+    def _end(self) -> None:
+        """What was said joins what its voice was so far."""
+        speech = self._speech
+        if self._task.voice and speech.utterance is not None and speech.speaker == self._voices.speaking:
+            self._voices.hear(speech.utterance, speech.end_seconds - speech.start_seconds)
+        self._speech = self._begun()
 
     def _probabilities(self, embedding: Array) -> Array:
         step = self._aggregator.step(embedding, self._speech.state)
-        self._speech.state = step.state
+        self._speech.state, self._speech.utterance = step.state, step.embedding[0]
         if step.scores is None or step.scores.shape[-1] != len(self._task.labels):
             raise BundleError(
                 f"expected {len(self._task.labels)} scores for task {self._task.name}, got none or others: compile the student anew"
@@ -96,5 +140,5 @@ class LabelTracker:
         return speech.told
 
     def _pause(self, now_seconds: float) -> None:
-        if now_seconds - self._last_speech_seconds >= self._smoothing.pause_seconds:
-            self._speech = _Speech(self._aggregator.initial_state())
+        if now_seconds - self._speech.end_seconds >= self._smoothing.pause_seconds:
+            self._end()

@@ -38,6 +38,7 @@ from edge_lupi.runtime.silero import make_gate
 from edge_lupi.runtime.source import Source, say
 from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
+from edge_lupi.runtime.voice import Voices
 
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
 
@@ -51,6 +52,7 @@ class _Stream:
     name: str
     segmenter: Segmenter
     trackers: list[list[tuple[Task, Tracker]]]  # by ear
+    voices: list[Voices]  # one for each task with labels
     dropped: int = 0
     gaps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     band: Band = field(default_factory=Band)
@@ -173,10 +175,16 @@ class Listener:
         self.statistics.streams += 1
         first, *others = [(ear.log_mel, ear.segmentation) for ear in self._ears]
         segmenter = Segmenter(*first, make_gate(self._gate), beside=others)
-        trackers = [[(task, self._tracker(ear, task)) for task in ear.tasks] for ear in self._ears]
-        return _Stream(name, segmenter, trackers)
+        voices = {task.name: self._voices(ear, task) for ear in self._ears for task in ear.tasks}
+        trackers = [[(task, self._tracker(ear, task, voices[task.name])) for task in ear.tasks] for ear in self._ears]
+        return _Stream(name, segmenter, trackers, list(voices.values()))
 
-    def _tracker(self, ear: Ear, task: Task) -> Tracker:
+    def _voices(self, ear: Ear, task: Task) -> Voices:
+        """What enrolled people's voices usually are to a task with labels, as far as `enroll` kept it."""
+        known = self._gallery if task.voice else None
+        return Voices(known.averages(ear.student.bundle.fingerprint) if known else None)
+
+    def _tracker(self, ear: Ear, task: Task, voices: Voices) -> Tracker:
         branch = ear.student.branches[task.name]
         tracker: Tracker
         if task.kind == "verification":
@@ -184,7 +192,7 @@ class Listener:
             asked = known.threshold if known else None
             tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, known=asked), UNKNOWN
         else:
-            tracker, doubt = LabelTracker(branch, task, self._smoothing), UNSURE
+            tracker, doubt = LabelTracker(branch, task, self._smoothing, voices), UNSURE
         return Confirmed(tracker, doubt) if self._latency.confirmations else tracker
 
     def _take(self, block: Block, stream: _Stream) -> list[_Waiting]:
@@ -232,7 +240,7 @@ class Listener:
             self._look_at_band(item)
         self.statistics.encoded += len(spoken)
         return [
-            [(task, _hear(tracker, item.segment, embeddings.get(id(item)))) for task, tracker in item.trackers]
+            [(task, _hear(item, task, tracker, embeddings.get(id(item)))) for task, tracker in item.trackers]
             for item in batch
         ]
 
@@ -315,5 +323,10 @@ def _moment(pair: tuple[_Waiting, object]) -> tuple[int, float]:
     return id(pair[0].stream), pair[0].segment.end_seconds
 
 
-def _hear(tracker: Tracker, segment: Segment, embedding: NDArray[np.float32] | None) -> list[Finding]:
-    return tracker.silence(segment) if embedding is None else tracker.speech(segment, embedding)
+def _hear(item: _Waiting, task: Task, tracker: Tracker, embedding: NDArray[np.float32] | None) -> list[Finding]:
+    """What a tracker makes of a segment. Who speaks is passed on to the tasks with labels."""
+    found = tracker.silence(item.segment) if embedding is None else tracker.speech(item.segment, embedding)
+    told = [finding.label for finding in found if task.kind == "verification" and finding.label != UNKNOWN]
+    for voices in item.stream.voices if told else []:
+        voices.speaking = told[-1]
+    return found

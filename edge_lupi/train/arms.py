@@ -10,7 +10,7 @@
     stage = "teacher"
     [arms.audio]
     [arms.embed-mse]
-    under = ["teacher"]                 # arms that must be there before: teachers of a student, the student of qat
+    under = ["teacher"]                 # arms that must be there before: teachers of a student, or one that it begins from; the student of qat
     set = ["distil.distance=mse"]       # changes of the recipe
     against = "audio"                   # its gain is over this arm, where that is not the sweep's reference
 
@@ -88,7 +88,13 @@ class Job:
     @property
     def teachers(self) -> tuple[Job, ...]:
         """Those it learns from; of fine-tuning those of its student."""
-        return self.under[0].under if self.stage == "qat" else self.under
+        return self.under[0].teachers if self.stage == "qat" else tuple(j for j in self.under if j.stage == "teacher")
+
+    @property
+    def start(self) -> Job | None:
+        """The student whose weights a student begins with."""
+        found = [job for job in self.under if self.stage == job.stage == "student"]
+        return found[0] if found else None
 
     @property
     def title(self) -> str:
@@ -175,12 +181,12 @@ def _check(name: str, arm: Arm, arms: dict[str, Arm], path: str | Path) -> None:
     stages = [arms[other].stage for other in arm.under]
     fits = {
         "teacher": not stages,
-        "student": all(stage == "teacher" for stage in stages),
+        "student": set(stages) <= {"teacher", "student"} and stages.count("student") <= 1,
         "qat": len(stages) == 1 and stages[0] == "student",
     }
     if not fits[arm.stage]:
         raise InputError(
-            f"expected arms.{name}.under of {'nothing' if arm.stage == 'teacher' else 'teachers' if arm.stage == 'student' else 'one student'} in {path}, got {', '.join(arm.under) or 'nothing'}"
+            f"expected arms.{name}.under of {'nothing' if arm.stage == 'teacher' else 'teachers, or a student to begin from,' if arm.stage == 'student' else 'one student'} in {path}, got {', '.join(arm.under) or 'nothing'}"
         )
 
 

@@ -12,10 +12,11 @@ from edge_lupi.bundle import Task
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.place import found_data, places_of
 from edge_lupi.data.shards import Shards, are_shards, open_shards
-from edge_lupi.data.splits import Split, split
+from edge_lupi.data.splits import Split, refuse_shared_speakers, split
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
+from edge_lupi.train.also import taken
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["VERIFICATION_TASKS", "Prepared", "check_cut", "corpus_of", "cut_settings", "data_path", "prepare"]
@@ -26,7 +27,8 @@ VERIFICATION_TASKS = ("speaker",)
 @dataclass(frozen=True)
 class Prepared:
     """`classes` are what a header learns: the labels, or for verification the training speakers; `licences` are those of
-    the unlabelled corpora.
+    the unlabelled corpora; `also` the corpora beside the first, each with its licence;
+    `strange` those that training hears nothing of, as far as they have the task's labels.
 
     Where training reads `shards`, corpus and split hold only the few utterances that lie there as sound.
     """
@@ -37,11 +39,21 @@ class Prepared:
     classes: tuple[str, ...]
     shards: Shards | None = None
     licences: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
+    strange: tuple[tuple[str, tuple[Utterance, ...]], ...] = ()
 
     @property
     def utterances(self) -> int:
         """How many utterances train by their labels."""
         return self.shards.utterances if self.shards else len(self.split.train)
+
+    @property
+    def _licences(self) -> tuple[str, ...]:
+        """Of what trains by labels; of several corpora each beside its name."""
+        if not self.also:
+            return (self.corpus.licence,)
+        every = ((self.corpus.name, self.corpus.licence), *self.also)
+        return tuple(f"{name}: {licence}" for name, licence in every)
 
     def _names(self, heard: Sequence[Utterance]) -> list[str]:
         """Where voices are on both sides, only names tell what training has heard."""
@@ -63,8 +75,9 @@ class Prepared:
         heard = (*self.split.train, *more, *self.split.validation)
         return {
             "recipe": recipe.plain(),
-            "corpus": self.corpus.name,
-            "licence": "; ".join(dict.fromkeys((self.corpus.licence, *(self.licences if taught else ())))),
+            "corpus": ", ".join((self.corpus.name, *(name for name, _ in self.also))),
+            **({"corpora": [self.corpus.name, *(name for name, _ in self.also)]} if self.also else {}),
+            "licence": "; ".join(dict.fromkeys((*self._licences, *(self.licences if taught else ())))),
             "training_utterances": self.utterances + len(more),
             "training_speakers": self._speakers(heard),
             "speaker_dependent": self.split.speaker_dependent,
@@ -115,6 +128,7 @@ def prepare(recipe: Recipe) -> Prepared:
         seed=recipe.seed,
         speaker_dependent=recipe.data.speaker_dependent,
     )
+    parts, beside = _with_others(recipe, corpus, parts)
     more = [read_corpus(_found(recipe, root)) for root in recipe.data.unlabelled]
     nameless = tuple(_nameless(one, u) for one in more for u in one.utterances)
     parts = replace(parts, unlabelled=(*parts.unlabelled, *nameless))
@@ -123,7 +137,41 @@ def prepare(recipe: Recipe) -> Prepared:
         task = Task(recipe.data.task, "verification")
     else:
         classes, task = corpus.labels, Task(recipe.data.task, "classification", corpus.labels)
-    return Prepared(corpus, parts, task, classes, licences=tuple(one.licence for one in more))
+    return Prepared(
+        corpus,
+        parts,
+        task,
+        classes,
+        licences=tuple(one.licence for one in more),
+        also=beside,
+        strange=_strange(recipe, corpus, beside),
+    )
+
+
+def _strange(
+    recipe: Recipe, corpus: Corpus, beside: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, tuple[Utterance, ...]], ...]:
+    """Corpora by name, with the utterances whose labels the task has."""
+    found = [read_corpus(_found(recipe, root), task=recipe.data.task) for root in recipe.data.strange]
+    for one in found:
+        if one.name in (corpus.name, *(name for name, _ in beside)):
+            raise InputError(f"expected corpora in data.strange that training does not hear, got {one.name}")
+        if not set(one.labels) & set(corpus.labels):
+            raise InputError(f"expected labels of {corpus.name} in {one.name} of data.strange, got none of them")
+    return tuple((one.name, tuple(u for u in one.utterances if u.label in corpus.labels)) for one in found)
+
+
+def _with_others(recipe: Recipe, corpus: Corpus, parts: Split) -> tuple[Split, tuple[tuple[str, str], ...]]:
+    """The split with what trains beside it, and the names and licences of those corpora."""
+    train, told = parts.train, []
+    for one in recipe.data.also:
+        other = read_corpus(_found(recipe, one.root), task=None if one.label else recipe.data.task)
+        train += taken(one, other, corpus.labels)
+        told.append((other.name, one.licence or other.licence))
+    if told:
+        named = [utterance for utterance in train if utterance.speaker is not None]
+        refuse_shared_speakers(named, (*parts.validation, *parts.test), speaker_dependent=parts.speaker_dependent)
+    return replace(parts, train=train), tuple(told)
 
 
 def _nameless(corpus: Corpus, utterance: Utterance) -> Utterance:
@@ -132,6 +180,10 @@ def _nameless(corpus: Corpus, utterance: Utterance) -> Utterance:
 
 
 def _from_shards(recipe: Recipe, shards: Shards) -> Prepared:
+    if recipe.data.also or recipe.voice.prior:
+        raise InputError(
+            f"expected a corpus in memory for data.also and voice.prior, got shards in {shards.root}: set data.root to the corpus itself"
+        )
     check_cut(recipe, shards)
     dependent = shards.speaker_dependent
     corpus = Corpus(

@@ -98,6 +98,7 @@ def load_examples(
             raise InputError(
                 f"expected a corpus of at most {MAX_BYTES >> 30} GiB of log-mel in memory, got more: cut it with edge-lupi train shards"
             )
+    examples = _with_unseen(examples)
     widths = {example.video.shape[1:] for example in examples if example.video is not None}
     if len(widths) > 1:
         raise InputError(
@@ -146,8 +147,18 @@ def _spoken(utterances: Sequence[Utterance], recipe: Recipe) -> Iterator[tuple[U
 def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, video: str) -> Example:
     frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
     segments = recipe.segments.segmentation.count(len(frames))
-    seen = None if video == "none" else video_of(spoken, segments, recipe, video, speed)
+    blind = video == "none" or (video == "features" and recipe.data.also and utterance.video is None)
+    seen = None if blind else video_of(spoken, segments, recipe, video, speed)
     return Example(utterance.name, frames, label, utterance.speaker, segments, seen, speed)
+
+
+def _with_unseen(examples: list[Example]) -> list[Example]:
+    """Beside others that have video, an example without has features that are no numbers: nothing was seen."""
+    width = next((example.video.shape[1] for example in examples if example.video is not None), None)
+    if width is None or all(example.video is not None for example in examples):
+        return examples
+    nothing = torch.full((1, width), torch.nan)
+    return [e if e.video is not None else replace(e, video=nothing.expand(e.segments, -1)) for e in examples]
 
 
 def _at_speed(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
@@ -155,11 +166,16 @@ def _at_speed(samples: NDArray[np.float32], speed: float) -> NDArray[np.float32]
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Every example with the video of another: the control in which sight tells nothing."""
-    return [
-        replace(example, video=_as_long(examples[o].video, example.segments))
-        for example, o in zip(examples, strangers(len(examples), seed), strict=True)
-    ]
+    """Every example with the video of another: the control in which sight tells nothing. Who was not seen stays so."""
+    seen = [place for place, example in enumerate(examples) if not _unseen(example)]
+    shown = list(examples)
+    for place, other in zip(seen, strangers(len(seen), seed), strict=True):
+        shown[place] = replace(examples[place], video=_as_long(examples[seen[other]].video, examples[place].segments))
+    return shown
+
+
+def _unseen(example: Example) -> bool:
+    return example.video is not None and example.video.is_floating_point() and bool(example.video[0].isnan().all())
 
 
 def strangers(count: int, seed: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.faces import FACE_MODEL, face_model
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.data.utterance import Utterance
@@ -46,7 +47,8 @@ def inputs_of(recipe: Recipe, known: dict[tuple[str, str], str]) -> str:
     key = recipe.data.root, f"{recipe.data.task} {recipe.data.pattern}"
     if key not in known:
         known[key] = _corpus(recipe)
-    return _sha256([known[key], told, *shapes, *begun, *sight_of(recipe).values()])
+    also = [_also(root, known) for root in (*(one.root for one in recipe.data.also), *recipe.data.strange)]
+    return _sha256([known[key], told, *shapes, *begun, *also, *sight_of(recipe).values()])
 
 
 def sight_of(recipe: Recipe) -> dict[str, str]:
@@ -109,6 +111,13 @@ def _corpus(recipe: Recipe) -> str:
         return open_shards(path).digest
     corpus = corpus_of(recipe)
     return digest_of(corpus.utterances, corpus.labels)
+
+
+def _also(root: str, known: dict[tuple[str, str], str]) -> str:
+    if (root, "") not in known:
+        corpus = read_corpus(data_path(root))
+        known[root, ""] = digest_of(corpus.utterances, corpus.labels)
+    return known[root, ""]
 
 
 @lru_cache

@@ -12,8 +12,10 @@ from edge_lupi.data.pattern import Pattern
 from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
+from edge_lupi.train.also import AlsoRecipe
 from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.settings import make, read_toml, shown, within
+from edge_lupi.train.voice import VoiceRecipe
 from edge_lupi.words import folder_word
 
 if sys.version_info >= (3, 11):
@@ -51,7 +53,8 @@ class DataRecipe:
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
     show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
-    of them may be one that is tested.
+    of them may be one that is tested. Those in `also` train by their labels, and hold nobody out.
+    Nothing is learnt of those in `strange` but how sure to be of people and languages that training has not heard.
 
     `sound` is kept as "log-mel", disturbed as such, or as "samples": then every crop begins at any sample, at a speed of its
     own, is disturbed on the waveform, and teachers hear that very crop. An epoch hears as many crops of an utterance as fit
@@ -67,6 +70,8 @@ class DataRecipe:
     unlabelled: tuple[str, ...] = ()
     sound: str = "log-mel"
     rounds: int = 1
+    also: tuple[AlsoRecipe, ...] = ()
+    strange: tuple[str, ...] = ()
     pattern: str = ""
     licence: str = ""
 
@@ -340,6 +345,7 @@ class Recipe:
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     teachers: tuple[LessonRecipe, ...] = ()
+    voice: VoiceRecipe = field(default_factory=VoiceRecipe)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 31:
@@ -351,6 +357,8 @@ class Recipe:
             raise InputError(
                 f'expected augment.mixup = 0 where data.sound = "samples", got {self.augment.mixup}: leave one out'
             )
+        if self.voice.prior and self.augment.mixup:
+            raise InputError("expected augment.mixup = 0 beside voice.prior, as two voices mixed are none")
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""

@@ -98,6 +98,8 @@ def begin(student: Student, start: Start, frozen: Sequence[str], log_mels: Itera
         theirs = source.branch(task.name)
         branch.aggregator.load_state_dict(theirs.aggregator.state_dict())
         told["taken"] += [f"aggregator of {task.name}"] if _learns(branch.aggregator) else []
+        if branch.voice is not None and theirs.voice is not None:
+            branch.voice.load_state_dict(theirs.voice.state_dict())
         if branch.header is not None:
             shared = _take_rows(branch.header, task.labels, theirs.header, known.labels)
             told["taken"] += [f"{len(shared)} of {len(task.labels)} labels of {task.name}"] if shared else []

@@ -41,6 +41,7 @@ from edge_lupi.train.sharded import ShardExamples
 from edge_lupi.train.start import Start, begin, hold_still, open_start
 from edge_lupi.train.temperature import with_temperature
 from edge_lupi.train.threshold import with_threshold
+from edge_lupi.train.voices import Voices
 
 __all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
 
@@ -61,9 +62,11 @@ class Learning(nn.Module):
         labelled: float = 1.0,
         lessons: Sequence[Lesson | FreshLesson] = (),
         axes: tuple[Tensor, Tensor] | None = None,
+        voices: Voices | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self.voices = voices
         self.weight = recipe.student.labels / labelled  # of the labels: not every example has one
         self.smoothing = recipe.student.smoothing
         self.header = header
@@ -87,9 +90,20 @@ class Learning(nn.Module):
         hold_still(self.student)
         return self
 
-    def forward(self, segments: Tensor, labels: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
-        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson."""
-        heard: Heard = self.student(segments)
+    def forward(
+        self, segments: Tensor, labels: Labels, rows: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, list[Tensor]]:
+        """[B, S, 80, 1, F] -> label loss, E and A in the teacher's width, scores [B, C]; E or A in the width of each lesson.
+
+        With `voices`, which examples the rows are [B], and which others each knows of its voice.
+        """
+        average = self.student.branch().voice
+        if self.voices is None or average is None or rows is None or chosen is None:
+            heard: Heard = self.student(segments)
+        else:
+            heard = self.student(segments, voice=self.voices.of(chosen, average.population))
+            average.learn(heard.utterance)
+            self.voices.keep(rows, heard.utterance, average.population)
         label = self.weight * label_loss(heard, self.header, labels, self.smoothing)
         told = [
             way(heard.segments if by_segment else heard.utterance)
@@ -111,7 +125,12 @@ def train_student(
     """Train by the recipe, under the teachers if there are any, from labels alone if not."""
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
-    config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))
+    if recipe.voice.prior and fabric.world_size > 1:
+        raise InputError(
+            f"expected one process for voice.prior above 0, got {fabric.world_size}: train without torchrun"
+        )
+    task = replace(prepared.task, voice=recipe.voice.prior)
+    config = StudentConfig(recipe.student.size, recipe.segments.setting, recipe.segments.segmentation, (task,))
     student = Student(config)  # before anything else draws: the same first weights with and without a teacher
     start = _start(recipe, prepared)
     size = student.encoder.embedding_size
@@ -134,7 +153,8 @@ def train_student(
     if not taught and not recipe.student.labels:
         raise InputError("expected a teacher where student.labels = 0, got none: name one, or let labels tell")
     width, axes = (known.utterances.shape[1], known.axes) if known else (None, None)
-    module = Learning(student, header, width, recipe, labelled if taught else 1.0, lessons, axes)
+    voices = _voices(recipe, prepared, epochs, size)
+    module = Learning(student, header, width, recipe, labelled if taught else 1.0, lessons, axes, voices)
     every = recipe.segments.every
     best = Best(folder / f"{name}.best") if recipe.student.keep == "best" else None
     measure = _measure(recipe, prepared, lessons, fabric.device)
@@ -143,7 +163,9 @@ def train_student(
         segments = disturbed_segments(batch.mixed().frames, recipe, draw)
         if start is not None and recipe.student.keep_tasks:
             segments = raised(segments, start)
-        label, encoded, aggregated, scores, said = module(segments, labels_of(batch))
+        rows = torch.tensor(batch.examples, device=segments.device) if voices else None
+        chosen = voices.choose(batch.examples, draw).to(segments.device) if voices else None
+        label, encoded, aggregated, scores, said = module(segments, labels_of(batch), rows, chosen)
         return {
             "label": label,
             **(distil(recipe.distil, known, batch, encoded, aggregated, scores, every) if known else {}),
@@ -153,6 +175,8 @@ def train_student(
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         if header is not None:  # the margin grows over the first third: at once, the loss does not leave its plateau
             header.margin = recipe.student.margin * min(1.0, 3 * epoch / recipe.student.epochs)
+        if voices is not None:
+            voices.begin_epoch(epoch, recipe.student.epochs)
         return epochs(epoch)
 
     identity = {
@@ -206,6 +230,15 @@ def _heard_by(
     epochs = Epochs(examples, recipe.segments, course.batch, recipe.seed, augment.mixup, rank, world)
     labelled = prepared.utterances / (prepared.utterances + len(prepared.split.unlabelled))
     return known, epochs, labelled, [e.name for e in examples]
+
+
+def _voices(recipe: Recipe, prepared: Prepared, epochs: Epochs | FreshCrops, size: int) -> Voices | None:
+    """What is known of the examples' voices, where the recipe asks for it."""
+    if not recipe.voice.prior:
+        return None
+    if isinstance(epochs, FreshCrops):
+        raise InputError('expected data.sound = "log-mel" beside voice.prior, got "samples": leave one out')
+    return Voices(epochs.examples, prepared.classes, recipe.voice, size)
 
 
 def _measure(

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,14 +271,17 @@ def _train_one(job: Job, folder: Path) -> None:
 
     prepared = prepare(job.recipe)
     place = folder / job.place
-    before = [folder / other.place / trained_file(other.stage) for other in job.under]
+    teachers = [folder / other.place / trained_file("teacher") for other in job.teachers]
     if job.stage == "teacher":
         train_teacher(job.recipe, prepared, place)
     elif job.stage == "student":
-        train_student(job.recipe, prepared, place, teachers=before)
+        recipe, start = job.recipe, job.start
+        if start is not None:
+            begun = folder / start.place / trained_file("student")
+            recipe = replace(recipe, student=replace(recipe.student, start_from=str(begun)))
+        train_student(recipe, prepared, place, teachers=teachers)
     else:
-        teachers = [folder / other.place / trained_file("teacher") for other in job.teachers]
-        train_qat(job.recipe, prepared, before[0], place, teachers=teachers)
+        train_qat(job.recipe, prepared, folder / job.under[0].place / trained_file("student"), place, teachers=teachers)
 
 
 def _measured(job: Job, folder: Path) -> dict[str, Any]:

@@ -39,14 +39,23 @@ def enroll(
     keep_audio: Annotated[
         bool, typer.Option("--keep-audio", help="Keep the sound too, for speakers re-embed; otherwise none is kept.")
     ] = False,
+    emotion: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="BUNDLE",
+            help="To this bundle, how they usually sound is kept, if it asks for that.",
+            show_default="the one that comes with edge-lupi",
+        ),
+    ] = None,
 ) -> None:
     """Learn a voice, from recordings or from the microphone, so that listen calls it by name."""
     from edge_lupi.bundle import Bundle, shipped_bundle
     from edge_lupi.runtime.enrolment import enroll as enroll_voice
     from edge_lupi.runtime.gallery import default_gallery_path
     from edge_lupi.runtime.sources import open_source
+    from edge_lupi.runtime.usual import voice_task
 
-    student = Bundle.load(bundle or shipped_bundle("speaker"))
+    student, moods = Bundle.load(bundle or shipped_bundle("speaker")), Bundle.load(emotion or shipped_bundle("emotion"))
     sources = [open_source(path) for path in input] if input else [open_source("mic", device=device)]
     found = enroll_voice(
         name,
@@ -57,6 +66,7 @@ def enroll(
         replace=replace,
         force=force,
         keep_audio=keep_audio,
+        emotion=moods if voice_task(moods) else None,
     )
     say_done(f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
     if found.resembles:

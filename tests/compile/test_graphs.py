@@ -142,3 +142,21 @@ def test_what_other_programs_look_for(trained: TrainedStudent) -> None:
         assert (found["framework"], found["sample_rate"], found["output_dim"]) == ("edge-lupi", "16000", "128")
         assert (found["feat_dim"], found["window_size_ms"], found["window_stride_ms"]) == ("80", "25", "10")
         assert found.keys() >= {"language", "url", "comment", "normalize_samples", "feature_normalize_type"}
+
+
+def test_a_graph_carries_what_a_voice_was(trained: TrainedStudent) -> None:
+    """Its state ends in the voice [1 + D], which goes in as it comes out."""
+    torch.manual_seed(1)
+    task = Task("mood", "classification", ("plain", "bright"), voice=5.0)
+    config = StudentConfig("nano", "sequential", Segmentation(0.5, 0.25), (task,))
+    student = Student(config).eval().requires_grad_(False)
+    graph = aggregator_graph(student, "mood")
+    assert check_graph(graph.SerializeToString(), "aggregator").work < 1 << 24
+    runs, branch = engine(graph), student.branch()
+    state = torch.randn(1, branch.state_size).abs()
+    for embedding in torch.randn(5, 1, 128):
+        wanted = branch.step(embedding, state)
+        found = runs.run({"embedding": embedding.numpy(), "state": state.numpy()})
+        for name, value in zip(("utterance", "scores", "next_state"), wanted, strict=True):
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4)
+        state = wanted[2]

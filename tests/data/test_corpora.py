@@ -214,3 +214,14 @@ def test_real_corpora(data_root: Path) -> None:
     assert (len(readers), len(readers.labels)) == (296, 248)
     assert (len(digits), len(digits.labels)) == (999, 10)
     assert all(0 <= u.start_seconds <= 2 and u.end_seconds is not None for u in digits.utterances)
+
+
+@pytest.mark.real_speech
+def test_emodb(data_root: Path) -> None:
+    corpus = read_corpus(data_root / "emodb")
+    assert (corpus.name, len(corpus), len(corpus.speakers)) == ("emodb", 535, 10)
+    assert corpus.labels == ("angry", "bored", "disgust", "fearful", "happy", "neutral", "sad")
+    folds = {u.split: {v.speaker for v in corpus.utterances if v.split == u.split} for u in corpus.utterances}
+    assert sorted(map(len, folds.values())) == [2] * 5
+    assert "non-commercial" in corpus.licence
+    assert read_corpus(data_root / "emodb", task="speaker").labels == corpus.speakers

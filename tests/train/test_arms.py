@@ -62,6 +62,19 @@ def test_a_key_changes_with_the_recipe_and_with_what_came_before(recipe: Path) -
     assert {arm for arm in once if changed[arm] != once[arm]} == {"taught", "int8"}
 
 
+def test_a_student_may_begin_from_another(recipe: Path) -> None:
+    more = '[arms.further]\nunder = ["taught"]\n[arms.further-int8]\nstage = "qat"\nunder = ["further"]\n'
+    recipe.write_text(RECIPE + more)
+    jobs = {job.arm: job for job in load_plan(recipe).jobs(["further-int8"], ["a"], [0])}
+    assert jobs["further"].start is jobs["taught"]
+    assert not jobs["further"].teachers
+    assert jobs["taught"].start is jobs["further-int8"].start is None
+    assert [job.arm for job in jobs["taught"].teachers] == ["teacher"]
+    recipe.write_text(RECIPE + more.replace('["taught"]', '["taught", "audio"]'))
+    with pytest.raises(InputError, match=r"teachers, or a student to begin from, in .* got taught, audio"):
+        load_plan(recipe)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [

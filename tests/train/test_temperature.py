@@ -10,6 +10,7 @@ from edge_lupi.bundle import Bundle
 from edge_lupi.compile.targets import compile_for
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.confidence import calibration_error, negative_log_likelihood, probabilities_of
+from edge_lupi.errors import InputError
 from edge_lupi.evaluate import open_model, report
 from edge_lupi.models.files import load_student
 from edge_lupi.train.corpus import prepare
@@ -56,6 +57,36 @@ def test_training_sets_it_and_compile_passes_it_on(mood_corpus: Path, mood_chain
     assert Bundle.load(tmp_path / "mood.lupi").task().temperature == pytest.approx(task.temperature)
     found = [report(open_model(model), mood_corpus, None) for model in (path, tmp_path / "mood.lupi")]
     assert found[0].plain()["ece"] == pytest.approx(found[1].plain()["ece"], abs=0.02)
+
+
+def test_a_corpus_that_training_does_not_hear_says_how_sure_to_be(
+    mood_chain: Any, tmp_path: Path, voice: Any, sound_file: Any
+) -> None:
+    """Its labels are the wrong way round here: nothing that is told of it is to be believed."""
+    rows = ["audio,label,speaker"]
+    for number, name in enumerate(path.stem for path in sorted(mood_chain.corpus.parent.glob("*.wav"))):
+        label = "plain" if int(name[-1]) % 2 else "bright"
+        sound_file(
+            f"far/{name}.wav", voice(number % 6, 1.5) if label == "bright" else np.diff(voice(number % 6, 1.5)) * 3
+        )
+        rows.append(f"{name}.wav,{label},far{number % 6}")
+    rows.append("odd.wav,odd,far0")
+    sound_file("far/odd.wav", voice(0, 1.5))
+    (tmp_path / "far" / "far.csv").write_text("\n".join(rows) + "\n")
+    changes = ["data.validation_speakers=0.25", "student.epochs=3"]
+    near = load_recipe(mood_chain.recipe, changes)
+    far = load_recipe(mood_chain.recipe, [*changes, f'data.strange=["{tmp_path / "far" / "far.csv"}"]'])
+    prepared = prepare(far)
+    assert [(name, len(heard)) for name, heard in prepared.strange] == [
+        ("far", len(rows) - 2)
+    ]  # the odd one is not asked
+    trained = [load_student(train_student(r, prepare(r), tmp_path / str(n))) for n, r in enumerate((near, far))]
+    heat = [one.student.config.tasks[0].temperature for one in trained]
+    told = trained[1].provenance["temperature"]["alone"]
+    assert told["validation"] == heat[0] < heat[1] < told["far"]
+    assert trained[1].provenance["corpus"] == trained[0].provenance["corpus"]
+    with pytest.raises(InputError, match="that training does not hear, got moods"):
+        prepare(load_recipe(mood_chain.recipe, [f'data.strange=["{mood_chain.corpus}"]']))
 
 
 def test_the_int8_student_has_its_own(mood_chain: Any, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What voices were so far, for a task that tells labels beside it. Utterance embeddings [D] in, the voice [1 + D] of a state out.
+
+A stretch of speech joins its voice's average once it is over, so nobody is compared with themselves in the same breath. The
+average counts in clips, as training did, and is of the last five minutes or so of a voice's speech. Where a task that tells
+who speaks listens beside, every person has one of their own, which for an enrolled one goes on from what `enroll` kept;
+otherwise a stream has one. Each run begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NOBODY", "VoiceSoFar", "Voices"]
+
+Array = NDArray[np.float32]
+CLIP_SECONDS = 3.0  # of speech make a clip: so long are those of RAVDESS
+MOST_CLIPS = 100.0  # what is older fades
+MOST_PEOPLE = 1000  # of one run; the one who was silent for longest is forgotten
+NOBODY = ""  # nobody tells who speaks
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceSoFar:
+    """In how many clips a voice was heard, and the mean of their utterance embeddings, float32 [D]."""
+
+    clips: float
+    mean: Array
+
+    def put_into(self, state: Array) -> None:
+        """Into the end of a branch's carried state [1, K], in place."""
+        size = 1 + len(self.mean)
+        if size > state.shape[1]:
+            raise ValueError(f"expected room for {size} numbers, got a state of {state.shape[1]}")
+        state[0, -size], state[0, 1 - size :] = self.clips, self.mean
+
+
+class Voices:
+    """The voices of one stream, for one task. `speaking` is who speaks now, as far as anybody tells."""
+
+    def __init__(self, known: Mapping[str, VoiceSoFar] | None = None) -> None:
+        self.speaking = NOBODY
+        self._voices = dict(known or {})
+
+    @property
+    def now(self) -> VoiceSoFar | None:
+        """What the voice that speaks now was so far; None where it was never heard."""
+        return self._voices.get(self.speaking)
+
+    def hear(self, utterance: Array, seconds: float) -> None:
+        """A stretch of speech of who speaks now is over: its embedding [D], and how long it was."""
+        before, clips = self._voices.pop(self.speaking, None), seconds / CLIP_SECONDS
+        if before is None:
+            self._voices[self.speaking] = VoiceSoFar(clips, utterance.astype(np.float32))
+        else:
+            share = clips / (before.clips + clips)
+            mean = (before.mean + share * (utterance - before.mean)).astype(np.float32)
+            self._voices[self.speaking] = VoiceSoFar(min(before.clips + clips, MOST_CLIPS), mean)
+        if len(self._voices) > MOST_PEOPLE:
+            del self._voices[next(iter(self._voices))]
