@@ -94,7 +94,9 @@ class Growing:
         stages = (*head.layer1, *head.layer2)
         count = own.down.conv.in_channels
         stream = chosen(_thinned(theirs), count, _listened(stages[0].conv1))
-        self.x = self.fit("stem", own.stem, torch.relu(framed(centred) + ABOVE_MEAN), _even(raw[:, stream]), 1e-6)
+        scaled = _even(_unit(raw[:, stream]))
+        self.x = self.fit("stem", own.stem, torch.relu(framed(centred) + ABOVE_MEAN), scaled, 1e-6)
+        scale = _spread(raw[:, stream])
         after = (*(stage.conv1 for stage in stages[1:]), head.conv2)
         for number, (stage, block, follows) in enumerate(zip(stages, own.front, after, strict=True)):
             inner = stage.bn1(stage.conv1(theirs))
@@ -103,15 +105,16 @@ class Growing:
             kept = chosen(_thinned(F.relu(inner)), count, _listened(stage.conv2))
             if not isinstance(block.around, nn.Identity):
                 stream = chosen(_thinned(theirs), count, _listened(follows))
-            first = self.fit(f"front {number}.1", block.first, self.x, _even(inner[:, kept]))
-            around = self.x
+                scale = _spread(total[:, stream])
+            first = self.fit(f"front {number}.1", block.first, self.x, _even(_unit(inner[:, kept])))
+            wanted, around = _even(total[:, stream] / scale), self.x
             if isinstance(block.around, Unit):
-                around = self.fit(f"front {number}.0", block.around, self.x, _even(total[:, stream]))
-            self.fit(f"front {number}.2", block.second, first, _even(total[:, stream]) - around)
+                around = self.fit(f"front {number}.0", block.around, self.x, wanted)
+            self.fit(f"front {number}.2", block.second, first, wanted - around)
             self.x = block(self.x)
         raw = head.bn2(head.conv2(theirs))
         kept = chosen(_thinned(F.relu(raw)), count)
-        self.x = self.fit("down", own.down, self.x, _even(raw[:, kept]))
+        self.x = self.fit("down", own.down, self.x, _even(_unit(raw[:, kept])))
         return F.relu(raw).flatten(1, 2)
 
     def time(self, teacher: nn.Module, flat: Tensor) -> None:
@@ -126,7 +129,7 @@ class Growing:
             readers = [theirs[pick].nonlinear1.batchnorm for pick in picks] + [transit.nonlinear.batchnorm]
             bar = thresholds(readers)
             floor = bar[kept].clamp_min(0) if number == 0 else bar[kept]  # the first stream is rectified already
-            self.x = self.fit(f"narrow {number}", narrow, self.x, _flat(stream[:, kept] - floor[:, None]))
+            self.x = self.fit(f"narrow {number}", narrow, self.x, _flat(_unit(stream[:, kept] - floor[:, None])))
             features = F.relu(stream) if number == 0 else stream
             for pick, layer in enumerate(theirs):
                 squeezed = layer.nonlinear2.batchnorm(layer.linear1(layer.nonlinear1(features)))
@@ -140,13 +143,13 @@ class Growing:
             count = last.conv.out_channels
             out = vector.out_nonlinear.batchnorm(stream) if number == len(blocks) - 1 else stream
             kept = chosen(_thinned(F.relu(out)), count)
-        self.x = self.fit("last", narrow, self.x, _flat(out[:, kept]))
+        self.x = self.fit("last", narrow, self.x, _flat(_unit(out[:, kept])))
 
     def dense_layer(self, name: str, own: DenseLayer, squeezed: Tensor, rectified: Tensor) -> None:
         """One layer; its features stand beside those so far."""
         kept = chosen(_thinned(F.relu(squeezed)), own.squeeze.conv.out_channels)
-        self.fit(f"{name} in", own.squeeze, self.x, _flat(squeezed[:, kept]))
-        self.fit(f"{name} out", own.look, own.squeeze(self.x), _flat(rectified))
+        self.fit(f"{name} in", own.squeeze, self.x, _flat(_unit(squeezed[:, kept])))
+        self.fit(f"{name} out", own.look, own.squeeze(self.x), _flat(_unit(rectified)))
         self.x = own(self.x)
 
     def embedding(self, wanted: Tensor, ridge: float) -> None:
@@ -189,6 +192,15 @@ def _dense_blocks(encoder: DenseEncoder) -> Iterator[tuple[list[DenseLayer], Uni
 def _even(x: Tensor) -> Tensor:
     """Every other frame: the student's front has half of them."""
     return x[..., ::2]
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The deviation of each channel of [B, C, ...], to divide by: weights then are of the size that a rate is chosen for."""
+    return x.transpose(0, 1).flatten(1).std(1).clamp_min(1e-6).view(-1, *[1] * (x.ndim - 2))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / _spread(x)
 
 
 def _flat(x: Tensor) -> Tensor:

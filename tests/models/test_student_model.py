@@ -62,6 +62,6 @@ def test_a_teacher_gives_what_a_student_gives(video: str, seen: torch.Tensor | N
         assert not torch.allclose(heard.segments, teacher(segments, 1 - seen).segments)
 
 
-def test_a_teacher_has_one_of_three_eyes() -> None:
-    with pytest.raises(InputError, match="none, features or frames, got 'radar'"):
+def test_a_teacher_has_one_of_the_known_eyes() -> None:
+    with pytest.raises(InputError, match="none, features, face or frames, got 'radar'"):
         TeacherConfig("nano", "sequential", CUT, MOOD, "radar")

@@ -56,7 +56,7 @@ def test_an_unknown_kind_of_video_is_refused() -> None:
         TeacherConfig("nano", "sequential", Segmentation(), TASK, "smell")
 
 
-def test_what_is_not_seen_is_as_in_the_mean() -> None:
+def test_what_is_not_seen_is_as_in_the_mean_and_nothing_seen_says_nothing() -> None:
     torch.manual_seed(0)
     eye = FeatureEye(3, 8).eval()
     seen = torch.randn(200, 3) * torch.tensor([1.0, 4.0, 0.5]) + 2
@@ -67,7 +67,10 @@ def test_what_is_not_seen_is_as_in_the_mean() -> None:
     eye.standardise(torch.cat([seen, nothing]))
     torch.testing.assert_close(eye.mean, mean)
     torch.testing.assert_close(eye.spread, spread, rtol=0.01, atol=0)
-    assert torch.equal(eye(nothing[:1]), eye(eye.mean[None]))
+    partly, filled = seen[:1].clone(), seen[:1].clone()
+    partly[:, 1], filled[:, 1] = torch.nan, eye.mean[1]
+    torch.testing.assert_close(eye(partly), eye(filled))
+    assert not eye(nothing[:1]).any()
     eye.standardise(nothing)
     assert eye(seen).isfinite().all()
 
