@@ -6,6 +6,8 @@ Lists: halves of one recording of the 48 held-out LibriSpeech voices; every pair
 to 24, neutral, and neutral or calm against other moods. Conditions, on both sides of a trial: as recorded; 8 kHz A-law
 (what a telephone leaves); 10 dB of babble of five other voices; a room of RT60 0.5 s. Everything drawn is drawn from the
 file's name. Intervals are 95 % bootstrap over enrolled recordings. CAM++ is the teacher's ONNX graph on Kaldi features.
+With --validation the voices are those to choose by: the 20 that train/speaker_campplus.toml sets its threshold by, and actors 1
+to 16, three clips each that are neutral or calm and six in other moods.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import itertools
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,7 +29,9 @@ from sounds import CONDITIONS, Condition, data_root
 from edge_lupi.audio import read_audio
 from edge_lupi.bench.hop import environment
 from edge_lupi.data.librispeech import read_librispeech
+from edge_lupi.data.ravdess import read_ravdess
 from edge_lupi.data.trials import read_trials
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate import open_model
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics import Interval, bootstrap, eer
@@ -35,6 +39,7 @@ from edge_lupi.metrics import Interval, bootstrap, eer
 Samples = NDArray[np.float32]
 Embed = Callable[[Samples], NDArray[np.float32]]
 PIECE = 3 * SAMPLE_RATE_HZ
+VALIDATION = Path(__file__).parents[1] / "train" / "speaker_campplus.toml"
 
 
 @dataclass(frozen=True)
@@ -45,15 +50,15 @@ class Trials:
     pairs: list[tuple[str, str, bool]]
 
 
-def pieces() -> Trials:
-    """Every pair of 3 s pieces of the 48 voices; what is left at a recording's end is left out."""
+def pieces(utterances: Iterable[Utterance] | None = None) -> Trials:
+    """Every pair of 3 s pieces, of the 48 voices or of others; what is left at a recording's end is left out."""
     sounds, voice = {}, {}
-    for utterance in read_librispeech(data_root() / "librispeech_excerpts").utterances:
-        if utterance.split == "held_out":
-            samples = read_audio(utterance.audio)
-            for start in range(0, len(samples) - PIECE + 1, PIECE):
-                name = f"{utterance.name} {start}"
-                sounds[name], voice[name] = samples[start : start + PIECE], utterance.speaker
+    spoken = read_librispeech(data_root() / "librispeech_excerpts").utterances
+    for utterance in utterances or [one for one in spoken if one.split == "held_out"]:
+        samples = read_audio(utterance.audio)
+        for start in range(0, len(samples) - PIECE + 1, PIECE):
+            name = f"{utterance.name} {start}"
+            sounds[name], voice[name] = samples[start : start + PIECE], utterance.speaker
     return Trials(sounds, [(a, b, voice[a] == voice[b]) for a, b in itertools.combinations(sorted(sounds), 2)])
 
 
@@ -63,6 +68,30 @@ def listed(folder: str, file: str) -> Trials:
     names = {str(path): path for trial in trials for path in (trial.enrol, trial.test)}
     sounds = {name: read_audio(path) for name, path in names.items()}
     return Trials(sounds, [(str(trial.enrol), str(trial.test), trial.target) for trial in trials])
+
+
+def validation_pieces() -> Trials:
+    """Those of the validation voices of the recipe under CAM++."""
+    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.recipe import load_recipe
+
+    return pieces(prepare(load_recipe(VALIDATION)).split.validation)
+
+
+def actors(*, same_mood: bool) -> Trials:
+    """Neutral or calm clips of RAVDESS's actors 1 to 16, against each other or against other moods."""
+    kept: dict[tuple[str | None, bool], list[Utterance]] = {}
+    clips = read_ravdess(data_root() / "ravdess_av").utterances
+    for number in np.random.default_rng(0).permutation(len(clips)):
+        clip = clips[number]
+        plain = clip.label in ("neutral", "calm")
+        own = kept.setdefault((clip.speaker, plain), [])
+        if str(clip.speaker) <= "actor_16" and len(own) < (3 if plain else 6):
+            own.append(clip)
+    plain, others = ([c for (_, p), own in kept.items() if p == wanted for c in own] for wanted in (True, False))
+    pairs = itertools.combinations(plain, 2) if same_mood else itertools.product(plain, others)
+    sounds = {clip.name: read_audio(clip.audio) for clip in (plain if same_mood else [*plain, *others])}
+    return Trials(sounds, [(a.name, b.name, a.speaker == b.speaker) for a, b in pairs])
 
 
 def by_bundle(path: Path) -> Embed:
@@ -105,14 +134,20 @@ def measured(embed: Embed, trials: Trials, condition: Condition) -> Interval:
     return found
 
 
-def rows(models: dict[str, Embed], quick: bool) -> Iterator[dict[str, object]]:
+def rows(models: dict[str, Embed], quick: bool, validation: bool) -> Iterator[dict[str, object]]:
     ravdess = "sv_trials_actors17-24_{}.txt"
-    lists = {
+    to_choose_by: dict[str, Callable[[], Trials]] = {
+        "3 s pieces, validation": validation_pieces,
+        "RAVDESS 1 to 16, neutral": lambda: actors(same_mood=True),
+        "RAVDESS 1 to 16, other moods": lambda: actors(same_mood=False),
+    }
+    to_test_by: dict[str, Callable[[], Trials]] = {
         "3 s pieces": pieces,
         "LibriSpeech halves": lambda: listed("librispeech_excerpts", "trials_held_out.txt"),
         "RAVDESS neutral": lambda: listed("ravdess_av", ravdess.format("neutral")),
         "RAVDESS other moods": lambda: listed("ravdess_av", ravdess.format("emotion_mismatch")),
     }
+    lists = to_choose_by if validation else to_test_by
     for list_name, load in list(lists.items())[: 1 if quick else None]:
         trials = load()
         for condition, change in CONDITIONS.items():
@@ -145,13 +180,14 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--campplus", type=Path)
     parser.add_argument("--quick", action="store_true", help="the 3 s pieces alone")
+    parser.add_argument("--validation", action="store_true", help="voices to choose by, not those to test by")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     models: dict[str, Embed] = {str(path): by_bundle(path) for path in asked.models}
     if asked.campplus:
         models["CAM++"] = campplus(asked.campplus)
     found = []
-    for row in rows(models, asked.quick):
+    for row in rows(models, asked.quick, asked.validation):
         found.append(row)
         print(json.dumps(row), flush=True)
     text = table(found, list(models))
