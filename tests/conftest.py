@@ -380,7 +380,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
-    guarded = any(item.get_closest_marker(name) for name in NEVER_SKIPPED)
+    guarded = any(item.get_closest_marker(name) for name in NEVER_SKIPPED) and not item.get_closest_marker("needs_gpu")
     if (
         report.skipped
         and guarded

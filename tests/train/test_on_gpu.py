@@ -21,7 +21,7 @@ from edge_lupi.train.torch_graph import TorchGraph
 from tests.train.test_lessons import mean_graph
 from tests.train.test_torch_graph import graph  # noqa: F401
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = [pytest.mark.needs_gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 RECIPE = Path(__file__).resolve().parents[2] / "train" / "speaker_campplus.toml"
 EVERYTHING = ("rooms", "babble", "noises", "levels", "constants", "clipping", "codecs", "wires")
 
