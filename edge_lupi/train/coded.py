@@ -19,10 +19,11 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from edge_lupi.disk import plain_array, read_bounded, write_at_once
+from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.terminal import note
+from edge_lupi.train.keep import keep
 from edge_lupi.train.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]
@@ -82,13 +83,7 @@ def coded_sounds(sounds: Sounds, seed: int, folder: Path) -> Sounds:
     found = _all_coded(flat, sounds, here, seed)
     packed = io.BytesIO()
     np.save(packed, found)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_at_once(path, packed.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror}): free some space or choose another --out"
-        ) from error
+    keep(path, packed.getvalue())
     return sounds.beside(found)
 
 

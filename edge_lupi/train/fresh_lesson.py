@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_lupi.disk import read_bounded, unpacked_arrays, write_at_once
+from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.terminal import note
 from edge_lupi.train.batch import Batch
 from edge_lupi.train.fresh import FreshCrops, margin_samples
+from edge_lupi.train.keep import keep
 from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.lessons import MAX_TEACHER_BYTES
 from edge_lupi.train.onnx_teacher import FRONT_ENDS, OnnxTeacher
@@ -131,13 +132,7 @@ def _frame(
     mean, basis = _axes(one, vectors, width)
     packed = io.BytesIO()
     np.savez(packed, fingerprint=np.array(key), mean=mean.numpy(), basis=basis.numpy())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_at_once(path, packed.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror}): free some space or choose another --out"
-        ) from error
+    keep(path, packed.getvalue())
     return mean, basis
 
 

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.disk import read_bounded, unpacked_arrays, write_at_once
+from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.train.batch import Batch, blend
 from edge_lupi.train.cache import TeacherEmbeddings
 from edge_lupi.train.examples import Example, heard_at_speed
+from edge_lupi.train.keep import keep
 from edge_lupi.train.lesson import LONGEST_SECONDS, LessonRecipe
 from edge_lupi.train.losses import distance
 from edge_lupi.train.onnx_teacher import OnnxTeacher
@@ -154,13 +155,7 @@ def _kept(hearing: _Hearing, data: bytes, examples: Sequence[Example], folder: P
     vectors = np.concatenate([said for example in examples for said in _said(teacher, hearing.pieces(example))])
     packed = io.BytesIO()
     np.savez(packed, fingerprint=np.array(key), vectors=vectors)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_at_once(path, packed.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror}): free some space or choose another --out"
-        ) from error
+    keep(path, packed.getvalue())
     return vectors
 
 
