@@ -17,19 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import Bundle
-from edge_lupi.calibrate import calibrate_with_impostors, keep
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.metrics import Interval, bootstrap, open_set
-from edge_lupi.runtime.enrolment import Enrolment, Limits
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.impostors import DURATIONS_SECONDS
+from edge_lupi.evaluate.calibrate import calibrate_with_impostors, keep
+from edge_lupi.evaluate.impostors import DURATIONS_SECONDS
+from edge_lupi.metrics.verification import Interval, bootstrap, open_set
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import SoundFile
-from edge_lupi.runtime.speech import Speech, pieces
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.enrolment import Enrolment, Limits
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.runtime.speakers.voice import Speech, pieces
 
 Trial = tuple[
     str, np.ndarray, int, float

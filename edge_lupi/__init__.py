@@ -20,24 +20,24 @@ from edge_lupi.telemetry import send_nothing
 send_nothing()  # before anything here imports ONNX Runtime
 
 if TYPE_CHECKING:
-    from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.bundle.bundle import Bundle, shipped_bundle
     from edge_lupi.events import Event
-    from edge_lupi.runtime.gallery import Gallery
     from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.microphone import Microphone
-    from edge_lupi.runtime.sources import SoundFile
+    from edge_lupi.runtime.sources.files import SoundFile
+    from edge_lupi.runtime.sources.microphone import Microphone
+    from edge_lupi.runtime.speakers.gallery import Gallery
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "Event", "Gallery", "Listener", "Microphone", "SoundFile", "__version__", "shipped_bundle"]
 
 _HOMES = {
-    "Bundle": "edge_lupi.bundle",
+    "Bundle": "edge_lupi.bundle.bundle",
     "Event": "edge_lupi.events",
-    "Gallery": "edge_lupi.runtime.gallery",
+    "Gallery": "edge_lupi.runtime.speakers.gallery",
     "Listener": "edge_lupi.runtime.listener",
-    "Microphone": "edge_lupi.runtime.microphone",
-    "SoundFile": "edge_lupi.runtime.sources",
-    "shipped_bundle": "edge_lupi.bundle",
+    "Microphone": "edge_lupi.runtime.sources.microphone",
+    "SoundFile": "edge_lupi.runtime.sources.files",
+    "shipped_bundle": "edge_lupi.bundle.bundle",
 }
 
 

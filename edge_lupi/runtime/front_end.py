@@ -19,7 +19,7 @@ from edge_lupi.frames import (
     mel_filters,
     window,
 )
-from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 
 __all__ = ["FftFrontEnd", "GraphFrontEnd"]
 

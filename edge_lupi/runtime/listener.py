@@ -21,24 +21,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.calibration import Calibration, load_calibration
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.calibration import Calibration, load_calibration
-from edge_lupi.runtime.confirm import Confirmed, Tracker
 from edge_lupi.runtime.ears import Ear, ears_of
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.labels import UNSURE, LabelTracker, Smoothing
+from edge_lupi.runtime.gates.silero import make_gate
 from edge_lupi.runtime.latency import latency as preset
-from edge_lupi.runtime.ring import Block
 from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.silero import make_gate
-from edge_lupi.runtime.source import Source, say
+from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.source import Source, say
+from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.statistics import Heard, Statistics
-from edge_lupi.runtime.tracker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
-from edge_lupi.runtime.voice import Voices
+from edge_lupi.runtime.trackers.confirm import Confirmed, Tracker
+from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
+from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
+from edge_lupi.runtime.trackers.voice import Voices
 
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.offset import OffsetRemoval
-from edge_lupi.runtime.gate import Gate, levels_db, with_pre_roll
-from edge_lupi.runtime.silero import make_gate
+from edge_lupi.runtime.gates.energy import Gate, levels_db, with_pre_roll
+from edge_lupi.runtime.gates.silero import make_gate
+from edge_lupi.sound.offset import OffsetRemoval
 
 __all__ = ["LogMel", "Segment", "Segmenter"]
 

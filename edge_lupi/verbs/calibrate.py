@@ -37,12 +37,12 @@ def calibrate(
     With --impostors strangers are held against everybody enrolled, as when listening; with --trials one voice against one.
     The bundle keeps the threshold, by the seconds of speech, in calibration.<task>.json; listen uses it from then on.
     """
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.calibrate import calibrate_with_impostors, calibrate_with_trials, keep
+    from edge_lupi.bundle.bundle import Bundle
     from edge_lupi.data.trials import read_trials
     from edge_lupi.errors import InputError
-    from edge_lupi.runtime.gallery import Gallery, default_gallery_path
-    from edge_lupi.runtime.impostors import people_in
+    from edge_lupi.evaluate.calibrate import calibrate_with_impostors, calibrate_with_trials, keep
+    from edge_lupi.evaluate.impostors import people_in
+    from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 
     student = Bundle.load(bundle)
     if trials is not None and impostors is None:

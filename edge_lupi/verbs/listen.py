@@ -79,12 +79,12 @@ def listen(
 ) -> None:
     """Tell who speaks, in what emotion, or both, as it is heard."""
     from edge_lupi.runtime.ears import bundles_for
-    from edge_lupi.runtime.gallery import Gallery, default_gallery_path
     from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.live import live_view
-    from edge_lupi.runtime.rttm import RttmFile
-    from edge_lupi.runtime.sources import open_source, stop_on_signals
-    from edge_lupi.runtime.turns import JsonLines, Lines, Output, Teller
+    from edge_lupi.runtime.outputs.live import live_view
+    from edge_lupi.runtime.outputs.rttm import RttmFile
+    from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Output, Teller
+    from edge_lupi.runtime.sources.files import open_source, stop_on_signals
+    from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     known = None
@@ -125,7 +125,7 @@ def listen(
 
 def devices(json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:
     """List the microphones."""
-    from edge_lupi.runtime.sources import input_devices
+    from edge_lupi.runtime.sources.files import input_devices
 
     found = input_devices()
     for device in found:

@@ -42,7 +42,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
-    from edge_lupi.evaluate import open_model, report
+    from edge_lupi.evaluate.reports import open_model, report
 
     opened = open_model(model, task)
     found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
@@ -60,7 +60,7 @@ def bench(
     json: JsonOption = False,
 ) -> None:
     """Measure a bundle, or several together and each alone, on this device: time per hop and by part, real-time factor."""
-    from edge_lupi.bench.hop import measure
+    from edge_lupi.device.bench import measure
     from edge_lupi.runtime.ears import bundles_for
 
     bundles, tasks = bundles_for(bundle or [], words(task))

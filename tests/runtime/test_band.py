@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import soxr
 
-from edge_lupi.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.enrolment import enroll
-from edge_lupi.runtime.gallery import Gallery
 from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import SoundFile
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.enrolment import enroll
+from edge_lupi.runtime.speakers.gallery import Gallery
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_lupi.bundle import SHIPPED, Bundle
+from edge_lupi.bundle.bundle import SHIPPED, Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
-from edge_lupi.runtime.enrolment import Enrolment
-from edge_lupi.runtime.gallery import Gallery
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import SoundFile
-from edge_lupi.runtime.strangers import unit
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.speakers.enrolment import Enrolment
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.runtime.trackers.strangers import unit
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TWO_VOICES = EXAMPLES / "two_voices.flac"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from edge_lupi import Listener, shipped_bundle
-from edge_lupi.audio import read_audio
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.ring import Block
+from edge_lupi.runtime.gates.silero import VoiceGate
 from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.silero import VoiceGate
+from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.sound.audio import read_audio
 
 TWO_VOICES = Path(__file__).resolve().parents[2] / "examples" / "two_voices.flac"
 TASKS = ["speaker", "emotion"]
