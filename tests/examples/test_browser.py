@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(sound: Path) -> Iterator[dict[str, Any]]:
+def told(sound: Path) -> dict[str, Any]:
     """What the page says, and how long each hop took."""
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium")
@@ -68,7 +67,7 @@ def told(sound: Path) -> Iterator[dict[str, Any]]:
         answer = page.evaluate("async () => listenTo(new Float32Array(await (await fetch('sound.f32')).arrayBuffer()))")
         browser.close()
     server.shutdown()
-    yield {**answer, "asked": asked, "port": server.server_port}
+    return {**answer, "asked": asked, "port": server.server_port}
 
 
 def test_events_are_those_of_the_package(told: dict[str, Any], sound: Path) -> None:
