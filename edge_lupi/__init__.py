@@ -22,7 +22,7 @@ send_nothing()  # before anything here imports ONNX Runtime
 if TYPE_CHECKING:
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
     from edge_lupi.events import Event
-    from edge_lupi.runtime.listener import Listener
+    from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.sources.files import SoundFile
     from edge_lupi.runtime.sources.microphone import Microphone
     from edge_lupi.runtime.speakers.gallery import Gallery
@@ -34,7 +34,7 @@ _HOMES = {
     "Bundle": "edge_lupi.bundle.bundle",
     "Event": "edge_lupi.events",
     "Gallery": "edge_lupi.runtime.speakers.gallery",
-    "Listener": "edge_lupi.runtime.listener",
+    "Listener": "edge_lupi.runtime.listening.listener",
     "Microphone": "edge_lupi.runtime.sources.microphone",
     "SoundFile": "edge_lupi.runtime.sources.files",
     "shipped_bundle": "edge_lupi.bundle.bundle",

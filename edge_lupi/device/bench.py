@@ -22,9 +22,9 @@ from edge_lupi import __version__
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS
-from edge_lupi.runtime.ears import Ear, ears_of
-from edge_lupi.runtime.gates.silero import make_gate
-from edge_lupi.runtime.latency import latency
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.listening.ears import Ear, ears_of
+from edge_lupi.runtime.listening.latency import latency
 
 __all__ = ["HopReport", "Spread", "environment", "measure"]
 

@@ -14,7 +14,8 @@ from edge_lupi.bundle.bundle import Bundle, Task
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
-from edge_lupi.runtime.engines.choose import Engine, Spared, open_engine
+from edge_lupi.runtime.engines.choose import Spared, open_engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.runtime.engines.golden import Golden, cosine, expect, read_golden
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd

@@ -78,12 +78,13 @@ def listen(
     ] = None,
 ) -> None:
     """Tell who speaks, in what emotion, or both, as it is heard."""
-    from edge_lupi.runtime.ears import bundles_for
-    from edge_lupi.runtime.listener import Listener
+    from edge_lupi.runtime.listening.ears import bundles_for
+    from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.outputs.live import live_view
     from edge_lupi.runtime.outputs.rttm import RttmFile
     from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Output, Teller
-    from edge_lupi.runtime.sources.files import open_source, stop_on_signals
+    from edge_lupi.runtime.sources.open import open_source
+    from edge_lupi.runtime.sources.source import stop_on_signals
     from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
@@ -125,7 +126,7 @@ def listen(
 
 def devices(json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:
     """List the microphones."""
-    from edge_lupi.runtime.sources.files import input_devices
+    from edge_lupi.runtime.sources.microphone import input_devices
 
     found = input_devices()
     for device in found:

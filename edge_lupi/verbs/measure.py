@@ -61,7 +61,7 @@ def bench(
 ) -> None:
     """Measure a bundle, or several together and each alone, on this device: time per hop and by part, real-time factor."""
     from edge_lupi.device.bench import measure
-    from edge_lupi.runtime.ears import bundles_for
+    from edge_lupi.runtime.listening.ears import bundles_for
 
     bundles, tasks = bundles_for(bundle or [], words(task))
     found = measure(bundles, tasks, seconds)

@@ -50,10 +50,10 @@ def enroll(
 ) -> None:
     """Learn a voice, from recordings or from the microphone, so that listen calls it by name."""
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-    from edge_lupi.runtime.sources.files import open_source
-    from edge_lupi.runtime.speakers.enrolment import enroll as enroll_voice
+    from edge_lupi.runtime.enrolment.enrolment import enroll as enroll_voice
+    from edge_lupi.runtime.enrolment.usual import voice_task
+    from edge_lupi.runtime.sources.open import open_source
     from edge_lupi.runtime.speakers.gallery import default_gallery_path
-    from edge_lupi.runtime.trackers.usual import voice_task
 
     student, moods = Bundle.load(bundle or shipped_bundle("speaker")), Bundle.load(emotion or shipped_bundle("emotion"))
     sources = [open_source(path) for path in input] if input else [open_source("mic", device=device)]
@@ -179,7 +179,7 @@ def import_speakers(
 def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> None:
     """Learn everybody's voice again for another student, from the recordings that enroll --keep-audio kept."""
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-    from edge_lupi.runtime.speakers.enrolment import re_embed as embed_again
+    from edge_lupi.runtime.enrolment.enrolment import re_embed as embed_again
 
     known = embed_again(Bundle.load(bundle or shipped_bundle("speaker")), _path(gallery))
     say_done(f"{', '.join(known.names)}: learnt again in {known.path}")

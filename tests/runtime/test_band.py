@@ -12,9 +12,9 @@ import soxr
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.speakers.enrolment import enroll
 from edge_lupi.runtime.speakers.gallery import Gallery
 
 

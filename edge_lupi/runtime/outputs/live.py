@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.text import Text
 
 from edge_lupi.events import Event
+from edge_lupi.runtime.listening.statistics import Heard, Statistics
 from edge_lupi.runtime.outputs.turns import Output, Turn
-from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.terminal import make_encodable
 from edge_lupi.words import printable
 

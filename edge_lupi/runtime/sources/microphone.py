@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from edge_lupi.errors import DeviceError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source, blocks_of, say
 from edge_lupi.sound.audio import Resampler, resampler
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from queue import Empty, Queue
 from types import TracebackType
 
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source
 
 __all__ = ["Several"]

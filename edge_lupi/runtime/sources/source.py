@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.terminal import note
 
 __all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]

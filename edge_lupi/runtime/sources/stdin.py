@@ -10,8 +10,9 @@ from typing import IO, BinaryIO
 
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.pipe import BLOCK_SECONDS, WHERE, Pipe, ReadAhead
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import Source, blocks_of, say
 from edge_lupi.sound.audio import resampler, stream_audio
 from edge_lupi.sound.kinds import HEAD_BYTES, sound_kind

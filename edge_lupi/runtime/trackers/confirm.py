@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.trackers.speaker import Finding
+from edge_lupi.runtime.trackers.tracker import Finding, Tracker
 
-__all__ = ["Confirmed", "Tracker"]
-
-
-class Tracker(Protocol):
-    """What turns segments into findings: all that is remembered of one stream for one task."""
-
-    def speech(self, segment: Segment, embedding: NDArray[np.float32]) -> list[Finding]:
-        """A segment in which somebody speaks, with its embedding [1, D]."""
-
-    def silence(self, segment: Segment) -> list[Finding]:
-        """A segment in which hardly anybody speaks."""
-
-    def finish(self) -> list[Finding]:
-        """The end of the stream."""
+__all__ = ["Confirmed"]
 
 
 class Confirmed:

@@ -16,8 +16,9 @@ from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.trackers.speaker import Aggregator, Finding
-from edge_lupi.runtime.trackers.voice import NOBODY, Voices, VoiceSoFar
+from edge_lupi.runtime.speakers.averages import VoiceSoFar
+from edge_lupi.runtime.trackers.tracker import Aggregator, Finding
+from edge_lupi.runtime.trackers.voice import NOBODY, Voices
 
 __all__ = ["UNSURE", "LabelTracker", "Smoothing"]
 

@@ -11,48 +11,21 @@ at once, with the name or the number.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.bundle.threshold import Threshold
-from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.strangers import Strangers, unit
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Finding
 
-__all__ = ["DEFAULT_THRESHOLD", "UNKNOWN", "Aggregator", "Finding", "SpeakerTracker", "Tracking"]
+__all__ = ["DEFAULT_THRESHOLD", "SpeakerTracker", "Tracking"]
 
 Array = NDArray[np.float32]
-UNKNOWN = "unknown"
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
 DEFAULT_THRESHOLD = 0.4  # where the student brings none
-
-
-class Aggregator(Protocol):
-    """The part of a student that trackers need."""
-
-    def initial_state(self, batch: int = 1) -> Array:
-        """The state before anything was heard."""
-
-    def step(self, embedding: Array, state: Array) -> Step:
-        """One more segment."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A label for a stretch of the stream: a segment, or several where the last decided about those before it.
-
-    `threshold` is the cosine that a known person had to reach.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    label: str
-    score: float | None = None
-    probability: float | None = None
-    threshold: float | None = None
 
 
 @dataclass(frozen=True)

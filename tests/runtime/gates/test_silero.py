@@ -10,7 +10,8 @@ import soundfile
 
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gates.silero import VoiceGate, make_gate
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.gates.silero import VoiceGate
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 FRONT_END = FftFrontEnd()

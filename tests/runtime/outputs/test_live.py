@@ -22,8 +22,8 @@ import soundfile
 from rich.console import Console
 
 from edge_lupi.events import Event
+from edge_lupi.runtime.listening.statistics import Heard, Statistics
 from edge_lupi.runtime.outputs.live import LiveView, live_view
-from edge_lupi.runtime.statistics import Heard, Statistics
 
 TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac"
 ESCAPE = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.several import Several
 from edge_lupi.runtime.sources.source import Source
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.trackers.confirm import Confirmed
-from edge_lupi.runtime.trackers.speaker import Finding
+from edge_lupi.runtime.trackers.tracker import Finding
 
 EMBEDDING = np.zeros((1, 4), np.float32)
 

@@ -10,11 +10,11 @@ from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.compiled_student import Step
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.speaker import Finding
+from edge_lupi.runtime.trackers.tracker import Finding
 
 TASK = Task("emotion", "classification", ("calm", "happy", "sad"))
 

@@ -27,22 +27,21 @@ from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.ears import Ear, ears_of
-from edge_lupi.runtime.gates.silero import make_gate
-from edge_lupi.runtime.latency import latency as preset
-from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.listening.ears import Ear, ears_of
+from edge_lupi.runtime.listening.latency import latency as preset
+from edge_lupi.runtime.listening.statistics import Heard, Statistics
+from edge_lupi.runtime.segments import SPEECH_SHARE, Segment, Segmenter
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.statistics import Heard, Statistics
-from edge_lupi.runtime.trackers.confirm import Confirmed, Tracker
+from edge_lupi.runtime.trackers.confirm import Confirmed
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
+from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD, SpeakerTracker
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Finding, Tracker
 from edge_lupi.runtime.trackers.voice import Voices
 
-__all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
-
-SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
+__all__ = ["Listener"]
 
 
 @dataclass(eq=False)

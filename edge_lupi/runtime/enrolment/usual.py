@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import SPEECH_SHARE
-from edge_lupi.runtime.segments import Segmenter
+from edge_lupi.runtime.segments import SPEECH_SHARE, Segmenter
+from edge_lupi.runtime.speakers.averages import VoiceSoFar
 from edge_lupi.runtime.trackers.label import LabelTracker
-from edge_lupi.runtime.trackers.voice import Voices, VoiceSoFar
+from edge_lupi.runtime.trackers.voice import Voices
 
 __all__ = ["usual_voice", "voice_task"]
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import SPEECH_SHARE
-from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.segments import SPEECH_SHARE, Segment, Segmenter
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.strangers import unit
 
 __all__ = ["Speech", "exemplars", "pieces", "voice"]

@@ -13,7 +13,7 @@ from edge_lupi.bundle.bundle import Bundle, Task, shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.latency import Latency
+from edge_lupi.runtime.listening.latency import Latency
 from edge_lupi.runtime.segments import LogMel
 
 __all__ = ["Ear", "bundles_for", "ears_of"]

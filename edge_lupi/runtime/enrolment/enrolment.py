@@ -14,15 +14,15 @@ from edge_lupi.bundle.bundle import Bundle, Task
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.sources.files import SoundFile, Source
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.sources.source import say
+from edge_lupi.runtime.enrolment.usual import usual_voice
+from edge_lupi.runtime.enrolment.voice import Speech, exemplars, voice
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
-from edge_lupi.runtime.speakers.voice import Speech, exemplars, voice
 from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD
-from edge_lupi.runtime.trackers.usual import usual_voice
 from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
