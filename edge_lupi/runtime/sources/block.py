@@ -18,7 +18,8 @@ class Block:
     `received_seconds` is `time.perf_counter()` when its last sample came: now, unless told otherwise. `dropped` counts the
     samples lost since the stream began, `gap` says that some were lost right before this block. `stream` names the stream
     where a source has several. `more` says that another block is ready right behind this one, so that their segments may
-    share a batch.
+    share a batch. `reconnected` marks the first block of a device that was away, and `peak_fill_seconds` is the most sound
+    that has waited in the source until now.
     """
 
     samples: NDArray[np.float32]
@@ -27,3 +28,5 @@ class Block:
     gap: bool = False
     stream: str = ""
     more: bool = False
+    reconnected: bool = False
+    peak_fill_seconds: float = 0.0

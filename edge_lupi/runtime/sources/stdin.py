@@ -97,8 +97,8 @@ class StdinSource(Source):
                     told = block.dropped
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
-                found = convert.push(block.samples)
-                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap)
+                samples, fill = convert.push(block.samples), self._peak_fill_seconds
+                yield from blocks_of(samples, None, received, dropped=dropped, gap=block.gap, peak_fill_seconds=fill)
             yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
         finally:
             self.stop()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 
-__all__ = ["UNKNOWN", "Aggregator", "Finding", "Tracker"]
+__all__ = ["UNKNOWN", "Aggregator", "Decision", "Tracker"]
 
 Array = NDArray[np.float32]
 UNKNOWN = "unknown"
@@ -28,7 +28,7 @@ class Aggregator(Protocol):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Decision:
     """A label for a stretch of the stream: a segment, or several where the last decided about those before it.
 
     `threshold` is the cosine that a known person had to reach.
@@ -45,11 +45,14 @@ class Finding:
 class Tracker(Protocol):
     """What turns segments into findings: all that is remembered of one stream for one task."""
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
 
-    def finish(self) -> list[Finding]:
-        """The end of the stream."""
+    def finish(self) -> list[Decision]:
+        """The end of the stream: what was held back."""
+
+    def speaker(self, name: str) -> None:
+        """Who speaks now, as a task that compares voices has just decided."""
