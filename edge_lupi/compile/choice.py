@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.runtime.engines.engine import Engine
 
 __all__ = [
     "CPU",

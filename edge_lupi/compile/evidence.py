@@ -24,7 +24,7 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]

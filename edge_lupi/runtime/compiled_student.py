@@ -14,7 +14,8 @@ from edge_lupi.bundle.bundle import Bundle, Task
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
-from edge_lupi.runtime.engines.choose import Engine, Spared, open_engine
+from edge_lupi.runtime.engines.choose import Spared, open_engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.runtime.engines.golden import Golden, cosine, expect, read_golden
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
@@ -64,18 +65,17 @@ class CompiledStudent:
     Several tasks share one pass of the encoder; each has its branch in `branches`, and the first is the student's own.
     Runs on the CPU; the encoder on the GPU where the bundle has an engine that was built, measured and chosen on this device.
     `runs_on` says where, and why the engines that there are do not run. Where the GPU fails later, the CPU goes on:
-    `on_failure` is told, in a sentence.
+    a sentence on stderr says so, which `gpu_failures` holds too.
     """
-
-    on_failure: Callable[[str], None] = staticmethod(say)
 
     def __init__(self, bundle: Bundle, task: str | Sequence[str] | None = None, *, threads: int = 1) -> None:
         self.bundle = bundle
         names = [task] if task is None or isinstance(task, str) else task
-        self._tasks = [bundle.task(name) for name in names]
-        self.task: Task = self._tasks[0]
+        self.tasks = tuple(bundle.task(name) for name in names)
+        self.task: Task = self.tasks[0]
+        self.gpu_failures = list[str]()
         self.segmentation = bundle.segmentation
-        self._golden = read_golden(bundle, self._tasks)
+        self._golden = read_golden(bundle, self.tasks)
         self._level = Level(from_pcm(self._golden.samples))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
         self.front_end = "FFT"  # which log-mel this is: students that say the same may share it
@@ -154,13 +154,14 @@ class CompiledStudent:
 
     def _failed(self, error: DeviceError) -> None:
         self.runs_on = f"CPU: {error}"
-        self.on_failure(f"the GPU failed, and the CPU goes on ({error})")
+        self.gpu_failures.append(f"the GPU failed, and the CPU goes on ({error})")
+        say(self.gpu_failures[-1])
 
     def _start(self, encoder: Engine, least_cosine: float) -> None:
         """The aggregators always run on the CPU: a step of one stream is less work than to launch it on a GPU."""
         self._encoder = encoder
         try:
-            aggregators = {task: self._on_cpu(f"aggregator.{task.name}") for task in self._tasks}
+            aggregators = {task: self._on_cpu(f"aggregator.{task.name}") for task in self.tasks}
             self.branches = {task.name: Branch(task, engine) for task, engine in aggregators.items()}
             self._choose_front_end(self._golden)
             self._check_encoder(self._golden, least_cosine)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import LOG_FLOOR
-from edge_lupi.runtime.gates.energy import FULL_SCALE_POWER
+from edge_lupi.runtime.gates.gate import FULL_SCALE_POWER
 
 __all__ = ["Level"]
 

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.runtime.gates.energy import Gate, levels_db, with_pre_roll
-from edge_lupi.runtime.gates.silero import make_gate
+from edge_lupi.runtime.gates.gate import Gate, levels_db, with_pre_roll
+from edge_lupi.runtime.gates.make import make_gate
 from edge_lupi.sound.offset import OffsetRemoval
 
-__all__ = ["LogMel", "Segment", "Segmenter"]
+__all__ = ["SPEECH_SHARE", "LogMel", "Segment", "Segmenter"]
 
 Array = NDArray[np.float32]
+SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
+
 LogMel = Callable[[Array], Array]  # float32 [240 + 160 * F] (context first) -> [80, F]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from numpy import float32
 from numpy.typing import NDArray
@@ -13,35 +13,12 @@ from numpy.typing import NDArray
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import ENCODER, FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
-from edge_lupi.runtime.engines.cuda import Gpu, device_of, find_gpu, why_no_gpu
+from edge_lupi.runtime.engines.cuda import device_of, find_gpu, why_no_gpu
+from edge_lupi.runtime.engines.engine import Backend, Engine
 from edge_lupi.runtime.engines.rtx import Rtx
 from edge_lupi.runtime.engines.tensorrt import Tensorrt
 
-__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
-
-
-class Engine(Protocol):
-    """What runs a graph, whatever is underneath."""
-
-    @property
-    def input_shapes(self) -> Mapping[str, tuple[Any, ...]]:
-        """Shape by name of every input, the batch first."""
-
-    def run(self, inputs: Mapping[str, NDArray[float32]]) -> dict[str, NDArray[float32]]:
-        """Run the graph once."""
-
-
-class Backend(Protocol):
-    """What builds and runs engines: the device they are bound to, and how one is opened."""
-
-    device: Device
-
-    @property
-    def gpu(self) -> Gpu | None:
-        """The GPU that engines run on, if there is one."""
-
-    def open(self, plan: bytes, name: str) -> Engine:
-        """An engine that was built on this device."""
+__all__ = ["BACKENDS", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
 
 
 class Spared:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import SHIPPED
 from edge_lupi.bundle.graph_walk import refuse_external_data
-from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
-from edge_lupi.runtime.gates.energy import Gate, GateSettings, SpeechGate
+from edge_lupi.runtime.gates.energy import GateSettings, SpeechGate
 
-__all__ = ["GATES", "VoiceGate", "VoiceSettings", "make_gate"]
+__all__ = ["VoiceGate", "VoiceSettings"]
 
 Array = NDArray[np.float32]
 Frames = NDArray[np.bool_]
@@ -31,7 +30,6 @@ CHUNK_SAMPLES = 512
 CONTEXT_SAMPLES = 64  # of the chunk before, which the graph wants in front
 STATE = np.zeros((1, 1, 128), np.float32)
 EASY = GateSettings(margin_db=3.0, release_db=1.5)  # what passes is judged again, so rather too much
-GATES = ("voice", "energy")
 
 
 @dataclass(frozen=True)
@@ -120,13 +118,6 @@ class VoiceGate:
         speech = probability >= (self.settings.end if self._open() else self.settings.begin)
         self._since_speech_chunks = 0 if speech else self._since_speech_chunks + 1
         return self._open()
-
-
-def make_gate(name: str = "voice") -> Gate:
-    """The gate of that name, fresh."""
-    if name not in GATES:
-        raise InputError(f"expected a gate {' or '.join(GATES)}, got {name!r}")
-    return VoiceGate() if name == "voice" else SpeechGate()
 
 
 def _frames_before(chunk: int) -> int:

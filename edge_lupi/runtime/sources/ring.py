@@ -15,24 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Ring"]
+from edge_lupi.runtime.sources.block import Block
 
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some sound, as it was handed over.
-
-    `received_seconds` is `time.perf_counter()` when its last sample came, `dropped` counts the samples lost since the
-    stream began, `gap` says that some were lost right before this block. `stream` names the stream where a source has
-    several. `more` says that another block is ready right behind this one, so that their segments may share a batch.
-    """
-
-    samples: NDArray[np.float32]
-    received_seconds: float
-    dropped: int = 0
-    gap: bool = False
-    stream: str = ""
-    more: bool = False
+__all__ = ["Ring"]
 
 
 @dataclass(frozen=True, eq=False)

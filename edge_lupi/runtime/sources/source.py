@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.terminal import note
 
 __all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]
@@ -23,18 +23,12 @@ POLL_SECONDS = 0.2  # how soon stop() is seen
 
 
 class Source:
-    """Iterable. `live` where it cannot be made to wait. `reconnections` counts how often a device was lost and came back."""
+    """Iterable of Blocks. `live` where it cannot be made to wait."""
 
     live = False
-    reconnections = 0
 
     def __init__(self) -> None:
         self._stopped = False
-
-    @property
-    def peak_fill_seconds(self) -> float:
-        """The most sound that ever waited to be heard."""
-        return 0.0
 
     def stop(self) -> None:
         """End the iteration at the next block."""
@@ -67,10 +61,9 @@ def blocks_of(
         return
     last = len(channels) - 1
     for index, channel in enumerate(channels):
-        more = marks.get("more", False) or index < last
-        name = str(channel) if last else ""
-        column = np.ascontiguousarray(samples[:, index])
-        yield Block(column, received, **{**marks, "stream": name, "more": more})
+        own = {"more": marks.get("more", False) or index < last, "stream": str(channel) if last else ""}
+        once = {"reconnected": marks.get("reconnected", False) and index == 0}  # a device, however many channels it has
+        yield Block(np.ascontiguousarray(samples[:, index]), received, **{**marks, **own, **once})
 
 
 def say(words: str) -> None:

@@ -10,8 +10,9 @@ from typing import IO, BinaryIO
 
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.pipe import BLOCK_SECONDS, WHERE, Pipe, ReadAhead
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import Source, blocks_of, say
 from edge_lupi.sound.audio import resampler, stream_audio
 from edge_lupi.sound.kinds import HEAD_BYTES, sound_kind
@@ -96,8 +97,8 @@ class StdinSource(Source):
                     told = block.dropped
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
-                found = convert.push(block.samples)
-                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap)
+                samples, fill = convert.push(block.samples), self._peak_fill_seconds
+                yield from blocks_of(samples, None, received, dropped=dropped, gap=block.gap, peak_fill_seconds=fill)
             yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
         finally:
             self.stop()

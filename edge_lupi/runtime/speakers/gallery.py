@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import clear_left_overs, kind_of, locked, write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.speakers.averages import Averages
+from edge_lupi.runtime.speakers.averages import Averages, VoiceSoFar
 from edge_lupi.runtime.speakers.gallery_file import (
     MAX_EXEMPLARS,
     MAX_PEOPLE,
@@ -27,7 +27,6 @@ from edge_lupi.runtime.speakers.gallery_file import (
 )
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import Recordings
-from edge_lupi.runtime.trackers.voice import VoiceSoFar
 from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]

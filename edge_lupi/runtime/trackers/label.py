@@ -1,4 +1,4 @@
-"""How somebody speaks: segment embeddings [1, D] in, Findings with a label and its probability out.
+"""How somebody speaks: segment embeddings [1, D] in, Decisions with a label and its probability out.
 
 The segments since the last long pause share one aggregator state; then they join what their voice was so far, beside which a
 task that asks for it tells its labels (see `voice`). What is said changes late and on purpose: another
@@ -16,8 +16,9 @@ from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.trackers.speaker import Aggregator, Finding
-from edge_lupi.runtime.trackers.voice import NOBODY, Voices, VoiceSoFar
+from edge_lupi.runtime.speakers.averages import VoiceSoFar
+from edge_lupi.runtime.trackers.tracker import Aggregator, Decision
+from edge_lupi.runtime.trackers.voice import NOBODY, Voices
 
 __all__ = ["UNSURE", "LabelTracker", "Smoothing"]
 
@@ -69,7 +70,7 @@ class LabelTracker:
         self._voices = voices or Voices()
         self._speech = self._begun()
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         self._pause(segment.start_seconds)
         self._turn(segment)
@@ -77,17 +78,21 @@ class LabelTracker:
         told = self._choose(probabilities)
         probability = float(probabilities[told])
         label = self._task.labels[told] if probability >= self._smoothing.sure else UNSURE
-        return [Finding(segment.start_seconds, segment.end_seconds, label, probability=probability)]
+        return [Decision(segment.start_seconds, segment.end_seconds, label, probability=probability)]
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
         self._pause(segment.end_seconds)
         return []
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Decision]:
         """The end of the stream; nothing was held back."""
         self._end()
         return []
+
+    def speaker(self, name: str) -> None:
+        """Who speaks now: from their next segment on, labels are told beside what their voice was so far."""
+        self._voices.speaking = name
 
     def _turn(self, segment: Segment) -> None:
         """Somebody else begins anew. Who was nobody's voice until now and is told of late goes on, as who they are."""

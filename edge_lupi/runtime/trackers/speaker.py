@@ -1,4 +1,4 @@
-"""Who speaks: segment embeddings [1, D] in, Findings out. All that is remembered between segments lives here.
+"""Who speaks: segment embeddings [1, D] in, Decisions out. All that is remembered between segments lives here.
 
 The segments of a turn share one aggregator state, so the voice of the turn grows clearer. A segment unlike
 the turn is held back until the next one tells whether a new turn began (the two agree) or it was a stray, such as one
@@ -11,48 +11,21 @@ at once, with the name or the number.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.bundle.threshold import Threshold
-from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.strangers import Strangers, unit
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
 
-__all__ = ["DEFAULT_THRESHOLD", "UNKNOWN", "Aggregator", "Finding", "SpeakerTracker", "Tracking"]
+__all__ = ["DEFAULT_THRESHOLD", "SpeakerTracker", "Tracking"]
 
 Array = NDArray[np.float32]
-UNKNOWN = "unknown"
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
 DEFAULT_THRESHOLD = 0.4  # where the student brings none
-
-
-class Aggregator(Protocol):
-    """The part of a student that trackers need."""
-
-    def initial_state(self, batch: int = 1) -> Array:
-        """The state before anything was heard."""
-
-    def step(self, embedding: Array, state: Array) -> Step:
-        """One more segment."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A label for a stretch of the stream: a segment, or several where the last decided about those before it.
-
-    `threshold` is the cosine that a known person had to reach.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    label: str
-    score: float | None = None
-    probability: float | None = None
-    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,28 +97,31 @@ class SpeakerTracker:
         self._held: _Piece | None = None
         self._last_speech_seconds = 0.0
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         before = self._pause(segment.start_seconds)
         self._last_speech_seconds = segment.end_seconds
         alone = unit(self._aggregator.step(embedding, self._aggregator.initial_state()).embedding[0])
         return before + self._place(_Piece(segment.start_seconds, segment.end_seconds, embedding, alone))
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
         return self._pause(segment.end_seconds)
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Decision]:
         """The end of the stream, or a long pause: what was held back is decided, and the turn ends."""
         held, self._held = self._held, None
         return [*(self._stray(held) if held else []), *self._end_turn()]
 
-    def _pause(self, now_seconds: float) -> list[Finding]:
+    def speaker(self, name: str) -> None:
+        """Who speaks now: nothing that this tracker does not know."""
+
+    def _pause(self, now_seconds: float) -> list[Decision]:
         if now_seconds - self._last_speech_seconds < self.tracking.pause_seconds:
             return []
         return self.finish()
 
-    def _place(self, piece: _Piece) -> list[Finding]:
+    def _place(self, piece: _Piece) -> list[Decision]:
         held, self._held = self._held, None
         if self._turn and self._goes_on(self._turn, piece.alone):
             return self._join(piece, since=held)
@@ -185,7 +161,7 @@ class SpeakerTracker:
         known = self._gallery.match(turn.voice) if self._gallery else None
         return known if known and known[1] >= self._known.at(turn.seconds) * self.tracking.early_share else None
 
-    def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Finding]:
+    def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Decision]:
         """Make the piece part of the turn, or the first of a new one, and say whose turn it is, if that can be said."""
         likeness = self._absorb(piece)
         turn = self._turn
@@ -216,13 +192,13 @@ class SpeakerTracker:
             return None
         return self._new_number(turn), likeness
 
-    def _tell(self, turn: _Turn) -> list[Finding]:
+    def _tell(self, turn: _Turn) -> list[Decision]:
         """What was heard of the turn and not told yet."""
         since, turn.untold_seconds = turn.untold_seconds, None
         if since is None:
             return []
         threshold = self._known.at(turn.seconds)
-        return [Finding(since, turn.end_seconds, turn.label, turn.score, threshold=threshold)]
+        return [Decision(since, turn.end_seconds, turn.label, turn.score, threshold=threshold)]
 
     def _absorb(self, piece: _Piece) -> float:
         """Let the turn's aggregator hear the piece; gives the cosine of the two before that."""
@@ -235,17 +211,17 @@ class SpeakerTracker:
         self._turn = turn
         return likeness
 
-    def _stray(self, piece: _Piece) -> list[Finding]:
+    def _stray(self, piece: _Piece) -> list[Decision]:
         """A piece that agrees with nothing goes to the turn it came in; alone it founds nobody."""
         start, end = piece.start_seconds, piece.end_seconds
         if self._turn:
             threshold = self._known.at(self._turn.seconds)
-            stray = Finding(start, end, self._turn.label, self._turn.score, threshold=threshold)
+            stray = Decision(start, end, self._turn.label, self._turn.score, threshold=threshold)
             return [*self._tell(self._turn), stray]
         threshold = self._known.at(piece.seconds)
         label, cosine = self._match(piece.alone, piece.seconds)
         known = cosine >= self._level(label, piece.seconds)
-        return [Finding(start, end, label if known else UNKNOWN, cosine, threshold=threshold)]
+        return [Decision(start, end, label if known else UNKNOWN, cosine, threshold=threshold)]
 
     def _match(self, voice: Array, seconds: float) -> tuple[str, float]:
         """The known person, or else the stranger, nearest to a unit vector [D] of so many seconds of speech."""
@@ -270,7 +246,7 @@ class SpeakerTracker:
             turn.number = self._numbers
         return f"speaker {turn.number}"
 
-    def _end_turn(self) -> list[Finding]:
+    def _end_turn(self) -> list[Decision]:
         turn, self._turn = self._turn, None
         if turn is None:
             return []

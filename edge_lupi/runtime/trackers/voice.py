@@ -9,33 +9,18 @@ otherwise a stream has one. Each run begins anew.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOBODY", "VoiceSoFar", "Voices"]
+from edge_lupi.runtime.speakers.averages import MOST_CLIPS, VoiceSoFar
+
+__all__ = ["NOBODY", "Voices"]
 
 Array = NDArray[np.float32]
 CLIP_SECONDS = 3.0  # of speech make a clip: so long are those of RAVDESS
-MOST_CLIPS = 100.0  # what is older fades
 MOST_PEOPLE = 1000  # of one run; the one who was silent for longest is forgotten
 NOBODY = ""  # nobody tells who speaks
-
-
-@dataclass(frozen=True, eq=False)
-class VoiceSoFar:
-    """In how many clips a voice was heard, and the mean of their utterance embeddings, float32 [D]."""
-
-    clips: float
-    mean: Array
-
-    def put_into(self, state: Array) -> None:
-        """Into the end of a branch's carried state [1, K], in place."""
-        size = 1 + len(self.mean)
-        if size > state.shape[1]:
-            raise ValueError(f"expected room for {size} numbers, got a state of {state.shape[1]}")
-        state[0, -size], state[0, 1 - size :] = self.clips, self.mean
 
 
 class Voices:

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import SPEECH_SHARE
-from edge_lupi.runtime.segments import Segmenter
+from edge_lupi.runtime.listening.ears import ear_of
+from edge_lupi.runtime.listening.listening import Listening
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.speakers.averages import VoiceSoFar
 from edge_lupi.runtime.trackers.label import LabelTracker
-from edge_lupi.runtime.trackers.voice import Voices, VoiceSoFar
+from edge_lupi.runtime.trackers.tracker import Tracker
+from edge_lupi.runtime.trackers.voice import Voices
 
 __all__ = ["usual_voice", "voice_task"]
 
@@ -23,18 +26,17 @@ def voice_task(bundle: Bundle) -> str | None:
 
 
 def usual_voice(bundle: Bundle, recordings: Iterable[NDArray[np.float32]]) -> VoiceSoFar | None:
-    """What `listen` would know of the voice after these recordings; None where nobody spoke, or the bundle does not ask."""
+    """The running average of a voice after these recordings, as `listen` would have it; None where nobody spoke, or the bundle does not ask."""
     name = voice_task(bundle)
     if name is None:
         return None
-    student, voices = CompiledStudent(bundle, name), Voices()
+    ear, voices = ear_of(CompiledStudent(bundle, name)), Voices()
+
+    def trackers() -> dict[str, Tracker]:
+        return {name: LabelTracker(ear.branches[name], ear.student.task, voices=voices)}
+
     for samples in recordings:
-        tracker = LabelTracker(student.branches[name], student.task, voices=voices)
-        segmenter = Segmenter(student.log_mel, student.segmentation)
-        for segment in [*segmenter.push(samples), *segmenter.finish()]:
-            if segment.speech_share >= SPEECH_SHARE:
-                tracker.speech(segment, student.encode(segment.log_mel[None]))
-            else:
-                tracker.silence(segment)
-        tracker.finish()
+        listening = Listening([ear], trackers, notify=lambda notice: None)
+        listening.push(Block(samples))
+        listening.finish()
     return voices.now

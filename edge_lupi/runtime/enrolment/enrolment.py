@@ -1,4 +1,4 @@
-"""Learning a voice: sources of a person's speech in, exemplars float32 [n, D] for the gallery out, or a reason why not."""
+"""Speaker enrolment: sources of a person's speech in, exemplars float32 [n, D] for the gallery out, or an InputError saying why not."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle, Task
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.band import Band
+from edge_lupi.runtime.band import NARROW
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.sources.files import SoundFile, Source
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.sources.source import say
+from edge_lupi.runtime.enrolment.usual import usual_voice
+from edge_lupi.runtime.enrolment.voice import Speech, exemplars, voice
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
-from edge_lupi.runtime.speakers.voice import Speech, exemplars, voice
 from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD
-from edge_lupi.runtime.trackers.usual import usual_voice
 from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
-__all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
+__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Limits:
+class EnrolmentLimits:
     """What speech must be like, found on the 20 voices that the LibriSpeech recipe keeps for validation (benchmarks/enrolment.py).
 
     Clipped so much, 9 of 10 of them still have a cosine of 0.8 with themselves; at this level all have, and in a quiet room the
@@ -58,11 +58,11 @@ class Enrolled:
 
 
 class Enrolment(Speech):
-    """Hears one person and says whether that will do."""
+    """Gathers one person's speech and checks it: level, length, clipping, one voice."""
 
-    def __init__(self, student: CompiledStudent, limits: Limits | None = None) -> None:
+    def __init__(self, student: CompiledStudent, limits: EnrolmentLimits | None = None) -> None:
         super().__init__(student)
-        self.limits = limits or Limits()
+        self.limits = limits or EnrolmentLimits()
         own = student.task.threshold
         self.threshold = DEFAULT_THRESHOLD if own is None else own
 
@@ -159,7 +159,7 @@ def enroll(
                 enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
         heard += [np.concatenate(kept)] if kept else []
     if enrolment.narrow_band:
-        say(f"{name}: {Band.told}")
+        say(f"{name}: {NARROW}")
     with Gallery.changed(gallery, bundle.fingerprint) as known:
         if len(enrolment.embeddings):
             known.check_width(voice(student, enrolment.embeddings).shape[-1])
