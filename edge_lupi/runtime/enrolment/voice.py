@@ -69,7 +69,9 @@ class Speech(Tracker):
     ) -> None:
         """Listen until the source ends or enough speech was heard; `progress` is given the share in per cent."""
         self._covered_seconds = 0.0
-        listening = Listening([ear_of(self._student)], lambda: dict.fromkeys(self._tasks, self), notify=lambda notice: None)
+        listening = Listening(
+            [ear_of(self._student)], lambda: dict.fromkeys(self._tasks, self), notify=lambda notice: None
+        )
         for block in source:
             self._clipped += int((np.abs(block.samples) >= FULL_SCALE).sum())
             listening.push(block)
