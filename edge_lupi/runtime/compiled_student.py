@@ -177,8 +177,8 @@ class CompiledStudent:
         first = from_pcm(golden.samples[: self.segmentation.samples])
         for make in (FftFrontEnd, self._graph_front_end):
             self._front_end = make()
-            found = expect(self.segments(first)[0, :, 0], golden.log_mel.shape, "log_mel")
-            if np.abs(found - golden.log_mel).max() <= FRONT_END_TOLERANCE:
+            log_mel = expect(self.segments(first)[0, :, 0], golden.log_mel.shape, "log_mel")
+            if np.abs(log_mel - golden.log_mel).max() <= FRONT_END_TOLERANCE:
                 return
         raise BundleError(
             f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew"
@@ -194,12 +194,12 @@ class CompiledStudent:
     def _check_encoder(self, golden: Golden, least_cosine: float) -> None:
         """On as many of the golden segments as nobody has to wait for."""
         most = min(self._affordable("encoder"), self._affordable("front_end"))
-        heard = self.segmentation.samples + (most - 1) * self.segmentation.hop_samples
-        segments, wanted = self.segments(from_pcm(golden.samples[:heard])), golden.embeddings[:most]
+        length = self.segmentation.samples + (most - 1) * self.segmentation.hop_samples
+        segments, wanted = self.segments(from_pcm(golden.samples[:length])), golden.embeddings[:most]
         worst = 1.0
         for segment, embedding in zip(segments, wanted, strict=True):
-            found = expect(self._encoded(segment[None]), (1, len(embedding)), "embedding")
-            worst = min(worst, cosine(found[0], embedding))
+            encoded = expect(self._encoded(segment[None]), (1, len(embedding)), "embedding")
+            worst = min(worst, cosine(encoded[0], embedding))
         self._refuse_below(least_cosine, worst, "embeddings")
 
     def _check_branch(self, branch: Branch, golden: Golden) -> None:
@@ -210,17 +210,17 @@ class CompiledStudent:
         for embedding in golden.embeddings:
             step = branch.step(embedding[None], state)
             state = expect(step.state, state.shape, "next_state")
-        found = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
+        likeness = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
         if task.kind == "classification":
             scores = expect(step.scores, (1, len(task.labels)), "scores")
-            found = min(found, cosine(scores[0], golden.scores.get(task.name, scores[0])))
-        self._refuse_below(GOLDEN_COSINE, found, f"answers of task {task.name}")
+            likeness = min(likeness, cosine(scores[0], golden.scores.get(task.name, scores[0])))
+        self._refuse_below(GOLDEN_COSINE, likeness, f"answers of task {task.name}")
 
     def _affordable(self, name: str) -> int:
         return check_graph(self.bundle.file(f"{name}.onnx"), f"{name}.onnx").affordable_runs
 
-    def _refuse_below(self, least_cosine: float, found: float, what: str) -> None:
-        if not found >= least_cosine:
+    def _refuse_below(self, least_cosine: float, likeness: float, what: str) -> None:
+        if not likeness >= least_cosine:
             raise BundleError(
-                f"expected the golden {what} of {self.bundle.path} (cosine at least {least_cosine}), got {found:.4f}: compile the student anew on this device"
+                f"expected the golden {what} of {self.bundle.path} (cosine at least {least_cosine}), got {likeness:.4f}: compile the student anew on this device"
             )

@@ -1,4 +1,4 @@
-"""Whether a bundle's engines may run here, and why not. An engine is loaded only after it was found to be this device's."""
+"""Engine choice: which of a bundle's may run here, or why not. One is loaded only after it was found to be this device's."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["BACKENDS", "Spared", "engine_lines", "engines_plain", "misfit", "ope
 
 
 class Spared:
-    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `told` hears."""
+    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `on_error` is given."""
 
-    def __init__(self, engine: Engine, spare: Callable[[], Engine], told: Callable[[DeviceError], None]) -> None:
-        self._engine, self._spare, self._told = engine, spare, told
+    def __init__(self, engine: Engine, spare: Callable[[], Engine], on_error: Callable[[DeviceError], None]) -> None:
+        self._engine, self._spare, self._on_error = engine, spare, on_error
         self._is_spare = False
 
     @property
@@ -40,7 +40,7 @@ class Spared:
         except DeviceError as error:
             if self._is_spare:
                 raise
-            self._told(error)
+            self._on_error(error)
             self._engine, self._is_spare = self._spare(), True
             return self._engine.run(inputs)
 
@@ -106,8 +106,8 @@ def open_engine(bundle: Bundle) -> tuple[str, Engine]:
 def _backends(verb: str) -> tuple[list[Backend], list[str]]:
     """Those that are installed; if none is, why."""
     made = [_made(make, verb) for make in BACKENDS.values()]
-    found = [backend for backend in made if not isinstance(backend, str)]
-    return found, [] if found else [reason for reason in made[:1] if isinstance(reason, str)]
+    backends = [backend for backend in made if not isinstance(backend, str)]
+    return backends, [] if backends else [reason for reason in made[:1] if isinstance(reason, str)]
 
 
 def _made(make: Callable[[str], Backend], verb: str) -> Backend | str:

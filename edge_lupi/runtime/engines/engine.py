@@ -1,4 +1,4 @@
-"""An engine runs one graph, {name: array} -> {name: array}, whatever is underneath; a backend opens engines on its device."""
+"""Inference engines: each runs one graph, {name: array} -> {name: array}, whatever is underneath; a backend opens engines on its device."""
 
 from __future__ import annotations
 

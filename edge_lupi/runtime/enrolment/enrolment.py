@@ -77,10 +77,10 @@ class Enrolment(Speech):
         if not force:
             self._check_clipping()
             self._check_one_voice()
-        found = exemplars(self._student, self.embeddings)
+        learnt = exemplars(self._student, self.embeddings)
         if earlier is not None and not force:
             self._check_like(earlier)
-        return found
+        return learnt
 
     def _check_level(self) -> None:
         if self.level_db < self.limits.level_db:
@@ -143,21 +143,21 @@ def enroll(
 ) -> Enrolled:
     """Add a person's voice to the gallery file. `replace` forgets their earlier ones; `keep_audio` keeps the recordings too.
 
-    To `emotion`, a bundle that tells labels beside what a voice was so far, it is kept how they usually sound. With `enough_seconds` (a microphone) the progress is shown on stderr.
+    For `emotion`, a bundle that decides beside the running average of a voice, that average is kept. With `enough_seconds` (a microphone) the progress is shown on stderr.
     """
     name = checked_name(name)
     student = CompiledStudent(bundle, speaker_task(bundle).name)
     Gallery.load(gallery, bundle.fingerprint)  # refused before anybody has spoken
-    enrolment, heard = Enrolment(student), list[Array]()
+    enrolment, recordings = Enrolment(student), list[Array]()
     for source in sources:
-        kept = list[Array]()
+        parts = list[Array]()
         with source:
-            blocks = _kept(source, kept) if keep_audio or emotion else source
+            blocks = _recorded(source, parts) if keep_audio or emotion else source
             if enough_seconds is None:
                 enrolment.hear(blocks)
             else:
                 enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
-        heard += [np.concatenate(kept)] if kept else []
+        recordings += [np.concatenate(parts)] if parts else []
     if enrolment.narrow_band:
         say(f"{name}: {NARROW}")
     with Gallery.changed(gallery, bundle.fingerprint) as known:
@@ -170,9 +170,9 @@ def enroll(
             known.remove(name)
         resembles = known.match(voice(student, enrolment.embeddings), leave_out=name)
         known.add(name, learnt, narrow_band=enrolment.narrow_band)
-        for samples in heard if keep_audio else ():
+        for samples in recordings if keep_audio else ():
             known.keep(name, samples)
-        if emotion and (sounds := usual_voice(emotion, heard)) is not None:
+        if emotion and (sounds := usual_voice(emotion, recordings)) is not None:
             known.sounds(name, emotion.fingerprint, sounds)
     close = resembles if resembles and resembles[1] >= enrolment.threshold else None
     return Enrolled(name, enrolment.speech_seconds, len(known.exemplars(name)), known.path, close)
@@ -194,12 +194,12 @@ def re_embed(bundle: Bundle, gallery: str | Path) -> Gallery:
 
 def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
     """Exemplars [n, D] of somebody's recordings, each for itself, oldest first."""
-    found = list[Array]()
+    exemplars_of = list[Array]()
     for path in recordings:
         enrolment = Enrolment(student)
         enrolment.hear(SoundFile(path))
-        found.append(enrolment.exemplars(force=True))
-    return np.concatenate(found)
+        exemplars_of.append(enrolment.exemplars(force=True))
+    return np.concatenate(exemplars_of)
 
 
 def speaker_task(bundle: Bundle) -> Task:
@@ -212,12 +212,12 @@ def speaker_task(bundle: Bundle) -> Task:
     return task
 
 
-def _kept(source: Iterable[Block], kept: list[Array]) -> Iterator[Block]:
-    """The same blocks; the first minute of them is put into `kept`."""
+def _recorded(source: Iterable[Block], parts: list[Array]) -> Iterator[Block]:
+    """The same blocks; the first minute of them is put into `parts`."""
     room = round(LONGEST_SECONDS * 16_000)
     for block in source:
         if room > 0:
-            kept.append(block.samples[:room])
+            parts.append(block.samples[:room])
             room -= len(block.samples)
         yield block
 

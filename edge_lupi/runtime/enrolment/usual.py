@@ -1,4 +1,4 @@
-"""How somebody usually sounds to a student that tells labels: recordings float32 [T] of one person -> their voice so far."""
+"""Average voice of an enrolled person, to a student with labels: recordings float32 [T] -> VoiceSoFar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["usual_voice", "voice_task"]
 
 
 def voice_task(bundle: Bundle) -> str | None:
-    """The task of a bundle that is told beside what a voice was so far; None where it has none."""
+    """The task of a bundle that decides beside the running average of a voice; None where it has none."""
     return next((task.name for task in bundle.tasks.values() if task.voice), None)
 
 

@@ -1,4 +1,4 @@
-"""Is anybody speaking? log-mel float32 [80, F] -> yes or no for each frame, bool [F]. Here by energy alone.
+"""Voice activity detection by energy alone. log-mel float32 [80, F] -> speech or not for each frame, bool [F].
 
 A frame is speech when it is well above the noise floor, which falls with the quiet moments and rises slowly. The
 recursion goes frame by frame, so the answer does not depend on how the stream was cut into blocks.

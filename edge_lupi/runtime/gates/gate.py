@@ -25,7 +25,7 @@ class Gate(Protocol):
         """log-mel [80, F] of the frames that come next, and their samples [160 * F] -> speech or not, bool [F]."""
 
     def reset(self) -> None:
-        """Sound was lost: what was heard before says nothing about the next frame."""
+        """Forget who was speaking, as sound was lost: what came before says nothing about the next frame."""
 
 
 def levels_db(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:

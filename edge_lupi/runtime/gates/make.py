@@ -1,4 +1,4 @@
-"""A speech gate by its name: `voice` or `energy`."""
+"""Speech gates by name: `voice` or `energy`."""
 
 from __future__ import annotations
 

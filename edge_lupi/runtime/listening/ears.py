@@ -1,4 +1,4 @@
-"""Bundles and tasks in, ears out: which student tells which task, and how it wants the stream cut.
+"""Tasks and their students: bundles in, ears out, each with its tasks and how it wants the stream cut.
 
 A task falls to the first bundle that knows it, and every bundle must have one.
 """

@@ -43,10 +43,10 @@ class Listener:
 
     `gallery` are the known speakers: without it those of `edge-lupi enroll` (`Gallery.open()`), as `edge-lupi listen` has
     them; with None nobody is known and all are numbered. Raises InputError where they are of another student.
-    `threshold` stands for the bundle's own where given; what `edge-lupi calibrate` found stands for it towards enrolled
+    `threshold` stands for the bundle's own where given; what `edge-lupi calibrate` kept stands for it towards enrolled
     people where it is not. `gate` is `voice` or `energy`, `latency` is `low`, `normal` or
-    `accurate`. `sure` is the probability below which a label is `unsure` (see `labels.Smoothing`). `doubts` are sentences
-    about what was calibrated and no longer holds.
+    `accurate`. `sure` is the probability below which a label is `unsure` (see `label.Smoothing`). `doubts` are sentences
+    about what was calibrated and no longer holds. `statistics` are those of the run that began last; each `Listening` has its own.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Listener:
         if task.kind == "verification":
             calibration = self._calibrated.get(task.name)
             of_people = calibration.threshold if calibration else None
-            tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, known=of_people), UNKNOWN
+            tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people), UNKNOWN
         else:
             tracker, doubt = LabelTracker(branch, task, self._smoothing, self._voices(ear, task)), UNSURE
         return Confirmed(tracker, doubt) if self._latency.confirmations else tracker

@@ -1,6 +1,6 @@
 """The live view in a terminal: a row per stream (who, how sure, how loud, how late, what was lost), ended turns above it.
 
-Rows are drawn anew a few times a second, by a thread, so that the view also shows that nothing comes. The cursor is never
+Rows are drawn again a few times a second, by a thread, so that the view also shows that nothing comes. The cursor is never
 hidden and the screen is the terminal's own, so it is left as it was, however the process ends.
 """
 
@@ -97,7 +97,7 @@ class LiveView(Output):
 def live_view(
     statistics: Callable[[], Statistics], console: Console | None = None, *, tasks: Sequence[str] = ()
 ) -> LiveView | None:
-    """The view on standard output; None where that is no terminal on which lines can be drawn anew."""
+    """The view on standard output; None where that is no terminal on which lines can be drawn again."""
     console = console or Console(highlight=False)
     make_encodable(console.file)
     live = console.file.isatty() and not console.is_dumb_terminal
@@ -126,10 +126,10 @@ def _parts(events: Sequence[Event], progress: Progress, statistics: Statistics, 
 
 def _fitted(parts: Sequence[_Part], width: int) -> Text:
     """As many parts in one line as the width holds."""
-    kept = list(parts)
-    while len(kept) > 1 and sum(cell_len(part.text) + 2 for part in kept) - 2 > width:
-        kept.remove(max(kept, key=lambda part: part.rank))
-    line = Text("  ", no_wrap=True).join([Text(part.text, part.style) for part in kept])
+    fitting = list(parts)
+    while len(fitting) > 1 and sum(cell_len(part.text) + 2 for part in fitting) - 2 > width:
+        fitting.remove(max(fitting, key=lambda part: part.rank))
+    line = Text("  ", no_wrap=True).join([Text(part.text, part.style) for part in fitting])
     line.truncate(width)
     return line
 

@@ -62,7 +62,7 @@ class Microphone(Source):
         self._pick = channels
         self._retry = retry
         self._stream: _Stream | None = None
-        self._dropped = 0  # samples at 16 kHz that were lost and told
+        self._dropped = 0  # samples at 16 kHz that were lost
         self._heard_until = 0.0  # when the last block came
         self._away = False
         self._retry_seconds = FIRST_RETRY_SECONDS
@@ -247,7 +247,7 @@ _LOOKING = threading.Lock()
 
 
 def _look_again() -> None:
-    """Let PortAudio list its devices anew, which it does only where no microphone of this process is open."""
+    """Let PortAudio list its devices again, which it does only where no microphone of this process is open."""
     with _LOOKING:
         if not _OPEN:
             sounddevice = _sounddevice()

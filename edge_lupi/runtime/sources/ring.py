@@ -1,4 +1,4 @@
-"""Between the microphone's callback and the listener: bounded, thread-safe, and honest about what it lost.
+"""Ring buffer between the microphone's callback and the listener: bounded, thread-safe, counting what it lost.
 
 In: arrays float32 [n] or [n, channels] from one writer. Out: the same arrays, in order, as Blocks. When the reader is
 too slow the oldest arrays go first; the Block after them says so, so that nothing is ever joined across the hole. Half
@@ -38,9 +38,9 @@ class Ring:
         self.peak_fill = 0
         self._entries: deque[_Entry] = deque()
         self._fill = 0
-        self._lost_at_head = 0  # dropped here, not yet told to the reader
-        self._lost_at_tail = 0  # lost before the ring, told with the next write
-        self._dropped_told = 0
+        self._lost_at_head = 0  # dropped here, not yet in a block
+        self._lost_at_tail = 0  # lost before the ring, for the next write
+        self._dropped_until_here = 0
         self._woken = False
         self._changed = threading.Condition()
 
@@ -97,10 +97,10 @@ class Ring:
             self._fill -= len(entry.samples)
             lost = self._lost_at_head + entry.lost_before
             self._lost_at_head = 0
-            self._dropped_told += lost
+            self._dropped_until_here += lost
             more = bool(self._entries)
             self._changed.notify_all()  # a writer may wait for room
-            return Block(entry.samples, entry.received_seconds, self._dropped_told, gap=lost > 0, more=more)
+            return Block(entry.samples, entry.received_seconds, self._dropped_until_here, gap=lost > 0, more=more)
 
     def _drop_oldest_down_to(self, fill_samples: int) -> None:
         while self._fill > fill_samples:

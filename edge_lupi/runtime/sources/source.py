@@ -1,4 +1,4 @@
-"""What all sources share: a context manager that gives Blocks of float32 [n] at 16 kHz mono and can be stopped.
+"""Sources of sound: a context manager that gives Blocks of float32 [n] at 16 kHz mono and can be stopped.
 
 `stop()` ends the iteration soon; it only sets a flag, so a signal handler may call it.
 """
@@ -72,7 +72,7 @@ def say(words: str) -> None:
 
 
 def stop_on_signals(source: Source) -> None:
-    """Let Ctrl-C and SIGTERM end the source, so that what was heard is still told; a second Ctrl-C ends the process."""
+    """Let Ctrl-C and SIGTERM end the source, so that the last events still come; a second Ctrl-C ends the process."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         source.stop()

@@ -83,7 +83,7 @@ class StdinSource(Source):
         return wav
 
     def _as_it_comes(self, wav: Wav) -> Iterator[Block]:
-        convert, dropped, told = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
+        convert, dropped, ring_lost = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
         ring = Ring(min(round(self._ring_seconds * wav.rate_hz), MOST_RING_VALUES // wav.channels))
         ahead = ReadAhead(self._pipe, wav, ring, lambda: self._stopped)
         ahead.start()
@@ -93,8 +93,8 @@ class StdinSource(Source):
                 if block.gap:
                     yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
                     convert = resampler(wav.rate_hz, wav.channels)
-                    dropped += round((block.dropped - told) * SAMPLE_RATE_HZ / wav.rate_hz)
-                    told = block.dropped
+                    dropped += round((block.dropped - ring_lost) * SAMPLE_RATE_HZ / wav.rate_hz)
+                    ring_lost = block.dropped
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
                 samples, fill = convert.push(block.samples), self._peak_fill_seconds

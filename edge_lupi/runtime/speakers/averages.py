@@ -1,4 +1,4 @@
-"""How enrolled people usually sound to a student that tells labels: their voices so far, beside the exemplars in the same file.
+"""Average voices of enrolled people, to a student with labels, beside the exemplars in the same file.
 
 They are of another student than the exemplars, whose fingerprint goes along. An edge-lupi that knows nothing of them reads the
 file as ever; so does this one a file without.

@@ -1,4 +1,4 @@
-"""Decisions in, findings out one segment later: a label counts only where two findings running bear it; alone it is doubt."""
+"""Confirmation of labels: Decisions in, the same out one segment later; a label stands only where two in a row bear it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Confirmed"]
 
 
 class Confirmed:
-    """A tracker whose findings wait for the next one: it, or the one before, must agree, or the label is `doubt`."""
+    """A tracker whose decisions wait for the next one: it, or the one before, must agree, or the label is `doubt`."""
 
     def __init__(self, tracker: Tracker, doubt: str) -> None:
         self._tracker = tracker
@@ -38,12 +38,12 @@ class Confirmed:
         """Who speaks now: for the tracker itself."""
         self._tracker.speaker(name)
 
-    def _pass_on(self, findings: list[Decision]) -> list[Decision]:
+    def _pass_on(self, decisions: list[Decision]) -> list[Decision]:
         passed = []
-        for finding in findings:
-            agrees = self._held is not None and self._held.label == finding.label
+        for decision in decisions:
+            agrees = self._held is not None and self._held.label == decision.label
             passed += self._release(confirmed=agrees)
-            self._held, self._agreed = finding, agrees
+            self._held, self._agreed = decision, agrees
         return passed
 
     def _release(self, *, confirmed: bool) -> list[Decision]:

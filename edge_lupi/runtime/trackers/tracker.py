@@ -1,4 +1,4 @@
-"""What every tracker is: segments and their embeddings [1, D] in, findings out; all that is remembered of one stream for one task."""
+"""Trackers: segments and their embeddings [1, D] in, Decisions out; all that is remembered of one stream for one task."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Decision:
 
 
 class Tracker(Protocol):
-    """What turns segments into findings: all that is remembered of one stream for one task."""
+    """What turns segments into decisions: all that is remembered of one stream for one task."""
 
     def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""

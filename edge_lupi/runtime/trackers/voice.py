@@ -1,9 +1,9 @@
-"""What voices were so far, for a task that tells labels beside it. Utterance embeddings [D] in, the voice [1 + D] of a state out.
+"""Running averages of voices, for a task that decides beside them. Utterance embeddings [D] in, the voice [1 + D] of a state out.
 
 A stretch of speech joins its voice's average once it is over, so nobody is compared with themselves in the same breath. The
-average counts in clips, as training did, and is of the last five minutes or so of a voice's speech. Where a task that tells
-who speaks listens beside, every person has one of their own, which for an enrolled one goes on from what `enroll` kept;
-otherwise a stream has one. Each run begins anew.
+average counts in clips, as training did, and is of the last five minutes or so of a voice's speech. Where a task that names
+speakers listens beside, every person has one of their own, which for an enrolled one goes on from what `enroll` kept;
+otherwise a stream has one. Every run has averages of its own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["NOBODY", "Voices"]
 Array = NDArray[np.float32]
 CLIP_SECONDS = 3.0  # of speech make a clip: so long are those of RAVDESS
 MOST_PEOPLE = 1000  # of one run; the one who was silent for longest is forgotten
-NOBODY = ""  # nobody tells who speaks
+NOBODY = ""  # no task says who speaks
 
 
 class Voices:
-    """The voices of one stream, for one task. `speaking` is who speaks now, as far as anybody tells."""
+    """The voices of one stream, for one task. `speaking` is who speaks now, as far as a task has decided."""
 
-    def __init__(self, known: Mapping[str, VoiceSoFar] | None = None) -> None:
+    def __init__(self, voices: Mapping[str, VoiceSoFar] | None = None) -> None:
         self.speaking = NOBODY
-        self._voices = dict(known or {})
+        self._voices = dict(voices or {})
 
     @property
     def now(self) -> VoiceSoFar | None:
