@@ -347,7 +347,8 @@ def _heard(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[
 
 
 def _unit(vector: Array) -> Array:
-    return vector / (np.linalg.norm(vector) + 1e-12)
+    result: Array = vector / (np.linalg.norm(vector) + 1e-12)
+    return result
 
 
 def _percent(interval: Interval) -> str:
