@@ -120,7 +120,9 @@ def test_whatever_is_raised_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     ("release", "status", "words"),
     [
         ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "ok", "L4T 36.4.3, power mode MAXN"),
-        ("# R35 (release), REVISION: 6.1, GCID: 1, BOARD: t186ref", "warn", "engines need JetPack 6 or newer"),
+        ("# R35 (release), REVISION: 6.1, GCID: 1, BOARD: t186ref", "warn", "has a TensorRT that lacks strongly typed"),
+        ("# R36 (release), REVISION: 3.0, GCID: 1", "warn", "JetPack 6.0, whose TensorRT 8.6 lacks strongly typed"),
+        ("# R38 (release), REVISION: 2.1, GCID: 1", "ok", "L4T 38.2.1"),
         ("something else", "warn", "is not as NVIDIA writes it"),
     ],
 )
