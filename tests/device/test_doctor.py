@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from subprocess import CompletedProcess
 
 import pytest
@@ -194,3 +195,14 @@ def test_a_driver_without_a_gpu(tmp_path: Path) -> None:
 def test_the_real_tensorrt_is_named(tensorrt_builder: dict[str, str], cli: Cli) -> None:
     lines = cli("doctor", env=tensorrt_builder).stdout.splitlines()
     assert "ok      TensorRT      11.4.0.106" in lines
+
+
+def test_jetpack_6_0_in_one_sentence() -> None:
+    """Its TensorRT is refused before any object of it exists; `compile` says the same."""
+    from edge_lupi.runtime.engines.tensorrt import why_not
+
+    said = why_not(SimpleNamespace(__version__="8.6.2.3", __file__=__file__), None)  # type: ignore[arg-type]
+    assert said == (
+        "TensorRT 8.6.2.3 is too old, engines need strongly typed networks of 10.3 or newer "
+        "(JetPack 6.0 has 8.6): on a Jetson install JetPack 6.1 or newer"
+    )
