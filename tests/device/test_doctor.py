@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 
