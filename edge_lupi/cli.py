@@ -17,7 +17,7 @@ app = typer.Typer(
     epilog="Begin with: edge-lupi listen (who speaks into the default microphone), edge-lupi enroll alice (call her by "
     "name from now on), edge-lupi listen --task emotion --input call.wav; edge-lupi doctor where something does not work.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

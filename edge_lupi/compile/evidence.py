@@ -5,6 +5,7 @@ Of a corpus that the student was trained on, only what training has not heard is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,9 +26,10 @@ from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.engine import Engine
-from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 MOST_SEGMENTS = 400
@@ -50,7 +52,7 @@ class Evidence:
     def judge(self, precisions: Mapping[str, Measured], encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and of `truth`, the float student's."""
         if self.student.task.kind == "verification" and not self.trials:
-            note("no --trials: EER is not measured, the speech serves for the cosines alone")
+            log.info("no --trials: EER is not measured, the speech serves for the cosines alone")
             return Findings(precisions, len(self.segments))
         name, measured_on, float_student = self._metric(truth)
         values = {n: float_student if engine is truth else self._metric(engine)[2] for n, engine in encoders.items()}
@@ -100,7 +102,8 @@ def _segments(student: CompiledStudent, utterances: Sequence[Utterance], trim_db
             break
         pieces.append(student.segments(read_speech(utterances[index], trim_db)[0]))
     every = np.concatenate(pieces)
-    return every[np.linspace(0, len(every) - 1, min(len(every), MOST_SEGMENTS)).astype(int)]
+    result: Array = every[np.linspace(0, len(every) - 1, min(len(every), MOST_SEGMENTS)).astype(int)]
+    return result
 
 
 def _task_for(bundle: Bundle, trials: Path | None) -> Task:

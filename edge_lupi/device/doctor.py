@@ -26,7 +26,8 @@ __all__ = ["Finding", "examine"]
 
 OLDEST_PYTHON = (3, 10)
 HOT_CELSIUS = 85.0  # Orin slows down from about 95, most others a little later
-TRAINING = ("torch", "torchaudio", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webdataset")
+TRAINING = ("torch", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webdataset")
+FIRST_L4T = (36, 4)  # JetPack 6.1, the first with TensorRT 10.3
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 COMMAND_SECONDS = 1.0
@@ -183,7 +184,7 @@ def _clock(system: Path) -> Finding:
 
 
 def _jetson(release: Path) -> Finding:
-    """L4T's release as NVIDIA writes it: `# R36 (release), REVISION: 4.3, ...`; JetPack 6 is R36."""
+    """L4T's release as NVIDIA writes it: `# R36 (release), REVISION: 4.3, ...`; 36.2 and 36.3 are JetPack 6.0."""
     told = _read_if_there(release)
     if told is None:
         return Finding("Jetson", "ok", "this is none")
@@ -191,8 +192,9 @@ def _jetson(release: Path) -> Finding:
     if found is None:
         return Finding("Jetson", "warn", f"{release} is not as NVIDIA writes it: TensorRT below says what is installed")
     said = f"L4T {found[1]}.{found[2]}, {_power_mode()}"
-    if int(found[1]) < 36:
-        return Finding("Jetson", "warn", f"{said}: its TensorRT is older than 10.3; engines need JetPack 6 or newer")
+    if (int(found[1]), int(found[2].partition(".")[0])) < FIRST_L4T:
+        older = "is JetPack 6.0, whose TensorRT 8.6" if found[1] == "36" else "has a TensorRT that"
+        return Finding("Jetson", "warn", f"{said}: {older} lacks strongly typed networks; engines need JetPack 6.1")
     return Finding("Jetson", "ok", said)
 
 

@@ -33,7 +33,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{error}; see the folder train/ for examples") from error
     try:
-        return tomllib.loads(text.decode())
+        result: dict[str, Any] = tomllib.loads(text.decode())
+        return result
     except (
         ValueError,
         RecursionError,

@@ -8,6 +8,7 @@ seconds, orthography, subtype, speaker, confidence, look-ahead. Fields are parte
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,10 +20,11 @@ from edge_lupi.disk import kind_of, read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.metrics.diarisation import Stretch
 from edge_lupi.runtime.outputs.turns import Output, Turn
-from edge_lupi.terminal import note
 from edge_lupi.words import printable
 
 __all__ = ["RttmFile", "read_rttm", "rttm_line"]
+
+log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 1 << 28
 
@@ -69,7 +71,7 @@ class RttmFile(Output):
             self._written_bytes += len(text.encode())
         except OSError as error:
             self.is_whole = False
-            note(f"edge-lupi: {self.path} cannot be written ({error.strerror}): listening goes on without it")
+            log.warning(f"{self.path} cannot be written ({error.strerror}): listening goes on without it")
             self._close()
 
     def _close(self) -> None:

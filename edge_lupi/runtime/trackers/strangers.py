@@ -54,4 +54,5 @@ class Strangers:
 
 def unit(vector: Array) -> Array:
     """The vector [D] scaled to length one."""
-    return (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
+    result: Array = (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
+    return result
