@@ -10,7 +10,7 @@ import typer
 from edge_lupi import __version__
 from edge_lupi.entry import run
 from edge_lupi.terminal import say
-from edge_lupi.verbs import calibrate, compile, doctor, listen, measure, speakers, train
+from edge_lupi.verbs import bench, calibrate, compile, doctor, listen, measure, speakers, train
 
 app = typer.Typer(
     help="Train a student that hears under a teacher that sees, compile it for an edge device, and listen.",
@@ -49,7 +49,7 @@ app.command()(compile.inspect)
 app.command()(compile.sign)
 app.command()(doctor.doctor)
 app.command()(measure.evaluate)
-app.command()(measure.bench)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 
 trainings = typer.Typer(
     help="Train a teacher, a student, and the student's int8 form, each from a TOML recipe (examples in train/).",

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edge_lupi import __version__
+from edge_lupi.device.state import governor, power_mode, read_file, temperatures
 from edge_lupi.errors import EdgeLupiError
 
 __all__ = ["Finding", "examine"]
@@ -30,7 +28,6 @@ TRAINING = ("torch", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webda
 FIRST_L4T = (36, 4)  # JetPack 6.1, the first with TensorRT 10.3
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
-COMMAND_SECONDS = 1.0
 NEEDED = ("ONNX Runtime", "speaker", "emotion", "microphones")
 
 
@@ -108,7 +105,7 @@ def _onnxruntime() -> Finding:
 
 
 def _processor() -> Finding:
-    from edge_lupi.device.bench import environment
+    from edge_lupi.device.processor import environment
 
     found = environment()
     said = f"{found['cpu']}, {found['cores']} cores"
@@ -151,12 +148,9 @@ def _microphones() -> Finding:
 
 
 def _temperature(system: Path) -> Finding:
-    zones: dict[str, float] = {}
-    for zone in sorted(system.glob("class/thermal/thermal_zone*")):
-        with suppress(OSError, ValueError):  # a zone that is switched off
-            zones[_read(zone / "type")] = int(_read(zone / "temp")) / 1000
+    zones = temperatures(system)
     slowed = sum(
-        int(_read(file)) for file in system.glob("devices/system/cpu/cpu*/thermal_throttle/package_throttle_count")
+        int(read_file(file)) for file in system.glob("devices/system/cpu/cpu*/thermal_throttle/package_throttle_count")
     )
     if not zones:
         return Finding("temperature", "ok", "this machine does not tell")
@@ -170,17 +164,16 @@ def _temperature(system: Path) -> Finding:
 
 
 def _clock(system: Path) -> Finding:
-    try:
-        governor = _read(system / "devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    except OSError:
+    name = governor(system)
+    if name is None:
         return Finding("clock", "ok", "this machine does not tell")
-    if governor == "powersave":
+    if name == "powersave":
         said = "governor powersave: latencies vary; cpupower frequency-set -g performance (jetson_clocks on a Jetson)"
         return Finding("clock", "warn", said)
-    if governor == "schedutil":
+    if name == "schedutil":
         said = "governor schedutil: the clock follows the load; for steady latencies jetson_clocks, or governor performance"
         return Finding("clock", "ok", said)
-    return Finding("clock", "ok", f"governor {governor}")
+    return Finding("clock", "ok", f"governor {name}")
 
 
 def _jetson(release: Path) -> Finding:
@@ -191,23 +184,11 @@ def _jetson(release: Path) -> Finding:
     found = re.search(r"R(\d+) .*REVISION: ([\d.]+)", told)
     if found is None:
         return Finding("Jetson", "warn", f"{release} is not as NVIDIA writes it: TensorRT below says what is installed")
-    said = f"L4T {found[1]}.{found[2]}, {_power_mode()}"
+    said = f"L4T {found[1]}.{found[2]}, {power_mode()}"
     if (int(found[1]), int(found[2].partition(".")[0])) < FIRST_L4T:
         older = "is JetPack 6.0, whose TensorRT 8.6" if found[1] == "36" else "has a TensorRT that"
         return Finding("Jetson", "warn", f"{said}: {older} lacks strongly typed networks; engines need JetPack 6.1")
     return Finding("Jetson", "ok", said)
-
-
-def _power_mode() -> str:
-    command = shutil.which("nvpmodel")
-    if command is None:
-        return "power mode unknown (no nvpmodel)"
-    try:
-        done = subprocess.run([command, "-q"], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return "power mode unknown (nvpmodel does not answer)"
-    found = re.search(r"NV Power Mode: *(\S+)", done.stdout)
-    return f"power mode {found[1]}" if found else "power mode unknown (sudo nvpmodel -q tells)"
 
 
 def _gpu(driver: Path) -> Finding:
@@ -292,14 +273,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _read(file: Path) -> str:
-    with file.open(encoding="utf-8", errors="replace") as opened:
-        return opened.read(4096).strip()
-
-
 def _read_if_there(file: Path) -> str | None:
     try:
-        return _read(file)
+        return read_file(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -1,4 +1,4 @@
-"""evaluate and bench."""
+"""evaluate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.terminal import say, say_json
-from edge_lupi.verbs.options import BundlesArgument, GpuOption, JsonOption, TasksOption, among_corpora, finite, words
+from edge_lupi.verbs.options import JsonOption, among_corpora, finite
 
 
 def evaluate(
@@ -46,25 +46,6 @@ def evaluate(
 
     opened = open_model(model, task)
     found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
-    if as_json:
-        say_json(found.plain())
-    else:
-        say(*found.text().split("\n"))
-
-
-def bench(
-    bundle: BundlesArgument = None,
-    task: TasksOption = None,
-    gpu: GpuOption = None,
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a bundle, or several together and each alone, on this device: time per hop and by part, real-time factor."""
-    from edge_lupi.device.bench import measure
-    from edge_lupi.runtime.listening.ears import bundles_for
-
-    bundles, tasks = bundles_for(bundle or [], words(task))
-    found = measure(bundles, tasks, seconds)
     if as_json:
         say_json(found.plain())
     else:
