@@ -69,7 +69,6 @@ def bench(
     from edge_lupi.device.bench import compare
     from edge_lupi.device.bench.report import Asked, bench
     from edge_lupi.runtime.listening.ears import bundles_for
-    from edge_lupi.sound.audio import read_audio
 
     rules = [compare.Rule.of(text) for text in fail_if or ()]
     if bool(rules) != (earlier is not None):
@@ -82,7 +81,7 @@ def bench(
     if plot is not None:
         _check_plot(plot, mode)
     bundles, tasks = bundles_for(bundle or [], words(task))
-    asked = Asked(bundles, tasks, mode, seconds, read_audio(sound) if sound else None, gate)
+    asked = Asked(bundles, tasks, mode, seconds, sound, gate)
     report = bench(asked)
     if as_json:
         say_json(report.plain())

@@ -12,17 +12,18 @@ segment counts as speech: no graph here branches on what it hears, so speech tak
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.device.bench.clock import Times
 from edge_lupi.device.bench.energy import Energy, Meter
+from edge_lupi.device.bench.feed import noise_hops, recorded_hops
 from edge_lupi.device.bench.percentiles import QUANTILES, Percentiles, least_count
 from edge_lupi.device.bench.timed import TimedRun
 from edge_lupi.errors import InputError
@@ -32,10 +33,7 @@ from edge_lupi.runtime.sources.block import Block
 __all__ = ["HopReport", "PartTime", "measure"]
 
 WARM_UP_HOPS = 20
-BLOCK_SECONDS = 0.1
 WAITED = 0.1  # of the wall time: above it the machine is busy
-NOISE_RMS = 0.05
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -139,36 +137,35 @@ def measure(
     seconds: float,
     *,
     paced: bool = False,
-    sound: Samples | None = None,
+    sound: Path | None = None,
     gate: str = "voice",
     meter: Meter | None = None,
 ) -> HopReport:
     """Push `seconds` of sound through the bundles, hop by hop. Without tasks: the first of each.
 
-    `sound` float32 [n] at 16 kHz is heard again and again in place of noise, and then the gate decides what is speech.
+    `sound` is a file that is heard again and again in place of noise: then the gate decides what is speech, and reading it
+    is a part, `source`.
     """
     several = [bundles] if isinstance(bundles, Bundle) else list(bundles)
     names = list(tasks or [bundle.task().name for bundle in several])
-    together = TimedRun(several, names, gate, is_open=sound is None)
+    together = TimedRun(several, names, gate, is_open=sound is None, reads=sound is not None)
     hop_samples = _hop_samples([ear.segmentation for ear in together.ears])
     hop_seconds = hop_samples / SAMPLE_RATE_HZ
     hops = max(1, round(seconds / hop_seconds))
     ears = together.ears if len(together.ears) > 1 and not paced else []
     alone = [TimedRun([e.bundle], [t.name for t in e.tasks], gate, is_open=sound is None) for e in ears]
-    heard = _noise(hop_samples) if sound is None else _again(sound, hop_samples)
+    heard = noise_hops(hop_samples) if sound is None else recorded_hops(sound, hop_samples)
     taken, apart = np.zeros((hops, len(together.parts), 2)), np.zeros((hops, len(alone), 2))
     for _ in range(WARM_UP_HOPS):
-        blocks = _blocks(next(heard))
-        for run in (together, *alone):
-            run.hop(blocks)
-    meter = meter or Meter()
+        _, blocks = together.hop(next(heard))
+        for run in alone:
+            run.hop(iter(blocks))
+    meter, wait = meter or Meter(), _pace() if paced else _at_once
     with meter.running():
-        wait = _pace() if paced else lambda block: None
         for hop in range(hops):
-            blocks = _blocks(next(heard))
-            taken[hop] = together.hop(blocks, wait)
+            taken[hop], blocks = together.hop(next(heard), wait)
             for place, run in enumerate(alone):
-                apart[hop, place] = run.hop(blocks)[-1]
+                apart[hop, place] = run.hop(iter(blocks))[0][-1]
     wall, thread = taken[:, -1].sum(axis=0).tolist()
     return HopReport(
         " + ".join(bundle.path.name for bundle in several),
@@ -194,22 +191,8 @@ def _hop_samples(cuts: Sequence[Segmentation]) -> int:
     return longest
 
 
-def _noise(samples: int) -> Iterator[Samples]:
-    random = np.random.default_rng(0)
-    while True:
-        yield (random.standard_normal(samples) * NOISE_RMS).astype(np.float32)
-
-
-def _again(sound: Samples, samples: int) -> Iterator[Samples]:
-    """The sound in pieces of so many samples, from its beginning again where it ends."""
-    at = 0
-    while True:
-        yield np.take(sound, range(at, at + samples), mode="wrap")
-        at = (at + samples) % len(sound)
-
-
-def _blocks(samples: Samples) -> list[Block]:
-    return [Block(part) for part in np.array_split(samples, ceil(len(samples) / SAMPLE_RATE_HZ / BLOCK_SECONDS))]
+def _at_once(block: Block) -> None:
+    """Waits for nothing."""
 
 
 def _pace() -> Callable[[Block], None]:

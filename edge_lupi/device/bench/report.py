@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.device.bench.cold import ColdReport, cold_start
+from edge_lupi.device.bench.feed import noise
 from edge_lupi.device.bench.hops import HopReport, measure
 from edge_lupi.device.bench.streams import StreamsReport, streams_in_time
 from edge_lupi.device.bench.timed import OpenGate
@@ -25,6 +24,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.gates.make import make_gate
 from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.sound.audio import read_audio
 from edge_lupi.words import printable
 
 __all__ = ["Asked", "Report", "bench"]
@@ -35,13 +35,13 @@ SECONDS = {"burst": 200.0, "paced": 60.0, "streams": 8.0}  # 200 s are 400 hops 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What to measure. `seconds` of sound (of each trial in streams), where not as usual; `sound` float32 [n] in place of noise."""
+    """What to measure. `seconds` of sound (of each trial in streams), where not as usual; `sound` is a file in place of noise."""
 
     bundles: Sequence[Bundle]
     tasks: Sequence[str]
     mode: str = "burst"
     seconds: float | None = None
-    sound: NDArray[np.float32] | None = None
+    sound: Path | None = None
     gate: str = "voice"
 
     def __post_init__(self) -> None:
@@ -131,11 +131,10 @@ def _streams(asked: Asked, burst: HopReport | None) -> StreamsReport:
     listener = Listener(asked.bundles, asked.tasks, gallery=None, gate=asked.gate)
     seconds = asked.seconds_of("streams")
     promised = burst or measure(asked.bundles, asked.tasks, 10.0, sound=asked.sound, gate=asked.gate)
-    sound, gate = asked.sound, None
-    if sound is None:
-        draw = np.random.default_rng(0)
-        sound = (draw.standard_normal(round((seconds + 10) * SAMPLE_RATE_HZ)) * 0.05).astype(np.float32)
-        gate = lambda: OpenGate(make_gate(asked.gate))  # noqa: E731
+    if asked.sound is None:
+        sound, gate = noise(round((seconds + 10) * SAMPLE_RATE_HZ)), lambda: OpenGate(make_gate(asked.gate))
+    else:
+        sound, gate = read_audio(asked.sound), None
     first = max(2, round(0.5 / promised.real_time_factor / (1 - promised.waited)) if promised.waited < 1 else 2)
     return streams_in_time(listener, sound, seconds, gate=gate, first=first)
 

@@ -6,8 +6,7 @@ whole alone.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,29 +88,39 @@ class _TimedListener(Listener):
 
 
 class TimedRun:
-    """A run over one stream. With `is_open` every segment counts as speech."""
+    """A run over one stream. With `is_open` every segment counts as speech; with `reads` taking a block is a part, too."""
 
     def __init__(
-        self, bundles: Sequence[Bundle], tasks: Sequence[str], gate: str = "voice", *, is_open: bool = True
+        self,
+        bundles: Sequence[Bundle],
+        tasks: Sequence[str],
+        gate: str = "voice",
+        *,
+        is_open: bool = True,
+        reads: bool = False,
     ) -> None:
         self._clock = Clock()
+        self._take = self._clock.timed("source", next) if reads else None
         listener = _TimedListener(self._clock, bundles, tasks, gate, is_open)
         self.ears = listener.ears
         self._listening = listener.begin(gate=listener.gate)
         self.parts = [*self._clock.parts, "hop", "listener"]
 
-    def hop(self, blocks: Sequence[Block], wait: Callable[[Block], None] = lambda block: None) -> Times:
-        """Wall and thread seconds [parts, 2] of these blocks: of each part, of their sum, and of the whole.
+    def hop(
+        self, blocks: Iterator[Block], wait: Callable[[Block], None] = lambda block: None
+    ) -> tuple[Times, list[Block]]:
+        """Wall and thread seconds [parts, 2] of these blocks: of each part, of their sum, and of the whole; and the blocks.
 
-        `wait` is called before each block, outside of what is timed.
+        `wait` is called before each block is pushed, outside of what is timed.
         """
         self._clock.start()
-        whole = [0.0, 0.0]
-        for block in blocks:
+        pushed, blocks_taken = Clock(), list[Block]()
+        push = pushed.timed("listener", self._listening.push)
+        while (block := (self._take or next)(blocks, None)) is not None:
             wait(block)
-            wall, thread = time.perf_counter(), time.thread_time()
-            self._listening.push(block)
-            whole[0] += time.perf_counter() - wall
-            whole[1] += time.thread_time() - thread
-        parts = self._clock.read()
-        return np.vstack([parts, parts.sum(axis=0), whole])
+            push(block)
+            blocks_taken.append(block)
+        parts, whole = self._clock.read(), pushed.read()[0]
+        if self._take:
+            whole = whole + parts[0]
+        return np.vstack([parts, parts.sum(axis=0), whole]), blocks_taken
