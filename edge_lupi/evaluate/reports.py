@@ -47,6 +47,7 @@ __all__ = [
     "report",
     "scored",
     "trial_report",
+    "trim_db_of",
     "unheard",
 ]
 
@@ -150,8 +151,12 @@ class Model:
     @property
     def trim_db(self) -> float:
         """How far below the loudest the silence was that training left out at the ends; the speech gate does so on the device."""
-        segments = self.origin.get("recipe", {}).get("segments", {})
-        return float(segments.get("trim_db", 0.0))
+        return trim_db_of(self.origin)
+
+
+def trim_db_of(origin: Mapping[str, Any]) -> float:
+    """The same of a model with this provenance."""
+    return float(origin.get("recipe", {}).get("segments", {}).get("trim_db", 0.0))
 
 
 def open_model(path: Path, task: str | None = None) -> Model:

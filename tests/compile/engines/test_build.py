@@ -15,7 +15,7 @@ import pytest
 from edge_lupi.bundle.bundle import Bundle, write_bundle
 from edge_lupi.bundle.engines import FOLDER, Device, read_engine
 from edge_lupi.compile.engines.build import engine_for, engine_key
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,7 +123,8 @@ def test_a_bundle_for_the_cpu_has_nothing_to_build_from(
 def test_a_graph_that_tensorrt_refuses_is_one_sentence(tensorrt_builder: dict[str, str]) -> None:
     code = """
 import tensorrt
-from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx
+from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import EdgeLupiError
 from onnx import TensorProto, helper
 value = helper.make_tensor_value_info
@@ -223,7 +224,7 @@ OBJECTS = {  # what our variables hold, by the class that the bindings call it
 def names_of_tensorrt() -> set[str]:
     """Everything of TensorRT that our code uses, e.g. BuilderFlag.TF32."""
     used = set()
-    for file in ("compile/tensorrt.py", "compile/engines.py", "runtime/tensorrt.py"):
+    for file in ("compile/engines/tensorrt.py", "compile/engines/build.py", "runtime/engines/tensorrt.py"):
         for node in ast.walk(ast.parse((ROOT / "edge_lupi" / file).read_text())):
             if isinstance(node, ast.Attribute):
                 for variable, kind in OBJECTS.items():
