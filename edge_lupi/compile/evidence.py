@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from edge_lupi import disk
 from edge_lupi.bundle.bundle import Bundle, Task
-from edge_lupi.compile.choice import Findings, Measured, Metric
+from edge_lupi.compile.findings import Findings, Metric
+from edge_lupi.compile.outcome import Outcome
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
@@ -25,9 +26,10 @@ from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import (
     Answer,
     Answerer,
+    answers,
     corpus_for,
-    evaluate_classes,
-    evaluate_trials,
+    known_labels,
+    scored,
     trim_db_of,
     unheard,
 )
@@ -88,24 +90,30 @@ class Evidence:
     trim_db: float
     segments: Array
 
-    def judge(self, precisions: Mapping[str, Measured], encoders: Mapping[str, Engine], truth: Engine) -> Findings:
-        """Add the task's metric of every encoder, and of `truth`, the float student's."""
+    def judge(self, findings: Findings, encoders: Mapping[str, Engine], truth: Engine) -> Findings:
+        """Add the task's metric of every encoder, and by how much it is worse than that of `truth`, the float student's."""
         if self.around.task.kind == "verification" and not self.trials:
             note("no --trials: EER is not measured, the speech serves for the cosines alone")
-            return Findings(precisions, len(self.segments))
-        name, measured_on, float_student = self._metric(truth)
-        values = {n: float_student if engine is truth else self._metric(engine)[2] for n, engine in encoders.items()}
-        known = {n: replace(one, metric=values[n]) for n, one in precisions.items()}
-        return Findings(known, len(self.segments), Metric(name, float_student, measured_on))
+            return findings
+        reference = self._outcome(truth)
+        precisions = {}
+        for name, engine in encoders.items():
+            outcome = reference if engine is truth else self._outcome(engine)
+            loss = outcome.loss(reference)
+            precisions[name] = replace(findings.precisions[name], metric=outcome.value, loss=loss)
+        measured_on = f"{len(self.trials)} trials" if self.trials else f"{len(self.utterances)} utterances"
+        return replace(findings, precisions=precisions, metric=Metric(reference.metric, reference.value, measured_on))
 
-    def _metric(self, encoder: Engine) -> tuple[str, str, float]:
-        """eer or uar, on what, and its value with this encoder before the student's aggregator."""
-        task = self.around.task
+    def _outcome(self, encoder: Engine) -> Outcome:
+        """What the student says with this encoder, trial by trial or utterance by utterance."""
         answer = self.around.answerer(encoder)
         if self.trials:
-            return "eer", f"{len(self.trials)} trials", evaluate_trials(answer, self.trials, task.name).eer.value
-        report = evaluate_classes(answer, self.utterances, task.labels, task.name, trim_db=self.trim_db)
-        return "uar", f"{len(self.utterances)} utterances", report.uar.value
+            return Outcome("eer", *scored(answer, self.trials))
+        place = {label: number for number, label in enumerate(self.around.task.labels)}
+        truth = np.array([place[utterance.label] for utterance in self.utterances])
+        said = answers(answer, self.utterances, trim_db=self.trim_db)
+        classes = np.array([int(one.scores.argmax()) for one in said if one.scores is not None])
+        return Outcome("uar", classes, truth, np.arange(len(truth)))
 
 
 def read_evidence(
@@ -121,7 +129,7 @@ def read_evidence(
     """
     student = around(_task_for(tasks, trials))
     kept = () if trials is None else _unheard_trials(trials, data, origin)
-    utterances = _recordings(kept) if kept else _utterances(data, student.task.name, origin)
+    utterances = _recordings(kept) if kept else _utterances(data, student.task, origin)
     trim_db = 0.0 if kept else trim_db_of(origin)
     return Evidence(student, utterances, kept, trim_db, _segments(student, utterances, trim_db))
 
@@ -139,8 +147,10 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
     )
 
 
-def _utterances(data: Path, task: str, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
-    utterances, _ = unheard(corpus_for(origin, data, task), origin)
+def _utterances(data: Path, task: Task, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
+    utterances, _ = unheard(corpus_for(origin, data, task.name), origin)
+    if task.kind == "classification":
+        known_labels(task.labels, utterances)
     if not utterances:
         raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
     return utterances

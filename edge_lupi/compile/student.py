@@ -24,13 +24,15 @@ from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
-from edge_lupi.compile.choice import Choice, Findings, choose, measure
+from edge_lupi.compile.choice import Choice, choose
 from edge_lupi.compile.evidence import AroundEncoder, Evidence, read_evidence
+from edge_lupi.compile.findings import Findings
 from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.graphs.faults import grid_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
 from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid
+from edge_lupi.compile.measure import measure
 from edge_lupi.compile.request import Request
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Segmentation
@@ -135,11 +137,10 @@ def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evi
     else:
         segments = evidence.segments
     wanted = _float_embeddings(trained.student, segments)
-    precisions = measure(engines, {name: len(graph) for name, graph in written.items()}, segments, wanted)
-    precisions = {name: replace(one, int8=int8_share(written[name])) for name, one in precisions.items()}
-    if evidence is None:
-        return Findings(precisions, len(segments))
-    return evidence.judge(precisions, engines, engines["fp32"])
+    findings = measure(engines, {name: len(graph) for name, graph in written.items()}, segments, wanted)
+    shares = {name: replace(one, int8=int8_share(written[name])) for name, one in findings.precisions.items()}
+    findings = replace(findings, precisions=shares)
+    return findings if evidence is None else evidence.judge(findings, engines, engines["fp32"])
 
 
 def fingerprint(student: Student) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "corpus_for",
     "evaluate_classes",
     "evaluate_trials",
+    "known_labels",
     "open_model",
     "report",
     "scored",
@@ -252,11 +253,7 @@ def evaluate_classes(
 ) -> ClassReport:
     """Classify every utterance. UAR is the mean recall over the classes; `temperature` divides scores for the ECE."""
     index = {label: number for number, label in enumerate(labels)}
-    unknown = sorted({u.label for u in utterances} - set(labels))
-    if unknown:
-        raise InputError(
-            f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
-        )
+    known_labels(labels, utterances)
     truth, scores = [], []
     for utterance, found in zip(utterances, answers(answer, utterances, snr_db, trim_db), strict=True):
         if found.scores is None:
@@ -266,6 +263,15 @@ def evaluate_classes(
         truth.append(index[utterance.label])
         scores.append(found.scores)
     return class_report(task, labels, np.array(truth), probabilities_of(np.stack(scores), temperature))
+
+
+def known_labels(labels: Sequence[str], utterances: Sequence[Utterance]) -> None:
+    """Raise InputError where utterances have a label that a model does not know."""
+    unknown = sorted({u.label for u in utterances} - set(labels))
+    if unknown:
+        raise InputError(
+            f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
+        )
 
 
 def class_report(

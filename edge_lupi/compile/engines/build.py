@@ -29,10 +29,12 @@ from edge_lupi.bundle.engines import (
     write_engine,
 )
 from edge_lupi.bundle.manifest import MANIFEST, manifest_bytes, parsed_manifest
-from edge_lupi.compile.choice import CPU, Choice, Findings, fastest, measure, measure_live
+from edge_lupi.compile.choice import Choice, fastest
 from edge_lupi.compile.engines.rtx import context_from_onnx
 from edge_lupi.compile.engines.tensorrt import engine_from_onnx, timing_cache_path
 from edge_lupi.compile.evidence import Evidence
+from edge_lupi.compile.findings import CPU, Findings
+from edge_lupi.compile.measure import measure, measure_live
 from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.errors import BundleError, DeviceError, InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
@@ -200,9 +202,10 @@ def _measure(
     }
     running[CPU] = OnnxEngine(bundle.file("encoder.onnx"), name="encoder.onnx")
     sizes = {b.key.precision: b.bytes for b in engines} | {CPU: len(bundle.file("encoder.onnx"))}
-    precisions = measure(running, sizes, segments, wanted)
-    found = Findings(precisions, len(segments)) if evidence is None else evidence.judge(precisions, running, truth)
-    return measure_live(running, found, segments, wanted, paced=paced)
+    findings = measure(running, sizes, segments, wanted)
+    if evidence is not None:
+        findings = evidence.judge(findings, running, truth)
+    return measure_live(running, findings, segments, wanted, paced=paced)
 
 
 def _golden_segments(bundle: Bundle) -> NDArray[np.float32]:

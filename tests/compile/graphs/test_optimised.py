@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from edge_lupi.compile.choice import Int8Share
+from edge_lupi.compile.findings import Int8Share
 from edge_lupi.compile.graphs.export import encoder_graph
 from edge_lupi.compile.graphs.optimised import int8_share
 from edge_lupi.compile.graphs.quantised import signed_grid, unsigned_grid

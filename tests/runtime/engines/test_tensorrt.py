@@ -21,12 +21,14 @@ import pytest
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import FOLDER, Device, write_choice
-from edge_lupi.compile import choice as gate
+from edge_lupi.compile import measure as measuring
 from edge_lupi.compile.engines import build as compile_engines
 from edge_lupi.compile.engines.build import build_engines
+from edge_lupi.compile.findings import Findings
 from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
+from edge_lupi.metrics.verification import Interval
 from edge_lupi.models.files import save_student
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines import cuda
@@ -297,9 +299,9 @@ def test_compiled_measured_chosen_and_heard(
     samples = voice(3, 1.0)
     on_cpu = CompiledStudent(Bundle.load(bundle), "mood")
     assert on_cpu.runs_on == "CPU"
-    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(gate.Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
-    monkeypatch.setattr(gate.Findings, "beside_ms", lambda _, name, other: {"fp16": 1.0}.get(name, 3.0))
+    monkeypatch.setattr(measuring, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
+    monkeypatch.setattr(Findings, "speedup", lambda *_: Interval(3.0, 2.9, 3.1))
     report = build_engines(Bundle.load(bundle), Request("tensorrt"))
     assert report.device == ORIN
     assert report.choice is not None
