@@ -31,7 +31,7 @@ from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_gra
 from edge_lupi.compile.graphs.faults import grid_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
-from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid
+from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid, without_inner_pairs
 from edge_lupi.compile.measure import measure
 from edge_lupi.compile.request import Request
 from edge_lupi.errors import BundleError, InputError
@@ -167,8 +167,9 @@ def tensorrt_graphs(trained: TrainedStudent) -> dict[str, dict[str, onnx.ModelPr
     encoder = encoder_graph(trained.student)
     graphs = {"fp32": encoder, "fp16": half_graph(encoder)}
     if trained.ranges:
-        graphs["int8"] = signed_grid(encoder_graph(trained.student, trained.ranges))
-        assert not grid_faults(graphs["int8"])
+        signed = signed_grid(encoder_graph(trained.student, trained.ranges))
+        assert not grid_faults(signed)
+        graphs["int8"] = without_inner_pairs(signed)
     return {ENCODER: graphs}
 
 

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
-__all__ = ["float_layers", "signed_grid", "unsigned_grid"]
+__all__ = ["float_layers", "signed_grid", "unsigned_grid", "without_inner_pairs"]
 
 POSITIVE = {"Relu", "Sqrt", "Exp", "Abs"}
 KEEPS_SIGN = {
@@ -49,6 +49,18 @@ def unsigned_grid(model: ModelProto) -> ModelProto:
         zero = np.uint8(0 if graph.is_positive(node.input[0]) else 128)
         for pair in (node, *graph.readers(node.output[0])):
             pair.input[2] = graph.constant(f"zero_point_{zero}", np.array(zero))
+    return graph.finish()
+
+
+def without_inner_pairs(model: ModelProto) -> ModelProto:
+    """For TensorRT: no rounding between a residual block's last convolution and the sum that it goes into.
+
+    There it keeps the two from being one kernel; the way around, which is read from memory, stays int8.
+    """
+    graph = _Graph(model)
+    for node in model.graph.node:
+        if node.op_type == "Add":
+            graph.join(node.name)
     return graph.finish()
 
 
@@ -122,6 +134,23 @@ class _Graph:
         for reader in self.readers(node.output[0]):
             reader.input[0] = stored
         self.model.graph.node.remove(node)
+
+    def join(self, name: str) -> None:
+        """Let the sum of this name read a convolution's own result where it reads that rounded; one such input of two."""
+        total = next(node for node in self.model.graph.node if node.name == name)
+        for place, rounded in enumerate(total.input):
+            source = self._before_pair(rounded)
+            if source is not None and source.op_type == "Conv" and len(self.readers(rounded)) == 1:
+                total.input[place] = source.output[0]
+                return
+
+    def _before_pair(self, name: str) -> NodeProto | None:
+        """What made a tensor that a Q/DQ pair has rounded; None where none has."""
+        after = self._maker.get(name)
+        before = self._maker.get(after.input[0]) if after is not None and after.op_type == "DequantizeLinear" else None
+        if before is None or before.op_type != "QuantizeLinear":
+            return None
+        return self._maker.get(before.input[0])
 
     def finish(self) -> ModelProto:
         """Drop what nothing reads, check, and give the model."""
