@@ -28,10 +28,10 @@ from edge_lupi.compile.choice import Choice, choose
 from edge_lupi.compile.evidence import AroundEncoder, Evidence, read_evidence
 from edge_lupi.compile.findings import Findings
 from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
-from edge_lupi.compile.graphs.faults import grid_faults
+from edge_lupi.compile.graphs.faults import int8_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
-from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid, without_inner_pairs
+from edge_lupi.compile.graphs.quantised import float_layers, signed_int8, unsigned_int8, without_inner_pairs
 from edge_lupi.compile.measure import measure
 from edge_lupi.compile.request import Request
 from edge_lupi.errors import BundleError, InputError
@@ -158,7 +158,7 @@ def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
     """The encoder per precision, written as the CPU wants it."""
     graphs = {"fp32": encoder_graph(trained.student)}
     if trained.ranges:
-        graphs["int8"] = unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))
+        graphs["int8"] = unsigned_int8(signed_int8(encoder_graph(trained.student, trained.ranges)))
     return graphs
 
 
@@ -167,8 +167,8 @@ def tensorrt_graphs(trained: TrainedStudent) -> dict[str, dict[str, onnx.ModelPr
     encoder = encoder_graph(trained.student)
     graphs = {"fp32": encoder, "fp16": half_graph(encoder)}
     if trained.ranges:
-        signed = signed_grid(encoder_graph(trained.student, trained.ranges))
-        assert not grid_faults(signed)
+        signed = signed_int8(encoder_graph(trained.student, trained.ranges))
+        assert not int8_faults(signed)
         graphs["int8"] = without_inner_pairs(signed)
     return {ENCODER: graphs}
 

@@ -1,4 +1,4 @@
-"""The quantisation grid in a graph, and its rewriting for a target. Q/DQ model -> Q/DQ model with the same numbers.
+"""Quantised graphs (Q/DQ), rewritten for a target. Q/DQ model -> Q/DQ model with the same numbers.
 
 Learnt once: weights int8 per output channel, activations int8 per tensor, symmetric. TensorRT takes it as it is. ONNX
 Runtime on x86 fuses and computes unsigned activations far better, so for the CPU the same scales are written with zero
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
-__all__ = ["float_layers", "signed_grid", "unsigned_grid", "without_inner_pairs"]
+__all__ = ["float_layers", "signed_int8", "unsigned_int8", "without_inner_pairs"]
 
 POSITIVE = {"Relu", "Sqrt", "Exp", "Abs"}
 KEEPS_SIGN = {
@@ -31,7 +31,7 @@ KEEPS_SIGN = {
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
-def signed_grid(model: ModelProto) -> ModelProto:
+def signed_int8(model: ModelProto) -> ModelProto:
     """Bring an exported fake-quantised graph to its stored form: weights as int8 initialisers before their DQ."""
     graph = _Graph(model)
     for node in list(graph.model.graph.node):
@@ -40,8 +40,8 @@ def signed_grid(model: ModelProto) -> ModelProto:
     return graph.finish()
 
 
-def unsigned_grid(model: ModelProto) -> ModelProto:
-    """The same grid for ONNX Runtime on x86: unsigned activations, zero point 0 after a ReLU, 128 elsewhere."""
+def unsigned_int8(model: ModelProto) -> ModelProto:
+    """The same ranges for ONNX Runtime on x86: unsigned activations, zero point 0 after a ReLU, 128 elsewhere."""
     graph = _Graph(model)
     for node in list(graph.model.graph.node):
         if node.op_type != "QuantizeLinear":

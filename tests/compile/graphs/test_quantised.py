@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from edge_lupi.compile.graphs.export import encoder_graph
-from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid, without_inner_pairs
+from edge_lupi.compile.graphs.quantised import float_layers, signed_int8, unsigned_int8, without_inner_pairs
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import cut, log_mel
@@ -35,12 +35,12 @@ def exported(trained: TrainedStudent) -> ModelProto:
 
 @pytest.fixture(scope="module")
 def signed(exported: ModelProto) -> ModelProto:
-    return signed_grid(exported)
+    return signed_int8(exported)
 
 
 @pytest.fixture(scope="module")
 def unsigned(signed: ModelProto) -> ModelProto:
-    return unsigned_grid(signed)
+    return unsigned_int8(signed)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_onnx_runtime_computes_every_convolution_in_8_bits(unsigned: ModelProto,
 
 def test_rewriting_leaves_its_argument_alone(signed: ModelProto) -> None:
     before = signed.SerializeToString()
-    unsigned_grid(signed)
+    unsigned_int8(signed)
     assert signed.SerializeToString() == before
 
 
