@@ -43,10 +43,12 @@ __all__ = [
     "corpus_for",
     "evaluate_classes",
     "evaluate_trials",
+    "known_labels",
     "open_model",
     "report",
     "scored",
     "trial_report",
+    "trim_db_of",
     "unheard",
 ]
 
@@ -152,8 +154,12 @@ class Model:
     @property
     def trim_db(self) -> float:
         """How far below the loudest the silence was that training left out at the ends; the speech gate does so on the device."""
-        segments = self.origin.get("recipe", {}).get("segments", {})
-        return float(segments.get("trim_db", 0.0))
+        return trim_db_of(self.origin)
+
+
+def trim_db_of(origin: Mapping[str, Any]) -> float:
+    """The same of a model with this provenance."""
+    return float(origin.get("recipe", {}).get("segments", {}).get("trim_db", 0.0))
 
 
 def open_model(path: Path, task: str | None = None) -> Model:
@@ -249,11 +255,7 @@ def evaluate_classes(
 ) -> ClassReport:
     """Classify every utterance. UAR is the mean recall over the classes; `temperature` divides scores for the ECE."""
     index = {label: number for number, label in enumerate(labels)}
-    unknown = sorted({u.label for u in utterances} - set(labels))
-    if unknown:
-        raise InputError(
-            f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
-        )
+    known_labels(labels, utterances)
     truth, scores = [], []
     for utterance, found in zip(utterances, answers(answer, utterances, snr_db, trim_db), strict=True):
         if found.scores is None:
@@ -263,6 +265,15 @@ def evaluate_classes(
         truth.append(index[utterance.label])
         scores.append(found.scores)
     return class_report(task, labels, np.array(truth), probabilities_of(np.stack(scores), temperature))
+
+
+def known_labels(labels: Sequence[str], utterances: Sequence[Utterance]) -> None:
+    """Raise InputError where utterances have a label that a model does not know."""
+    unknown = sorted({u.label for u in utterances} - set(labels))
+    if unknown:
+        raise InputError(
+            f"expected the labels {', '.join(labels)}, got also {', '.join(unknown[:5])}: this model was trained for other classes"
+        )
 
 
 def class_report(

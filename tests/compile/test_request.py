@@ -26,7 +26,7 @@ def test_the_shipped_ones_are_read(path: Path) -> None:
     found = read_profile(path)
     assert found.device
     assert found.expect
-    assert found.wanted().target == {"cpu": "cpu", "desktop": "tensorrt-rtx"}.get(path.stem.split("_")[0], "tensorrt")
+    assert found.request().target == {"cpu": "cpu", "desktop": "tensorrt-rtx"}.get(path.stem.split("_")[0], "tensorrt")
 
 
 def test_without_one_the_defaults() -> None:
@@ -39,7 +39,7 @@ def test_what_is_typed_stands_above_it(tmp_path: Path) -> None:
     assert read_profile(path) == Profile(device="mine", target="cpu", max_batch=2, max_drop=1)
     typed = read_profile(path, target="tensorrt", max_batch=None, precision="fp16")
     assert (typed.target, typed.max_batch, typed.precision) == ("tensorrt", 2, "fp16")
-    assert typed.wanted(build=False).build is False
+    assert typed.request(build=False).build is False
 
 
 @pytest.mark.parametrize(

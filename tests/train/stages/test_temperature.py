@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.compile.request import Request
 from edge_lupi.compile.targets import compile_for
-from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import open_model, report
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
@@ -53,7 +53,7 @@ def test_training_sets_it_and_compile_passes_it_on(mood_corpus: Path, mood_chain
     assert task.temperature == told["value"] != 1.0
     assert (told["utterances"], told["speakers"]) == (4, 1)
     assert told["nll_after"] <= told["nll_before"]
-    compile_for(path, tmp_path / "mood.lupi", Wanted("cpu", "fp32"))
+    compile_for(path, tmp_path / "mood.lupi", Request("cpu", "fp32"))
     assert Bundle.load(tmp_path / "mood.lupi").task().temperature == pytest.approx(task.temperature)
     found = [report(open_model(model), mood_corpus, None) for model in (path, tmp_path / "mood.lupi")]
     assert found[0].plain()["ece"] == pytest.approx(found[1].plain()["ece"], abs=0.02)
