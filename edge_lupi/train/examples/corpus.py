@@ -16,7 +16,7 @@ from edge_lupi.data.splits import Split, refuse_shared_speakers, split
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
-from edge_lupi.train.also import taken
+from edge_lupi.train.examples.also import taken
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["VERIFICATION_TASKS", "Prepared", "check_cut", "corpus_of", "cut_settings", "data_path", "prepare"]
