@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi import disk
 from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.compile.choice import Findings, Measured, Metric
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
@@ -71,7 +71,7 @@ def read_evidence(bundle: Bundle, data: Path, trials: Path | None) -> Evidence:
     """What a corpus holds for a bundle's task: the one that compares voices where there are trials, else the one with labels."""
     task = _task_for(bundle, trials)
     student = CompiledStudent(replace(bundle, engines=()), task.name)
-    origin = bundle.manifest.get("training", {})
+    origin = bundle.provenance
     kept = () if trials is None else _unheard_trials(trials, data, origin)
     utterances = _recordings(kept) if kept else _utterances(data, task.name, origin)
     trim_db = 0.0 if kept else Model(_answerer(student, student.encode), student.task, origin).trim_db
@@ -85,7 +85,7 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
     )
 
 
-def _utterances(data: Path, task: str, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
+def _utterances(data: Path, task: str, origin: Provenance) -> tuple[Utterance, ...]:
     utterances, _ = unheard(corpus_for(origin, data, task), origin)
     if not utterances:
         raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
@@ -111,7 +111,7 @@ def _task_for(bundle: Bundle, trials: Path | None) -> Task:
     return fitting[0] if fitting else bundle.task()
 
 
-def _unheard_trials(listed: Path, data: Path, origin: Mapping[str, Any]) -> tuple[Trial, ...]:
+def _unheard_trials(listed: Path, data: Path, origin: Provenance) -> tuple[Trial, ...]:
     """Trials without a recording of a speaker whom training has heard, as far as the corpus tells who speaks."""
     trials = read_trials(listed, data.parent if disk.kind_of(data) == "file" else data)
     heard: set[Path] = set()

@@ -23,7 +23,7 @@ from edge_lupi.bundle.bundle import Bundle, refuse_to_replace, write_bundle
 from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
 from edge_lupi.bundle.graph_bounds import check_graph
-from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
+from edge_lupi.bundle.provenance import UNKNOWN_LICENCE, Provenance
 from edge_lupi.compile.choice import Choice, Findings, Limits, choose, measure
 from edge_lupi.compile.evidence import Evidence, read_evidence
 from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
@@ -35,7 +35,7 @@ from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 from edge_lupi.models.files import TrainedStudent, load_student
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.front_end import cut_samples
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
@@ -75,7 +75,7 @@ def compile_student(
     tasks = {task.name: task for task in trained.student.config.tasks}
     evidence = None
     if data is not None:
-        origin = {"training": _json_safe(trained.provenance)}
+        origin = {"training": _json_safe(trained.provenance.plain())}
         as_float = Bundle(
             out, origin, trained.student.config.segmentation, tasks, files | _encoder(trained, graphs["fp32"], "fp32")
         )
@@ -171,8 +171,8 @@ def _add_graphs(
 
 def _segments(trained: TrainedStudent) -> NDArray[np.float32]:
     """log-mel [S, 80, 1, F] of the speech that student.pt carries."""
-    samples = torch.from_numpy(from_pcm(trained.speech.numpy()))
-    return cut(log_mel(samples[None]), trained.student.config.segmentation)[0].contiguous().numpy()
+    samples = from_pcm(trained.speech.numpy())
+    return cut_samples(samples, trained.student.config.segmentation)[0].contiguous().numpy()
 
 
 @torch.no_grad()
@@ -187,8 +187,7 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     encoder = copy.deepcopy(trained.student.encoder).fold()
     if precision == "int8":
         fix_ranges(encoder, trained.ranges)
-    frames = log_mel(torch.from_numpy(from_pcm(samples))[None])
-    segments = cut(frames, trained.student.config.segmentation)[0]
+    segments = cut_samples(from_pcm(samples), trained.student.config.segmentation)[0]
     embeddings = encoder(segments)
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
     for task in trained.student.config.tasks:
@@ -223,9 +222,9 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "hop_seconds": config.segmentation.hop_seconds,
         "target": "cpu",
         "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
-        "licence": _licence(trained.provenance),
-        "licences": licences_of(trained.provenance),
-        "training": _json_safe(trained.provenance),
+        "licence": trained.provenance.licence or UNKNOWN_LICENCE,
+        "licences": trained.provenance.licences,
+        "training": _json_safe(trained.provenance.plain()),
         "tools": {
             "edge_lupi": __version__,
             "torch": str(torch.__version__),
@@ -235,10 +234,6 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
             "python": platform.python_version(),
         },
     }
-
-
-def _licence(provenance: Mapping[str, Any]) -> str:
-    return str(provenance.get("licence", UNKNOWN_LICENCE))
 
 
 def _json_safe(value: Any) -> Any:
@@ -259,12 +254,10 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
         for task in config.tasks
     )
     dependent = (
-        "\nIts figures are speaker dependent: training and test share voices."
-        if origin.get("speaker_dependent")
-        else ""
+        "\nIts figures are speaker dependent: training and test share voices." if origin.speaker_dependent else ""
     )
-    branches = [f"{task} branch: {_taught(origin_of(origin, task))}" for task in licences_of(origin)]
-    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in licences_of(origin).items())
+    branches = [f"{task} branch: {_taught(origin.of(task))}" for task in origin.licences]
+    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in origin.licences.items())
     taught = "\n".join(branches) or _taught(origin)
     return f"""# A student that hears
 
@@ -273,7 +266,7 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
 Size {config.size}, {config.setting}, segments of {config.segmentation.seconds} s every {config.segmentation.hop_seconds} s.
 {taught}{dependent}
 
-Licence of the training data, which binds these weights: {licences or _licence(origin)}
+Licence of the training data, which binds these weights: {licences or origin.licence or UNKNOWN_LICENCE}
 
 Precision {choice.chosen}: {choice.why}.
 
@@ -283,6 +276,9 @@ with `edge-lupi evaluate` before you rely on it.
 """
 
 
-def _taught(origin: Mapping[str, Any]) -> str:
-    by = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
-    return f"Taught {by} on {origin.get('training_utterances', '?')} utterances of {origin.get('corpus', '?')}, {len(origin.get('training_speakers', []))} speakers."
+def _taught(origin: Provenance) -> str:
+    by = "by a teacher's embeddings and labels" if origin.distilled else "by labels"
+    count = "?" if origin.training_utterances is None else origin.training_utterances
+    return (
+        f"Taught {by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers."
+    )

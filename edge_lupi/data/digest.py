@@ -1,15 +1,18 @@
-"""SHA-256 of files, each read once per process: path -> hex digest, kept in memory by path, size and time of change."""
+"""SHA-256 of files and of utterances: path -> hex digest, kept in memory by path, size and time of change."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 
-__all__ = ["file_digest"]
+__all__ = ["digest_of", "file_digest", "json_digest"]
 
 PIECE_BYTES = 1 << 20
 
@@ -35,3 +38,19 @@ def _file_sha256(path: str, size: int, changed_ns: int) -> str:
 def _plainly(path: str, flags: int) -> int:
     """A pipe is not waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def digest_of(utterances: Sequence[Utterance], classes: Sequence[str]) -> str:
+    """Of names, labels, speakers, splits, times, and what lies in the files of sound and video."""
+    return json_digest([list(classes), *map(_content, utterances)])
+
+
+def _content(utterance: Utterance) -> list[object]:
+    u, video = utterance, utterance.video
+    seen = None if video is None else [video.features, video.frames_per_second, video.path and file_digest(video.path)]
+    return [u.name, u.label, u.speaker, u.split, u.start_seconds, u.end_seconds, file_digest(u.audio), seen]
+
+
+def json_digest(content: object) -> str:
+    """sha256 of plain content, written as JSON."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

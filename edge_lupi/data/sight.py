@@ -49,6 +49,6 @@ class Sight:
         """The video frame that each of the segments begins with."""
         return [round(int(s) * self.segmentation.hop_seconds * self.frames_per_second) for s in segments]
 
-    def face_digest(self) -> dict[str, str]:
-        """The sha256 of the model that finds faces, as "faces", where any are looked for; empty elsewhere."""
-        return {"faces": file_digest(face_model(self.face_model))} if self.finds_faces else {}
+    def face_digest(self) -> str | None:
+        """The sha256 of the model that finds faces, where any are looked for."""
+        return file_digest(face_model(self.face_model)) if self.finds_faces else None

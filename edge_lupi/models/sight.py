@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.faces import FACE_MODEL, face_model
 from edge_lupi.data.sight import Sight
 from edge_lupi.data.utterance import Utterance, Video
@@ -27,18 +26,18 @@ LARGEST_FEATURES_BYTES = 1 << 28  # of a clip's video
 BY_RECIPE = ("frame_size", "frames_per_second", "region", "face_model")
 
 
-def sight_of_training(config: TeacherConfig, recipe: Mapping[str, Any]) -> Sight:
-    """What a trained teacher was shown, by its file's recipe. Raises InputError where that says something impossible."""
-    told = recipe.get("teacher", {})
-    chosen = {key: told[key] for key in BY_RECIPE if key in told} if isinstance(told, Mapping) else {}
+def sight_of_training(config: TeacherConfig, provenance: Provenance) -> Sight:
+    """What a trained teacher was shown, by its file. Raises InputError where that says something impossible."""
+    told = provenance.section("teacher")
+    chosen = {key: told[key] for key in BY_RECIPE if key in told}
     content = {"kind": config.video, "segmentation": asdict(config.segmentation), **chosen}
     return make(Sight, content, "the trained file", "teacher.")
 
 
-def same_faces(sight: Sight, origin: Mapping[str, Any], named: str) -> Sight:
+def same_faces(sight: Sight, provenance: Provenance, named: str) -> Sight:
     """The same, with the model of faces where it lies by now, if it is `named`. Raises InputError where it is another model."""
     moved = replace(sight, face_model=named or sight.face_model)
-    if any(origin.get(key) != digest for key, digest in moved.face_digest().items()):
+    if (digest := moved.face_digest()) and digest != provenance.faces:
         raise InputError(
             f"expected the model of faces that the teacher has learnt with, got another at {face_model(moved.face_model)}: name that one by teacher.face_model or {FACE_MODEL}"
         )

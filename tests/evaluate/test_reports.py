@@ -181,8 +181,8 @@ def test_a_pattern_says_who_speaks(mood_corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["teacher.pt", "student.pt", "student.int8.pt", "student.lupi", "float.lupi"])
 def test_everything_trained_can_be_measured(mood_chain: Any, name: str) -> None:
     model = open_model(mood_chain.folder / name)
-    assert (model.task.labels, model.origin["corpus"]) == (LABELS, "moods")
-    assert model.origin["training_speakers"] == ["voice0", "voice1", "voice2", "voice3"]
+    assert (model.task.labels, model.origin.corpus) == (LABELS, "moods")
+    assert model.origin.training_speakers == ("voice0", "voice1", "voice2", "voice3")
     found = report(model, mood_chain.corpus, None)
     assert isinstance(found, ClassReport)
     assert found.confusion.sum() == 8

@@ -1,4 +1,4 @@
-"""What a teacher makes of shards, computed once per teacher and shards: files that training maps into memory.
+"""Teacher embeddings of shards, computed once per teacher and shards: files that training maps into memory.
 
     OUT/teacher_embeddings.1f2e3d4c5b6a.6a5b4c3d2e1f/{segments,utterances,scores,scale}.npy
 

@@ -1,4 +1,4 @@
-"""Cut a recipe's corpus into shards: log-mel, video and a little sound, once, for trainings that read from disk.
+"""Sharding: a recipe's corpus is cut into shards of log-mel, video and a little sound, once, for trainings that read from disk.
 
 Which utterance lies in which shard is known before anything is read: several processes cut several shards, and what a
 kill interrupted goes on with the shards that are not finished. An utterance that cannot be read is left out, and the
@@ -40,15 +40,16 @@ from edge_lupi.data.shards import (
     table_path,
     write_json,
 )
+from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.disk import clear_left_overs, kind_of, write_at_once, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.teacher import FEATURES
-from edge_lupi.sound.audio import read_audio
 from edge_lupi.terminal import note
 from edge_lupi.train.examples.clips import Example, forget_sound, load_examples
-from edge_lupi.train.examples.corpus import Prepared, cut_settings
+from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["cut_shards"]
@@ -71,8 +72,7 @@ class _Work:
 
 def cut_shards(recipe: Recipe, prepared: Prepared, folder: Path, *, size: int = 1000, processes: int = 1) -> Shards:
     """Cut the training side into shards of up to `size` utterances, and open them."""
-    if prepared.shards:
-        raise InputError(f"expected a corpus to cut, got shards in {prepared.corpus.root}: set data.root to the corpus")
+    prepared = prepared.in_memory("cutting it into shards")
     train = prepared.split.train
     mixed = [train[i] for i in np.random.default_rng(0).permutation(len(train))]
     shards = -(-len(mixed) // size)
@@ -154,7 +154,7 @@ def _cut_shard(work: _Work, number: int, utterances: Sequence[Utterance]) -> Non
     write_json(table_path(work.folder, number), {"fingerprint": work.fingerprint, **table})
 
 
-def _packed(work: _Work, path: Path, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _packed(work: _Work, path: Path, utterances: Sequence[Utterance]) -> dict[str, object]:
     """Write a tar; gives its table."""
     from webdataset import TarWriter
 
@@ -284,9 +284,7 @@ def _keep(utterances: Sequence[Utterance], folder: Path, side: str) -> list[list
     kept: list[list[str | None]] = []
     for utterance in utterances:
         try:
-            samples = read_audio(
-                utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
-            )
+            samples = read_speech(utterance)[0]
         except InputError:
             continue  # its shard says why
         path = speech_path(folder, side, len(kept))

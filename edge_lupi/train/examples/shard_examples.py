@@ -1,4 +1,4 @@
-"""Examples that lie in shards, read when they are asked for: Shards -> a sequence of Example.
+"""Training examples on disk: Shards -> a sequence of Example, each read when it is asked for.
 
 An epoch's order and crops are drawn over all shards before anything is read, as of examples in memory. So the batches are
 the same for any number of processes and of readers, and memory holds a table of what there is (60 bytes an example).
@@ -20,7 +20,7 @@ from edge_lupi.data.shards import LOG_MEL, Shards, read_array, shard_path
 from edge_lupi.errors import InputError
 from edge_lupi.models.teacher import FEATURES
 from edge_lupi.train.examples.clips import Example, strangers
-from edge_lupi.train.examples.corpus import check_cut
+from edge_lupi.train.examples.cut_settings import check_cut
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["ShardExample", "ShardExamples"]
@@ -38,7 +38,7 @@ class ShardExamples(Sequence[Example]):
         check_cut(recipe, shards)
         if video not in ("none", shards.settings["teacher.video"]):
             raise InputError(
-                f"expected shards with video {video}, got {shards.settings['teacher.video']} in {shards.root}: cut them anew"
+                f"expected shards with video {video}, got {shards.settings['teacher.video']} in {shards.root}: cut them again"
             )
         self.shards = shards
         self.recipe = recipe
@@ -67,7 +67,7 @@ class ShardExamples(Sequence[Example]):
         found = self._read(number, "frames", first, min(last, int(self.shards.columns["frames"][number])))
         if not np.isfinite(found).all():
             raise InputError(
-                f"expected finite numbers in {self._tar(number)}, got NaN or infinity: cut the shards anew"
+                f"expected finite numbers in {self._tar(number)}, got NaN or infinity: cut the shards again"
             )
         return found.astype(np.float32)
 

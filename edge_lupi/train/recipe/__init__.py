@@ -10,7 +10,7 @@ from edge_lupi.train.recipe.recipe import Recipe, load_recipe, recipe_from_plain
 from edge_lupi.train.recipe.segments import SegmentRecipe
 from edge_lupi.train.recipe.student import StudentRecipe
 from edge_lupi.train.recipe.teacher import TeacherRecipe
-from edge_lupi.train.recipe.teachers import LessonRecipe
+from edge_lupi.train.recipe.teachers import PretrainedTeacherRecipe
 from edge_lupi.train.recipe.voice import VoiceRecipe
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Course",
     "DataRecipe",
     "DistilRecipe",
-    "LessonRecipe",
+    "PretrainedTeacherRecipe",
     "QatRecipe",
     "Recipe",
     "SegmentRecipe",

@@ -1,4 +1,4 @@
-"""One [[data.also]] section of a recipe: a corpus that trains beside the recipe's own, by the labels that both have.
+"""One [[data.also]] section: a corpus that trains beside the recipe's own, by the labels that both have.
 
 [[data.also]]
 root = "emodb"                  # labels that the recipe's corpus does not have are left out, and so are their utterances

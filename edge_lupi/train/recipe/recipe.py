@@ -18,7 +18,7 @@ from edge_lupi.train.recipe.qat import QatRecipe
 from edge_lupi.train.recipe.segments import SegmentRecipe
 from edge_lupi.train.recipe.student import StudentRecipe
 from edge_lupi.train.recipe.teacher import TeacherRecipe
-from edge_lupi.train.recipe.teachers import LessonRecipe
+from edge_lupi.train.recipe.teachers import PretrainedTeacherRecipe
 from edge_lupi.train.recipe.voice import VoiceRecipe
 from edge_lupi.words import folder_word
 
@@ -43,7 +43,7 @@ class Recipe:
     distil: DistilRecipe = field(default_factory=DistilRecipe)
     qat: QatRecipe = field(default_factory=QatRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
-    teachers: tuple[LessonRecipe, ...] = ()
+    teachers: tuple[PretrainedTeacherRecipe, ...] = ()
     voice: VoiceRecipe = field(default_factory=VoiceRecipe)
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] | None = None) -> Recip
     return found
 
 
-def recipe_from_plain(content: dict[str, Any]) -> Recipe:
+def recipe_from_plain(content: object) -> Recipe:
     """A recipe from what `Recipe.plain` gave, as a trained file carries it."""
     return make(Recipe, content, "the trained file", "")
 

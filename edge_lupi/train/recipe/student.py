@@ -17,10 +17,10 @@ KEPT = ("last", "best")
 class StudentRecipe(Course):
     """The network that only hears. `margin` holds for verification tasks, `smoothing` of the labels for classes.
 
-    `labels` weighs them beside the teachers; with 0 only those tell. `keep` is the "last" epoch's student, or the "best" one's
-    on the validation speakers: nearest to teachers that are asked anew or, without, of the least EER. `start_from` names the
+    `labels` weighs them beside the teachers; with 0 only they teach. `keep` is the "last" epoch's student, or the "best" one's
+    on the validation speakers: nearest to teachers that are asked for every crop or, without, of the least EER. `start_from` names the
     student.pt whose weights it begins with, `frozen` parts of it that stay as they are, as "encoder" or "encoder.stem". With
-    `keep_tasks` it goes on telling what that student tells: one of all tasks, with one encoder, which must be frozen.
+    `keep_tasks` it keeps that student's tasks: one student of all tasks, with one encoder, which must be frozen.
     """
 
     size: str = "nano"

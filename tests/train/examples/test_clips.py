@@ -18,12 +18,13 @@ from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.sight import video_of
 from edge_lupi.models.teacher import Teacher, TeacherConfig
 from edge_lupi.train.distil import embeddings as cache
-from edge_lupi.train.distil.embeddings import teacher_embeddings, told
+from edge_lupi.train.distil.embeddings import given_outputs, teacher_embeddings
 from edge_lupi.train.examples.augment import disturbed_segments
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Example, batches, load_examples, segments_of, shuffled
+from edge_lupi.train.examples.clips import Example, load_examples, segments_of, shuffled
 from edge_lupi.train.examples.corpus import Prepared, prepare
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.epochs import batches
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
 
 CUT = SegmentRecipe(seconds=0.5, hop_seconds=0.25, crop_seconds=1.0)
@@ -317,11 +318,11 @@ def test_a_teacher_is_known_by_its_outputs(corpus: tuple[Prepared, list[Example]
     names = [example.name for example in examples]
     clips = ["another", *reversed(names)]
     odds = np.random.default_rng(0).normal(size=(17, 2)).astype(np.float32)
-    found = told(outputs(tmp_path / "odds.npz", clips, odds), prepared, RECIPE, examples)
+    found = given_outputs(outputs(tmp_path / "odds.npz", clips, odds), prepared, RECIPE, examples)
     assert (found.shape, found.dtype) == ((16, 1, 2), torch.float32)
     np.testing.assert_array_equal(found[:, 0].numpy(), odds[:0:-1])
     chances = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
-    found = told(outputs(tmp_path / "chances.npz", clips, chances), prepared, RECIPE, examples)
+    found = given_outputs(outputs(tmp_path / "chances.npz", clips, chances), prepared, RECIPE, examples)
     np.testing.assert_allclose(found[:, 0].softmax(1).numpy(), chances[:0:-1], atol=1e-6)
 
 
@@ -330,10 +331,10 @@ def test_outputs_with_folds_are_those_of_the_fold(corpus: tuple[Prepared, list[E
     folds = np.random.default_rng(0).normal(size=(2, 16, 2))
     name = outputs(tmp_path / "folds.npz", [example.name for example in examples], folds)
     second = replace(RECIPE, data=replace(RECIPE.data, test="fold1"))
-    np.testing.assert_allclose(told(name, prepared, second, examples)[:, 0].numpy(), folds[1], rtol=1e-6)
+    np.testing.assert_allclose(given_outputs(name, prepared, second, examples)[:, 0].numpy(), folds[1], rtol=1e-6)
     for test in ("fold2", "test", 0.25):
         with pytest.raises(InputError, match=r"expected data.test of fold0, fold1, .* got"):
-            told(name, prepared, replace(RECIPE, data=replace(RECIPE.data, test=test)), examples)
+            given_outputs(name, prepared, replace(RECIPE, data=replace(RECIPE.data, test=test)), examples)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_outputs_that_do_not_fit_are_one_sentence(
     prepared, examples = corpus
     name = outputs(tmp_path / "x.npz", [example.name for example in examples][first:], said, classes)
     with pytest.raises(InputError, match=words) as caught:
-        told(name, prepared, RECIPE, examples)
+        given_outputs(name, prepared, RECIPE, examples)
     assert "\n" not in str(caught.value)
 
 
@@ -369,5 +370,5 @@ def test_outputs_that_are_not_there_are_one_sentence(
     (tmp_path / "empty.npz").touch()
     (tmp_path / "text.npz").write_text("clip,said")
     with pytest.raises(InputError, match=r"expected distil.outputs as file.npz:array") as caught:
-        told(f"{tmp_path}/{name}", corpus[0], RECIPE, corpus[1])
+        given_outputs(f"{tmp_path}/{name}", corpus[0], RECIPE, corpus[1])
     assert "\n" not in str(caught.value)
