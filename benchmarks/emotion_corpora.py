@@ -76,7 +76,7 @@ class Model:
         bundle = Bundle.load(compiled(path, folder))
         self.student = CompiledStudent(bundle, "emotion")
         self.labels = self.student.task.labels
-        self.origin = bundle.manifest.get("training", {})
+        self.origin = bundle.provenance
         self._heard: dict[str, list[Clip]] = {}
 
     def clips(self, folder: str) -> list[Clip]:
@@ -214,7 +214,7 @@ def figures(models: Sequence[Model]) -> dict[str, Interval]:
 
 def said_of(model: Model) -> Sequence[str]:
     """The corpora that a model was trained on."""
-    return [model.origin.get("corpus", ""), *model.origin.get("corpora", ())]
+    return [model.origin.corpus or "", *(model.origin.corpora or ())]
 
 
 def main() -> None:

@@ -286,6 +286,7 @@ def make_grid_student() -> Callable[[], Any]:
     import torch
 
     from edge_lupi.bundle.bundle import Task
+    from edge_lupi.bundle.provenance import Provenance
     from edge_lupi.frames import Segmentation
     from edge_lupi.models.files import TrainedStudent
     from edge_lupi.models.front_end import cut, log_mel
@@ -312,7 +313,7 @@ def make_grid_student() -> Callable[[], Any]:
         for name, conv in convolutions(student.encoder):
             ranges[f"{name}.weight"] = conv.weight.detach().abs().amax((1, 2, 3))
         speech = torch.from_numpy((sounds.ravel() * 32767).astype(np.int16))
-        return TrainedStudent(student.eval(), ranges, speech, {"licence": "generated", "corpus": "voices"})
+        return TrainedStudent(student.eval(), ranges, speech, Provenance(corpus="voices", licence="generated"))
 
     return make
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +256,8 @@ def main() -> None:
     growing = Growing(encoder)
     growing.time(teacher, growing.front(teacher, sound.segments, sound.disturbed))
     growing.embedding(told(teacher, sound.crops).repeat(3, 1), asked.ridge)
-    provenance = {**prepared.provenance(recipe, taught=False), "begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    begun = {"begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    provenance = replace(prepared.provenance(recipe, taught=False), more=begun)
     speech, _ = read_speech(prepared.split.train[0], recipe.segments.trim_db)
     spoken = torch.from_numpy((speech * 32767).astype(np.int16))
     asked.out.parent.mkdir(parents=True, exist_ok=True)

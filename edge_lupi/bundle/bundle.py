@@ -27,6 +27,7 @@ from edge_lupi.bundle.manifest import (
     number,
     parsed_manifest,
 )
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.bundle.signature import SIGNATURE, check_signature, signature_of
 from edge_lupi.disk import TEMPORARY, identity, kind_of, read_checked, unpacked_arrays, write_folder
 from edge_lupi.errors import BundleError, InputError
@@ -96,6 +97,11 @@ class Bundle:
     engines: tuple[Built, ...] = ()
     papers: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # the manifest's own bytes, and its signature
     engines_fault: str = ""  # why the list of engines cannot be read; the CPU needs none
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where its weights come from."""
+        return Provenance.read(self.manifest.get("training", {}))
 
     @classmethod
     def load(cls, path: str | Path, signed_by: Path | None = None) -> Bundle:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi import disk
 from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.compile.findings import Findings, Metric
 from edge_lupi.compile.outcome import Outcome
 from edge_lupi.data.corpora import read_corpus
@@ -120,7 +120,7 @@ class Evidence:
 
 def read_evidence(
     tasks: Mapping[str, Task],
-    origin: Mapping[str, Any],
+    origin: Provenance,
     around: Callable[[Task], AroundEncoder],
     data: Path,
     trials: Path | None,
@@ -149,7 +149,7 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
     )
 
 
-def _utterances(data: Path, task: Task, origin: Mapping[str, Any]) -> tuple[Utterance, ...]:
+def _utterances(data: Path, task: Task, origin: Provenance) -> tuple[Utterance, ...]:
     utterances, _ = unheard(corpus_for(origin, data, task.name), origin)
     if task.kind == "classification":
         known_labels(task.labels, utterances)
@@ -178,7 +178,7 @@ def _task_for(tasks: Mapping[str, Task], trials: Path | None) -> Task:
     return fitting[0] if fitting else next(iter(tasks.values()))
 
 
-def _unheard_trials(listed: Path, data: Path, origin: Mapping[str, Any]) -> tuple[Trial, ...]:
+def _unheard_trials(listed: Path, data: Path, origin: Provenance) -> tuple[Trial, ...]:
     """Trials without a recording of a speaker whom training has heard, as far as the corpus tells who speaks."""
     trials = read_trials(listed, data.parent if disk.kind_of(data) == "file" else data)
     heard: set[Path] = set()

@@ -23,7 +23,7 @@ from edge_lupi.bundle.bundle import Bundle, Task, refuse_to_replace, write_bundl
 from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
 from edge_lupi.bundle.graph_bounds import check_graph
-from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
+from edge_lupi.bundle.provenance import UNKNOWN_LICENCE, Provenance
 from edge_lupi.compile.choice import Choice, choose
 from edge_lupi.compile.evidence import AroundEncoder, Evidence, read_evidence
 from edge_lupi.compile.findings import Findings
@@ -37,7 +37,7 @@ from edge_lupi.compile.request import Request
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Segmentation
 from edge_lupi.models.files import TrainedStudent, load_student
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.front_end import cut_samples
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
 from edge_lupi.runtime.compiled_student import Branch
@@ -190,9 +190,7 @@ def _add_graphs(
 
 def _segments(samples: NDArray[np.float32], segmentation: Segmentation) -> NDArray[np.float32]:
     """A whole utterance float32 [T] -> log-mel [S, 80, 1, F]; short ones are padded with silence to one segment."""
-    padded = torch.zeros(1, max(segmentation.samples, len(samples)))
-    padded[0, : len(samples)] = torch.from_numpy(samples)
-    return cut(log_mel(padded), segmentation)[0].contiguous().numpy()
+    return cut_samples(samples, segmentation)[0].contiguous().numpy()
 
 
 @torch.no_grad()
@@ -208,8 +206,7 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     encoder = copy.deepcopy(trained.student.encoder).fold()
     if precision == "int8":
         fix_ranges(encoder, trained.ranges)
-    frames = log_mel(torch.from_numpy(from_pcm(samples))[None])
-    segments = cut(frames, trained.student.config.segmentation)[0]
+    segments = cut_samples(from_pcm(samples), trained.student.config.segmentation)[0]
     embeddings = encoder(segments)
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
     for task in trained.student.config.tasks:
@@ -244,9 +241,9 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "hop_seconds": config.segmentation.hop_seconds,
         "target": "cpu",
         "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
-        "licence": _licence(trained.provenance),
-        "licences": licences_of(trained.provenance),
-        "training": _json_safe(trained.provenance),
+        "licence": trained.provenance.licence or UNKNOWN_LICENCE,
+        "licences": trained.provenance.licences,
+        "training": _json_safe(trained.provenance.plain()),
         "tools": {
             "edge_lupi": __version__,
             "torch": str(torch.__version__),
@@ -256,10 +253,6 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
             "python": platform.python_version(),
         },
     }
-
-
-def _licence(provenance: Mapping[str, Any]) -> str:
-    return str(provenance.get("licence", UNKNOWN_LICENCE))
 
 
 def _json_safe(value: Any) -> Any:
@@ -280,12 +273,10 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
         for task in config.tasks
     )
     dependent = (
-        "\nIts figures are speaker dependent: training and test share voices."
-        if origin.get("speaker_dependent")
-        else ""
+        "\nIts figures are speaker dependent: training and test share voices." if origin.speaker_dependent else ""
     )
-    branches = [f"{task} branch: {_taught(origin_of(origin, task))}" for task in licences_of(origin)]
-    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in licences_of(origin).items())
+    branches = [f"{task} branch: {_taught(origin.of(task))}" for task in origin.licences]
+    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in origin.licences.items())
     taught = "\n".join(branches) or _taught(origin)
     return f"""# A student that hears
 
@@ -294,7 +285,7 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
 Size {config.size}, {config.setting}, segments of {config.segmentation.seconds} s every {config.segmentation.hop_seconds} s.
 {taught}{dependent}
 
-Licence of the training data, which binds these weights: {licences or _licence(origin)}
+Licence of the training data, which binds these weights: {licences or origin.licence or UNKNOWN_LICENCE}
 
 Precision {choice.chosen}: {choice.why}.
 
@@ -304,6 +295,9 @@ with `edge-lupi evaluate` before you rely on it.
 """
 
 
-def _taught(origin: Mapping[str, Any]) -> str:
-    by = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
-    return f"Taught {by} on {origin.get('training_utterances', '?')} utterances of {origin.get('corpus', '?')}, {len(origin.get('training_speakers', []))} speakers."
+def _taught(origin: Provenance) -> str:
+    by = "by a teacher's embeddings and labels" if origin.distilled else "by labels"
+    count = "?" if origin.training_utterances is None else origin.training_utterances
+    return (
+        f"Taught {by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers."
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Task
-from edge_lupi.bundle.manifest import origin_of
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.corpora import KINDS, read_corpus
 from edge_lupi.data.corpora import kind_of as kind_of_corpus
 from edge_lupi.data.pairs import pairs_of
@@ -149,7 +149,7 @@ class Model:
 
     answer: Answerer
     task: Task
-    origin: Mapping[str, Any]
+    origin: Provenance
 
     @property
     def trim_db(self) -> float:
@@ -157,9 +157,9 @@ class Model:
         return trim_db_of(self.origin)
 
 
-def trim_db_of(origin: Mapping[str, Any]) -> float:
+def trim_db_of(origin: Provenance) -> float:
     """The same of a model with this provenance."""
-    return float(origin.get("recipe", {}).get("segments", {}).get("trim_db", 0.0))
+    return float(origin.section("segments").get("trim_db", 0.0))
 
 
 def open_model(path: Path, task: str | None = None) -> Model:
@@ -184,7 +184,7 @@ def _open_bundle(path: Path, task: str | None) -> Model:
         step = student.utterance(samples)
         return Answer(step.embedding[0], None if step.scores is None else step.scores[0])
 
-    return Model(answer, student.task, origin_of(bundle.manifest.get("training", {}), student.task.name))
+    return Model(answer, student.task, bundle.provenance.of(student.task.name))
 
 
 def report(
@@ -213,9 +213,9 @@ def report(
             f"expected utterances that training has not heard in {data}, got none: pass --all, or another --split"
         )
     if left:
-        what = "utterances heard" if model.origin.get("speaker_dependent") else "utterances of speakers heard"
+        what = "utterances heard" if model.origin.speaker_dependent else "utterances of speakers heard"
         log.info(f"{left} {what} in training are left out; --all takes them in")
-    if model.origin.get("speaker_dependent"):
+    if model.origin.speaker_dependent:
         log.info("speaker dependent: training has heard these voices")
     if verifies:
         pairs = pairs_of(kept)
@@ -232,11 +232,10 @@ def report(
     )
 
 
-def corpus_for(origin: Mapping[str, Any], data: Path, task: str, pattern: str = "") -> Corpus:
+def corpus_for(origin: Provenance, data: Path, task: str, pattern: str = "") -> Corpus:
     """The corpus that a model of this origin is measured on; its own training's is read by the pattern that it learnt by."""
-    own = origin.get("recipe", {}).get("data", {})
-    if not pattern and isinstance(own, Mapping) and origin.get("corpus") == data.resolve().name:
-        pattern = str(own.get("pattern", ""))
+    if not pattern and origin.corpus == data.resolve().name:
+        pattern = str(origin.section("data").get("pattern", ""))
     if pattern and kind_of(data) == "folder":
         return read_corpus(data, task=task, pattern=pattern)
     known = ("speaker",) if kind_of(data) != "folder" else KINDS[kind_of_corpus(data)].tasks or ("speaker",)
@@ -329,23 +328,23 @@ def trial_report(task: str, scores: Array, targets: NDArray[np.bool_], enrolled:
     return TrialReport(task, interval, min_dcf(scores, targets), len(scores), int(targets.sum()))
 
 
-def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
+def unheard(corpus: Corpus, origin: Provenance) -> tuple[tuple[Utterance, ...], int]:
     """Utterances that a model of this origin cannot know, and how many others there are.
 
     Those of speakers whom training, also that of the student it started from, has not heard; where training and test share voices, those it has not heard itself.
     """
     kept = corpus.utterances
-    for training in (origin, *origin.get("started_from", ())):
-        if corpus.name in (training.get("corpus"), *training.get("corpora", ())):
+    for training in origin.trainings:
+        if corpus.name in (training.corpus, *(training.corpora or ())):
             kept = _unheard_in(training, kept)
     return kept, len(corpus.utterances) - len(kept)
 
 
-def _unheard_in(training: Mapping[str, Any], utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:
-    if training.get("speaker_dependent"):
-        names = set(training.get("training_names", ()))
+def _unheard_in(training: Provenance, utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:
+    if training.speaker_dependent:
+        names = set(training.training_names or ())
         return tuple(u for u in utterances if u.name not in names)
-    speakers = set(training.get("training_speakers", ()))
+    speakers = set(training.training_speakers or ())
     return tuple(u for u in utterances if u.speaker is None or u.speaker not in speakers)
 
 

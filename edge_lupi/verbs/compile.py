@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -13,6 +12,7 @@ from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskO
 
 if TYPE_CHECKING:
     from edge_lupi.bundle.bundle import Task
+    from edge_lupi.bundle.provenance import Provenance
 
 
 Student = Annotated[
@@ -101,7 +101,7 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", as_json
     if as_json:
         say_json({**found.manifest, "path": str(found.path), "engines": engines_plain(found)})
         return
-    student, precision, training = (found.manifest.get(name, {}) for name in ("student", "precision", "training"))
+    student, precision = (found.manifest.get(name, {}) for name in ("student", "precision"))
     segments = found.segmentation
     say(
         f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)",
@@ -109,7 +109,7 @@ def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", as_json
         f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}",
         f"segments   {segments.seconds} s every {segments.hop_seconds} s",
         f"precision  {precision.get('chosen')}: {precision.get('why')}",
-        *_origin_lines(str(found.manifest.get("licence")), training),
+        *_origin_lines(str(found.manifest.get("licence")), found.provenance),
         *engine_lines(found),
     )
 
@@ -120,15 +120,13 @@ def _task_line(task: Task) -> str:
     return f"task       {task.name} ({task.kind}){labels}{threshold}"
 
 
-def _origin_lines(licence: str, training: Mapping[str, Any]) -> list[str]:
+def _origin_lines(licence: str, training: Provenance) -> list[str]:
     """Licence and corpus; of each branch, where they were taught one after the other."""
-    from edge_lupi.bundle.manifest import licences_of, origin_of
-
     found = []
-    for task, own in (licences_of(training) or {"": licence}).items():
-        origin, of = origin_of(training, task), f"{task}: " if task else ""
+    for task, own in (training.licences or {"": licence}).items():
+        origin, of = training.of(task), f"{task}: " if task else ""
         found.append(f"licence    {of}{own}")
-        found.append(f"trained on {of}{origin.get('training_utterances')} utterances of {origin.get('corpus')}")
+        found.append(f"trained on {of}{origin.training_utterances} utterances of {origin.corpus}")
     return found
 
 

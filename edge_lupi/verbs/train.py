@@ -167,12 +167,11 @@ def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
-    from edge_lupi.data.splits import told_of
     from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(settings)
-    if _speaks() and not prepared.shards:
-        note(told_of(prepared.corpus, prepared.split))
+    if _speaks() and prepared.summary:
+        note(prepared.summary)
     return settings, prepared
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Task, shipped_bundle
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.trials import Trial
 from edge_lupi.data.utterance import Utterance
@@ -108,9 +109,9 @@ def test_recordings_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = read_corpus(mood_corpus)
-    kept, left = unheard(corpus, {"corpus": "moods", "training_speakers": ["voice0", "voice1", "nobody"]})
+    kept, left = unheard(corpus, Provenance(corpus="moods", training_speakers=("voice0", "voice1", "nobody")))
     assert ({u.speaker for u in kept}, left) == ({"voice2", "voice3", "voice4", "voice5"}, 8)
-    origin = {"corpus": "moods", "training_speakers": ["voice0"]}
+    origin = Provenance(corpus="moods", training_speakers=("voice0",))
     model = Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin)
     found = report(model, mood_corpus, None)
     assert isinstance(found, ClassReport)
@@ -119,7 +120,7 @@ def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[s
     everyone = report(model, mood_corpus, None, everyone=True)
     assert isinstance(everyone, ClassReport)
     assert everyone.confusion.sum() == 24
-    heard_all = replace(model, origin={**origin, "training_speakers": corpus.speakers})
+    heard_all = replace(model, origin=replace(origin, training_speakers=corpus.speakers))
     with pytest.raises(InputError, match=r"that training has not heard in .*pass --all"):
         report(heard_all, mood_corpus, None)
     with pytest.raises(InputError, match="or another --split"):
@@ -131,12 +132,9 @@ def test_where_voices_are_shared_no_utterance_is_heard_twice(
 ) -> None:
     corpus = read_corpus(mood_corpus)
     trained = [u.name for u in corpus.utterances[:20]]
-    origin = {
-        "corpus": "moods",
-        "speaker_dependent": True,
-        "training_names": trained,
-        "training_speakers": corpus.speakers,
-    }
+    origin = Provenance(
+        corpus="moods", speaker_dependent=True, training_names=tuple(trained), training_speakers=corpus.speakers
+    )
     kept, left = unheard(corpus, origin)
     assert ([u.name for u in kept], left) == ([u.name for u in corpus.utterances[20:]], 20)
     report(Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin), mood_corpus, None)
@@ -157,10 +155,10 @@ def test_a_folder_of_people_makes_its_own_trials(
     assert isinstance(found, TrialReport)
     assert (found.trials, found.targets) == (24 * 23 // 2, 6 * 6)
     assert capsys.readouterr().err.endswith("276 trials of 6 speakers' recordings, every pair\n")
-    heard = {"corpus": "people", "training_speakers": ["voice0", "voice1"]}
+    heard = Provenance(corpus="people", training_speakers=("voice0", "voice1"))
     found = report(Model(bundle.answer, bundle.task, heard), tmp_path / "people", None)
     assert (found.plain()["trials"], found.plain()["targets"]) == (16 * 15 // 2, 4 * 6)
-    everybody = {"corpus": "people", "training_speakers": [f"voice{n}" for n in range(6)]}
+    everybody = Provenance(corpus="people", training_speakers=tuple(f"voice{n}" for n in range(6)))
     with pytest.raises(InputError, match="expected utterances that training has not heard"):
         report(Model(bundle.answer, bundle.task, everybody), tmp_path / "people", None)
 
@@ -170,19 +168,19 @@ def test_a_pattern_says_who_speaks(mood_corpus: Path, tmp_path: Path) -> None:
         name = f"{utterance.label}/{utterance.speaker}-{number}.wav"
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(utterance.audio.read_bytes())
-    origin = {"corpus": tmp_path.name, "training_speakers": ["voice0"]}
+    origin = Provenance(corpus=tmp_path.name, training_speakers=("voice0",))
     model = Model(says(lambda u: u.label), Task("mood", "classification", LABELS), origin)
     assert report(model, tmp_path, None).plain()["utterances"] == 24  # nobody knows who speaks
     assert report(model, tmp_path, None, pattern="{label}/{speaker}-*").plain()["utterances"] == 20
-    learnt = {**origin, "recipe": {"data": {"pattern": "{label}/{speaker}-*"}}}  # as training read it
+    learnt = replace(origin, recipe={"data": {"pattern": "{label}/{speaker}-*"}})  # as training read it
     assert report(replace(model, origin=learnt), tmp_path, None).plain()["utterances"] == 20
 
 
 @pytest.mark.parametrize("name", ["teacher.pt", "student.pt", "student.int8.pt", "student.lupi", "float.lupi"])
 def test_everything_trained_can_be_measured(mood_chain: Any, name: str) -> None:
     model = open_model(mood_chain.folder / name)
-    assert (model.task.labels, model.origin["corpus"]) == (LABELS, "moods")
-    assert model.origin["training_speakers"] == ["voice0", "voice1", "voice2", "voice3"]
+    assert (model.task.labels, model.origin.corpus) == (LABELS, "moods")
+    assert model.origin.training_speakers == ("voice0", "voice1", "voice2", "voice3")
     found = report(model, mood_chain.corpus, None)
     assert isinstance(found, ClassReport)
     assert found.confusion.sum() == 8

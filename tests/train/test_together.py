@@ -1,7 +1,7 @@
 """Two processes are one: the same batch norm and dropout, and through the command line the same losses."""
 
+import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,10 +58,9 @@ def test_two_processes_normalise_and_drop_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(found["eval"], alone["eval"])
 
 
-def epochs(said: str) -> list[dict[str, float]]:
-    """The losses of every epoch's line."""
-    lines = re.findall(r"epoch \d/\d  (.*) left", said)
-    return [{name: float(value) for name, value in re.findall(r"(\w+) ([0-9.]+)  ", line)} for line in lines]
+def history(folder: Path, stage: str) -> list[dict[str, float]]:
+    """The losses of every epoch."""
+    return json.loads((folder / f"{stage}.history.json").read_text())
 
 
 VERBS = """
@@ -95,9 +94,7 @@ def torchrun(folder: Path, *lines: str) -> tuple[str, str]:
     return said
 
 
-def test_under_torchrun_two_processes_lose_what_one_does(
-    mood_chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_under_torchrun_two_processes_lose_what_one_does(mood_chain: Any, tmp_path: Path) -> None:
     """A teacher with video and dropout; a student with all that may happen to its crops."""
     from edge_lupi.train.examples.corpus import prepare
     from edge_lupi.train.recipe import load_recipe
@@ -107,13 +104,13 @@ def test_under_torchrun_two_processes_lose_what_one_does(
     teacher = mood_chain.folder / "teacher.pt"
     recipe = load_recipe(mood_chain.recipe, changes)
     train_student(recipe, prepare(recipe), tmp_path / "one", teachers=[teacher])
-    wanted = epochs(mood_chain.said["teacher"][1]) + epochs(capsys.readouterr().err)
+    wanted = history(mood_chain.folder, "teacher") + history(tmp_path / "one", "student")
     assert [set(losses) for losses in wanted] == [{"label"}] * 3 + [{"label", "encoder", "aggregator", "soft"}] * 2
-    out, err = torchrun(
+    out, _ = torchrun(
         tmp_path,
         f"train teacher {mood_chain.recipe} --out {tmp_path}",
         f"train student {mood_chain.recipe} --out {tmp_path} --teacher {teacher} --set {' --set '.join(changes)}",
     )
-    for found, alone in zip(epochs(err), wanted, strict=True):
+    for found, alone in zip(history(tmp_path, "teacher") + history(tmp_path, "student"), wanted, strict=True):
         assert found == pytest.approx(alone, abs=1e-3)
     assert out.count("trained on") == 2  # one of them speaks

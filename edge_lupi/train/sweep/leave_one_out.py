@@ -43,8 +43,9 @@ def leave_one_out(
         raise InputError(
             f"expected no teacher of this project where speakers are left out in turn, got {heard[0]}, which may have heard them: leave it out"
         )
-    if prepared.shards or prepared.split.speaker_dependent:
-        raise InputError("expected a corpus in memory that is split by speaker, to leave speakers out in turn")
+    prepared = prepared.in_memory("leaving speakers out in turn")
+    if prepared.split.speaker_dependent:
+        raise InputError("expected a corpus that is split by speaker, to leave speakers out in turn")
     verifies = prepared.task.kind == "verification"
     nobody = [u.name for u in prepared.corpus.utterances if u.speaker is None]
     if nobody:

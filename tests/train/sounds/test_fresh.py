@@ -11,11 +11,11 @@ import torch
 from edge_lupi.errors import InputError
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.train.examples.clips import UNLABELLED
-from edge_lupi.train.examples.corpus import Prepared, cut_settings, prepare
-from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
+from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, PretrainedTeacherRecipe, Recipe, SegmentRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops, margin_samples
 from edge_lupi.train.stages.teacher import train_teacher
-from edge_lupi.train.teachers.lesson import LessonRecipe
 
 CPU = torch.device("cpu")
 DATA = DataRecipe("librispeech_excerpts", "speaker", "held_out", sound="samples")
@@ -34,7 +34,7 @@ def prepared(data_root: Path) -> Prepared:
 @pytest.fixture
 def crops(prepared: Prepared, tmp_path: Path) -> Callable[..., FreshCrops]:
     def make(taught: bool = False, **augment: Any) -> FreshCrops:
-        teachers = (LessonRecipe("x.onnx"),) if taught else ()
+        teachers = (PretrainedTeacherRecipe("x.onnx"),) if taught else ()
         recipe = replace(RECIPE, augment=AugmentRecipe(**augment), teachers=teachers)
         return fresh_crops(recipe, prepared, 8, 0, tmp_path, CPU)
 
@@ -69,7 +69,7 @@ def test_undisturbed_crops_are_what_the_teacher_hears(crops: Callable[..., Fresh
 
 def test_a_teacher_may_hear_more(crops: Callable[..., FreshCrops]) -> None:
     epochs = crops(taught=True)
-    recipe = replace(epochs.recipe, teachers=(LessonRecipe("x.onnx", hears_seconds=3.0),))
+    recipe = replace(epochs.recipe, teachers=(PretrainedTeacherRecipe("x.onnx", hears_seconds=3.0),))
     assert margin_samples(recipe) == 8000
     wide = next(replace(epochs, recipe=recipe)(0)).clean
     narrow = next(epochs(0)).clean

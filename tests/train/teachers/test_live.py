@@ -1,4 +1,4 @@
-"""A teacher that is asked anew: it hears the very crop, its axes are kept, and a student learns what it says."""
+"""A teacher that is asked for every crop: it hears the very crop, its axes are kept, and a student learns what it says."""
 
 import re
 from dataclasses import replace
@@ -13,14 +13,21 @@ from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import Prepared, prepare
-from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, QatRecipe, Recipe, SegmentRecipe, StudentRecipe
+from edge_lupi.train.recipe import (
+    AugmentRecipe,
+    DataRecipe,
+    PretrainedTeacherRecipe,
+    QatRecipe,
+    Recipe,
+    SegmentRecipe,
+    StudentRecipe,
+)
 from edge_lupi.train.sounds.fresh import fresh_crops
 from edge_lupi.train.stages.qat import train_qat
 from edge_lupi.train.stages.student import train_student
-from edge_lupi.train.teachers import fresh_lesson
-from edge_lupi.train.teachers.fresh_lesson import asked, fresh_lessons
-from edge_lupi.train.teachers.lesson import LessonRecipe
-from tests.train.teachers.test_lessons import mean_graph
+from edge_lupi.train.teachers import live
+from edge_lupi.train.teachers.live import asked, live_teachers
+from tests.train.teachers.test_kept import mean_graph
 
 CPU = torch.device("cpu")
 DATA = DataRecipe("librispeech_excerpts", "speaker", "held_out", validation_speakers=0.1, sound="samples")
@@ -40,21 +47,21 @@ def prepared(data_root: Path) -> Prepared:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fresh_lesson, "SAMPLE_CROPS", 128)
+    monkeypatch.setattr(live, "SAMPLE_CROPS", 128)
 
 
-def encoder(tmp_path: Path, **more: Any) -> LessonRecipe:
+def encoder(tmp_path: Path, **more: Any) -> PretrainedTeacherRecipe:
     path = tmp_path / "encoder.onnx"
     path.write_bytes(shipped_bundle("speaker").joinpath("encoder.onnx").read_bytes())
-    return LessonRecipe(str(path), front_end="log-mel", place="segment", **more)
+    return PretrainedTeacherRecipe(str(path), front_end="log-mel", place="segment", **more)
 
 
 def test_it_says_of_a_crop_what_it_says_of_that_sound(prepared: Prepared, tmp_path: Path) -> None:
     path = tmp_path / "mean.onnx"
     path.write_bytes(mean_graph(4, 3))
-    recipe = replace(RECIPE, teachers=(LessonRecipe(str(path), front_end="log-mel", projection="learnt"),))
+    recipe = replace(RECIPE, teachers=(PretrainedTeacherRecipe(str(path), front_end="log-mel", projection="learnt"),))
     crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
-    (lesson,) = fresh_lessons(recipe, crops, tmp_path, 64)
+    (lesson,) = live_teachers(recipe, crops, tmp_path, 64)
     batch = next(crops(5))
     wanted = F.normalize(batch.frames.mean((2, 3)))
     found = lesson.of(batch, 3, 1)
@@ -67,7 +74,7 @@ def test_it_says_of_a_crop_what_it_says_of_that_sound(prepared: Prepared, tmp_pa
 def test_segments_and_axes(prepared: Prepared, tmp_path: Path) -> None:
     recipe = replace(RECIPE, teachers=(encoder(tmp_path),))
     crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
-    (lesson,) = fresh_lessons(recipe, crops, tmp_path, 64)
+    (lesson,) = live_teachers(recipe, crops, tmp_path, 64)
     batch = next(crops(1))
     found = lesson.of(batch, 3, 1)
     assert found.shape == (16, 3, 64)
@@ -82,17 +89,17 @@ def test_axes_are_kept_and_found_anew_for_another_sound(
 ) -> None:
     recipe = replace(RECIPE, teachers=(encoder(tmp_path),))
     crops = fresh_crops(recipe, prepared, 16, 0, tmp_path, CPU)
-    (first,) = fresh_lessons(recipe, crops, tmp_path, 64)
+    (first,) = live_teachers(recipe, crops, tmp_path, 64)
     (kept,) = tmp_path.glob("axes.*.npz")
     with monkeypatch.context() as patch:
-        patch.setattr(fresh_lesson, "_said", lambda *_: pytest.fail("asked again"))
-        (again,) = fresh_lessons(recipe, crops, tmp_path, 64)
+        patch.setattr(live, "_said", lambda *_: pytest.fail("asked again"))
+        (again,) = live_teachers(recipe, crops, tmp_path, 64)
     torch.testing.assert_close(again.basis, first.basis)
     kept.write_bytes(kept.read_bytes()[:100])
-    (anew,) = fresh_lessons(recipe, crops, tmp_path, 64)
-    torch.testing.assert_close(anew.basis, first.basis)
+    (again,) = live_teachers(recipe, crops, tmp_path, 64)
+    torch.testing.assert_close(again.basis, first.basis)
     fewer = replace(crops, sounds=replace(crops.sounds, flat=crops.sounds.flat // 2))
-    fresh_lessons(recipe, fewer, tmp_path, 64)
+    live_teachers(recipe, fewer, tmp_path, 64)
     assert len(list(tmp_path.glob("axes.*.npz"))) == 2
 
 
@@ -101,7 +108,7 @@ def test_torch_answers_as_onnx_runtime_does(
 ) -> None:
     path = tmp_path / "mean.onnx"
     path.write_bytes(mean_graph(3, 2))
-    one = LessonRecipe(str(path))
+    one = PretrainedTeacherRecipe(str(path))
     here = asked(path.read_bytes(), one, CPU)
 
     class Elsewhere:
@@ -109,14 +116,14 @@ def test_torch_answers_as_onnx_runtime_does(
 
         type = "cuda"
 
-    monkeypatch.setattr(fresh_lesson, "TorchGraph", lambda data, _, name: fresh_lesson_graph(data, name))
+    monkeypatch.setattr(live, "TorchGraph", lambda data, _, name: live_graph(data, name))
     sound = next(fresh_crops(RECIPE, prepared, 16, 0, tmp_path, CPU)(0)).clean
     assert sound is not None
     there = asked(path.read_bytes(), one, Elsewhere())(sound)  # type: ignore[arg-type]
     torch.testing.assert_close(there, here(sound), atol=1e-4, rtol=0)
 
 
-def fresh_lesson_graph(data: bytes, name: str) -> Any:
+def live_graph(data: bytes, name: str) -> Any:
     from edge_lupi.train.teachers.torch_graph import TorchGraph
 
     return TorchGraph(data, CPU, name)
@@ -133,17 +140,21 @@ def test_a_student_learns_it_and_held_out_voices_are_watched(prepared: Prepared,
     assert said.count("slow on a CPU") == 1
     assert (tmp_path / "out" / "student.best").is_file()
     trained = load_student(path)
-    assert trained.provenance["distilled"] is True
+    assert trained.provenance.distilled is True
     tuned = replace(recipe, qat=QatRecipe(epochs=1, batch=16))
     int8 = load_student(train_qat(tuned, prepared, path, tmp_path / "out"))
     assert all(value.device.type == "cpu" and (value > 0).all() for value in int8.ranges.values())
 
 
 def test_what_cannot_be_asked_anew_is_refused(prepared: Prepared, tmp_path: Path) -> None:
-    table = replace(RECIPE, teachers=(LessonRecipe("table.npz"),))
-    with pytest.raises(InputError, match=r"expected a teacher that can be asked anew, an .onnx file, .* got table.npz"):
+    table = replace(RECIPE, teachers=(PretrainedTeacherRecipe("table.npz"),))
+    with pytest.raises(
+        InputError, match=r"expected a teacher that can be asked for every crop, an .onnx file, .* got table.npz"
+    ):
         train_student(table, prepared, tmp_path)
-    with pytest.raises(InputError, match=r"expected teachers that can be asked anew, .onnx files in \[\[teachers\]\]"):
+    with pytest.raises(
+        InputError, match=r"expected teachers that can be asked for every crop, .onnx files in \[\[teachers\]\]"
+    ):
         train_student(RECIPE, prepared, tmp_path, teachers=[tmp_path / "teacher.pt"])
     wide = replace(RECIPE, teachers=(encoder(tmp_path),), student=replace(STUDENT, size="small"))
     with pytest.raises(InputError, match=r"expected a teacher of at least 160 channels .* got 128"):

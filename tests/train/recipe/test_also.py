@@ -95,8 +95,8 @@ def test_the_teacher_does_without_video_that_is_not_there(beside: Any, tmp_path:
     assert not nothing.any()
     student = train_student(recipe, prepared, tmp_path / "run", teachers=[teacher])
     origin = prepared.provenance(recipe)
-    assert origin["corpus"] == "moods, more"
-    assert origin["licence"] == "moods: unknown: the user's own recordings; more: CC BY 4.0"
+    assert origin.corpus == "moods, more"
+    assert origin.licence == "moods: unknown: the user's own recordings; more: CC BY 4.0"
     assert student.is_file()
 
 

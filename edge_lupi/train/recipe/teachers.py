@@ -1,4 +1,4 @@
-"""One [[teachers]] section of a recipe: who teaches, from what it hears, and how much it weighs.
+"""One [[teachers]] section: a pretrained teacher, what it hears, and how much it weighs.
 
 [[teachers]]
 path = "runs/campplus.onnx"     # or a teacher.pt of this project, or a table.npz made elsewhere
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge_lupi.errors import InputError
 
-__all__ = ["FRONT_ENDS", "KINDS", "LessonRecipe"]
+__all__ = ["FRONT_ENDS", "KINDS", "PretrainedTeacherRecipe"]
 
 KINDS = (".pt", ".onnx", ".npz")
 FRONT_ENDS = ("kaldi-fbank", "log-mel", "raw")
@@ -24,10 +24,10 @@ LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class LessonRecipe:
+class PretrainedTeacherRecipe:
     """A teacher that hears the clean sound, the whole utterance or `hears_seconds` around each segment (0: the segment alone).
 
-    With data.sound = "samples" it is asked anew of every crop, and hears that or `hears_seconds` around it.
+    With data.sound = "samples" it is asked for every crop, and hears that or `hears_seconds` around it.
 
     With projection "axes" the student's own vector is held to the teacher's main axes, so cosines between voices become
     the teacher's; with "learnt" a linear layer stands between, which is thrown away. `relations` weighs the squared

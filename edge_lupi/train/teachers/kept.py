@@ -1,7 +1,7 @@
-"""What the recipe's teachers tell of every example, and how far a student is from it. [[teachers]] -> vectors, losses.
+"""Pretrained teachers asked once of every example: an ONNX file, a table or a teacher.pt -> KeptTeacher.
 
-A teacher may hear more than the student: the clean sound, the whole utterance, or more of it than the segment. What it
-tells is computed once, one utterance at a time, and kept beside the results with a fingerprint of teacher, sound and settings.
+A teacher may hear more than the student: the clean sound, the whole utterance, or more of it than the segment. Its vectors
+are computed one utterance at a time, and kept beside the results with a fingerprint of teacher, sound and settings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,15 +23,17 @@ from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
-from edge_lupi.train.distil.losses import distance
+from edge_lupi.train.distil.under_teachers import under_one
 from edge_lupi.train.examples.batch import Batch, blend
 from edge_lupi.train.examples.clips import Example, heard_at_speed
-from edge_lupi.train.keep import keep
-from edge_lupi.train.teachers.lesson import LONGEST_SECONDS, LessonRecipe
+from edge_lupi.train.examples.keep import keep
+from edge_lupi.train.examples.prepared import Prepared
+from edge_lupi.train.recipe import PretrainedTeacherRecipe, Recipe
+from edge_lupi.train.recipe.teachers import LONGEST_SECONDS
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 from edge_lupi.train.teachers.table_teacher import table_vectors
 
-__all__ = ["Lesson", "from_embeddings", "lesson_losses", "lesson_of"]
+__all__ = ["KeptTeacher", "kept_teacher", "kept_teachers"]
 
 MAX_TEACHER_BYTES = 1 << 31
 MAX_KEPT_BYTES = 8 << 30  # of vectors of a corpus
@@ -40,10 +41,10 @@ SEGMENTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Lesson:
+class KeptTeacher:
     """Vectors float32 [R, D] about their mean, their mean square 1: one per example, or where `starts` [N + 1] says, per segment."""
 
-    recipe: LessonRecipe
+    recipe: PretrainedTeacherRecipe
     vectors: Tensor
     starts: Tensor | None = None
 
@@ -52,7 +53,7 @@ class Lesson:
         """D."""
         return self.vectors.shape[1]
 
-    def along_axes(self, width: int) -> Lesson:
+    def along_axes(self, width: int) -> KeptTeacher:
         """The same on the `width` orthogonal axes that hold most of the spread: cosines stay, as far as those hold it."""
         if self.width < width:
             raise InputError(
@@ -62,7 +63,7 @@ class Lesson:
             return self
         spread = self.vectors.T.double() @ self.vectors.double()
         basis = torch.linalg.eigh(spread).eigenvectors[:, -width:].flip(1).float()
-        return Lesson(self.recipe, _scaled(self.vectors @ basis), self.starts)
+        return KeptTeacher(self.recipe, _scaled(self.vectors @ basis), self.starts)
 
     def of(self, batch: Batch, count: int, every: int) -> Tensor:
         """[B, D] for a batch of crops, or [B, S, D] of `count` segments, every so many on the grid of hops."""
@@ -80,39 +81,57 @@ def _scaled(vectors: Tensor) -> Tensor:
     return vectors / vectors.square().mean().sqrt().clamp_min(1e-6)
 
 
-def _about_mean(recipe: LessonRecipe, vectors: Tensor, starts: Tensor | None) -> Lesson:
-    return Lesson(recipe, _scaled(vectors - vectors.mean(0)), starts if recipe.place == "segment" else None)
+def _about_mean(recipe: PretrainedTeacherRecipe, vectors: Tensor, starts: Tensor | None) -> KeptTeacher:
+    return KeptTeacher(recipe, _scaled(vectors - vectors.mean(0)), starts if recipe.place == "segment" else None)
 
 
-def from_embeddings(recipe: LessonRecipe, known: TeacherEmbeddings) -> Lesson:
-    """What a teacher of this project tells."""
+def _from_embeddings(recipe: PretrainedTeacherRecipe, known: TeacherEmbeddings) -> KeptTeacher:
+    """A teacher.pt with its embeddings."""
     return _about_mean(recipe, known.segments if recipe.place == "segment" else known.utterances, known.starts)
 
 
-def lesson_of(
-    recipe: LessonRecipe,
+def kept_teacher(
+    recipe: PretrainedTeacherRecipe,
     examples: Sequence[Example],
     sources: Mapping[str, Utterance],
     segmentation: Segmentation,
     trim_db: float,
     folder: Path,
-) -> Lesson:
-    """What an ONNX file or a table tells of these examples; `sources` has their utterances by name."""
+) -> KeptTeacher:
+    """An ONNX file or a table with its vectors of these examples; `sources` has their utterances by name."""
     counts = torch.tensor([0, *(example.segments for example in examples)])
     data = read_bounded(recipe.path, MAX_TEACHER_BYTES, "a teacher of the recipe")
     if recipe.path.endswith(".npz"):
         vectors = table_vectors(recipe.path, data, examples, by_segment=recipe.place == "segment")
     else:
         hearing = _Hearing(recipe, sources, segmentation, trim_db)
-        vectors = _kept(hearing, data, examples, folder)
+        vectors = _vectors(hearing, data, examples, folder)
     return _about_mean(recipe, F.normalize(torch.from_numpy(vectors)), counts.cumsum(0))
+
+
+def kept_teachers(
+    recipe: Recipe, prepared: Prepared, examples: Sequence[Example], folder: Path, device: torch.device, width: int
+) -> list[KeptTeacher]:
+    """The teachers of [[teachers]], in the order of the recipe; a student's embedding is `width` wide."""
+    if not recipe.teachers:
+        return []
+    parts = prepared.in_memory("[[teachers]]").split
+    sources = {utterance.name: utterance for utterance in (*parts.train, *parts.unlabelled)}
+    cut, found = recipe.segments, []
+    for one in recipe.teachers:
+        if one.path.endswith(".pt"):
+            teacher = _from_embeddings(one, under_one(Path(one.path), recipe, prepared, device)[1])
+        else:
+            teacher = kept_teacher(one, examples, sources, cut.segmentation, cut.trim_db, folder)
+        found.append(teacher.along_axes(width) if one.projection == "axes" else teacher)
+    return found
 
 
 @dataclass(frozen=True)
 class _Hearing:
     """How a teacher gets to hear an example."""
 
-    recipe: LessonRecipe
+    recipe: PretrainedTeacherRecipe
     sources: Mapping[str, Utterance]
     segmentation: Segmentation
     trim_db: float
@@ -141,7 +160,7 @@ class _Hearing:
         return digest.hexdigest()
 
 
-def _kept(hearing: _Hearing, data: bytes, examples: Sequence[Example], folder: Path) -> NDArray[np.float32]:
+def _vectors(hearing: _Hearing, data: bytes, examples: Sequence[Example], folder: Path) -> NDArray[np.float32]:
     """Vectors [R, D] from the file that an earlier training kept, or computed now and kept."""
     key = hearing.key(data, examples)
     path = folder / f"lesson.{hashlib.sha256(data).hexdigest()[:12]}.{key[:12]}.npz"
@@ -150,7 +169,7 @@ def _kept(hearing: _Hearing, data: bytes, examples: Sequence[Example], folder: P
         if str(found["fingerprint"]) == key:
             return found["vectors"].astype(np.float32)
     except (InputError, ValueError, KeyError):
-        pass  # absent or damaged: computed anew
+        pass  # absent or damaged: computed again
     teacher = OnnxTeacher(data, hearing.recipe.front_end, hearing.recipe.path)
     vectors = np.concatenate([said for example in examples for said in _said(teacher, hearing.pieces(example))])
     packed = io.BytesIO()
@@ -162,33 +181,3 @@ def _kept(hearing: _Hearing, data: bytes, examples: Sequence[Example], folder: P
 def _said(teacher: OnnxTeacher, pieces: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(pieces), SEGMENTS_AT_ONCE):
         yield teacher(pieces[start : start + SEGMENTS_AT_ONCE])
-
-
-class Telling(Protocol):
-    """A lesson whose answers are kept, or one that is asked anew."""
-
-    @property
-    def recipe(self) -> LessonRecipe:
-        """Who teaches, and how much it weighs."""
-
-    def of(self, batch: Batch, count: int, every: int) -> Tensor:
-        """What is said of a batch."""
-
-
-def lesson_losses(lessons: Sequence[Telling], batch: Batch, said: Sequence[Tensor], every: int) -> dict[str, Tensor]:
-    """The weighted parts, by the teachers' file names: `said` are E [B, S, D] or A [B, D] in each teacher's width."""
-    parts = {}
-    for number, (lesson, own) in enumerate(zip(lessons, said, strict=True)):
-        wanted = lesson.of(batch, own.shape[1], every)
-        name = f"{Path(lesson.recipe.path).stem} {number}" if len(lessons) > 1 else Path(lesson.recipe.path).stem
-        if lesson.recipe.weight:
-            parts[name] = lesson.recipe.weight * distance(lesson.recipe.distance)(own, wanted)
-        if lesson.recipe.relations:
-            parts[f"{name} relations"] = lesson.recipe.relations * _relations(own, wanted)
-    return parts
-
-
-def _relations(own: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared difference of the cosines between rows, [.., D] and [.., D]. Scalar."""
-    a, b = (F.normalize(rows.flatten(0, -2), dim=-1) for rows in (own, wanted))
-    return (a @ a.T - b @ b.T).square().mean()

@@ -1,4 +1,4 @@
-"""What took long to find, kept beside a training's results. bytes -> a file, at once or not at all."""
+"""Cache files: what took long to find, kept beside a training's results. bytes -> a file, at once or not at all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The [voice] section of a recipe: labels are told beside what a voice was so far, and training hears voices so.
+"""The [voice] section: speaker normalisation, where labels are predicted beside a voice's average so far.
 
 [voice]
-prior = 5.0                       # clips that the mean of all voices is worth; 0: a voice's own average is not asked for
+prior = 5.0                       # clips that the mean of all voices is worth; 0: no speaker normalisation
 most = 8                          # clips of one voice that a training step may know, besides the one that it hears
 after = 0.5                       # share of the epochs in which nobody knows anything yet
 alone = 0.25                      # share of the rows that know nothing of their voice, from then on

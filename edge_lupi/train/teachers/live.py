@@ -1,4 +1,4 @@
-"""What a teacher says of every clean crop, asked anew in every step, on the device that trains. samples [B, T] -> [B, D].
+"""Pretrained teachers asked for every clean crop in every step, on the device that trains. samples [B, T] -> [B, D].
 
 On the CPU ONNX Runtime answers, elsewhere torch. The mean of the answers, their scale and their main axes are those of the
 first crops of the training, kept beside the results with a fingerprint of teacher, sound and settings.
@@ -22,15 +22,14 @@ from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.keep import keep
-from edge_lupi.train.recipe import Recipe, SegmentRecipe
+from edge_lupi.train.examples.keep import keep
+from edge_lupi.train.recipe import PretrainedTeacherRecipe, Recipe, SegmentRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, margin_samples
-from edge_lupi.train.teachers.lesson import LessonRecipe
-from edge_lupi.train.teachers.lessons import MAX_TEACHER_BYTES
+from edge_lupi.train.teachers.kept import MAX_TEACHER_BYTES
 from edge_lupi.train.teachers.onnx_teacher import FRONT_ENDS, OnnxTeacher
 from edge_lupi.train.teachers.torch_graph import TorchGraph
 
-__all__ = ["FreshLesson", "asked", "fresh_lessons"]
+__all__ = ["LiveTeacher", "asked", "live_teachers"]
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +39,10 @@ MAX_KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
-class FreshLesson:
+class LiveTeacher:
     """A teacher that hears the clean crops; what it says, about `mean` [D], on the axes `basis` [D, W]."""
 
-    recipe: LessonRecipe
+    recipe: PretrainedTeacherRecipe
     ask: Callable[[Tensor], Tensor]
     cut: SegmentRecipe
     margin: int
@@ -63,7 +62,7 @@ class FreshLesson:
         return (said - self.mean) @ self.basis
 
 
-def asked(data: bytes, recipe: LessonRecipe, device: torch.device) -> Callable[[Tensor], Tensor]:
+def asked(data: bytes, recipe: PretrainedTeacherRecipe, device: torch.device) -> Callable[[Tensor], Tensor]:
     """samples float32 [B, T] on the device -> unit vectors [B, D]."""
     if device.type == "cpu":
         here = OnnxTeacher(data, recipe.front_end, recipe.path)
@@ -81,7 +80,7 @@ def asked(data: bytes, recipe: LessonRecipe, device: torch.device) -> Callable[[
 
 @torch.no_grad()
 def _said(
-    recipe: LessonRecipe, ask: Callable[[Tensor], Tensor], cut: SegmentRecipe, margin: int, batch: Batch
+    recipe: PretrainedTeacherRecipe, ask: Callable[[Tensor], Tensor], cut: SegmentRecipe, margin: int, batch: Batch
 ) -> Tensor:
     """Unit vectors [B, D], or [B, S, D] of every segment."""
     assert batch.clean is not None
@@ -98,26 +97,31 @@ def _said(
     return answers if recipe.place == "utterance" else answers.reshape(rows, count, -1)
 
 
-def fresh_lessons(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -> list[FreshLesson]:
-    """What the recipe's teachers tell, in its order; a student's embedding is `width` wide."""
+def live_teachers(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -> list[LiveTeacher]:
+    """The teachers of [[teachers]], in the order of the recipe; a student's embedding is `width` wide."""
     device = crops.sounds.device
     if recipe.teachers and device.type == "cpu":
-        log.info('teachers hear every crop anew, which is slow on a CPU: take a GPU, or data.sound = "log-mel"')
+        log.info('teachers hear every crop again, which is slow on a CPU: take a GPU, or data.sound = "log-mel"')
     found = []
     for one in recipe.teachers:
         if not one.path.endswith(".onnx"):
             raise InputError(
-                f'expected a teacher that can be asked anew, an .onnx file, where data.sound = "samples", got {one.path}: set data.sound = "log-mel"'
+                f'expected a teacher that can be asked for every crop, an .onnx file, where data.sound = "samples", got {one.path}: set data.sound = "log-mel"'
             )
         data = read_bounded(one.path, MAX_TEACHER_BYTES, "a teacher of the recipe")
         ask = asked(data, one, device)
         mean, basis = (x.to(device) for x in _frame(one, ask, data, crops, folder, width))
-        found.append(FreshLesson(one, ask, recipe.segments, margin_samples(recipe), mean, basis))
+        found.append(LiveTeacher(one, ask, recipe.segments, margin_samples(recipe), mean, basis))
     return found
 
 
 def _frame(
-    one: LessonRecipe, ask: Callable[[Tensor], Tensor], data: bytes, crops: FreshCrops, folder: Path, width: int
+    one: PretrainedTeacherRecipe,
+    ask: Callable[[Tensor], Tensor],
+    data: bytes,
+    crops: FreshCrops,
+    folder: Path,
+    width: int,
 ) -> tuple[Tensor, Tensor]:
     """Mean [D] and scaled axes [D, W] from the file that an earlier training kept, or found now and kept."""
     key = _key(one, data, crops, width)
@@ -127,7 +131,7 @@ def _frame(
         if str(kept["fingerprint"]) == key:
             return torch.from_numpy(kept["mean"]), torch.from_numpy(kept["basis"])
     except (InputError, ValueError, KeyError, TypeError):
-        pass  # absent or damaged: found anew
+        pass  # absent or damaged: found again
     recipe, whole = crops.recipe, replace(crops, rank=0, world=1)  # of several processes each finds the same
     said = [_said(one, ask, recipe.segments, margin_samples(recipe), batch) for batch in _sample(whole)]
     vectors = torch.cat([part.flatten(0, -2) for part in said]).cpu().double()
@@ -138,7 +142,7 @@ def _frame(
     return mean, basis
 
 
-def _axes(one: LessonRecipe, vectors: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _axes(one: PretrainedTeacherRecipe, vectors: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The mean of [N, D], and axes [D, W] on which the mean square is 1: all, or the `width` with most of the spread."""
     if not vectors.isfinite().all():
         raise InputError(f"expected finite vectors from {one.path}, got NaN: check the file")
@@ -168,7 +172,7 @@ def _sample(crops: FreshCrops) -> Iterator[Batch]:
         epoch += 1
 
 
-def _key(one: LessonRecipe, data: bytes, crops: FreshCrops, width: int) -> str:
+def _key(one: PretrainedTeacherRecipe, data: bytes, crops: FreshCrops, width: int) -> str:
     """Changes with whatever mean and axes depend on."""
     digest = hashlib.sha256(data)
     augment, segments = crops.recipe.augment, crops.recipe.segments

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student
+from edge_lupi.train.distil.losses import teacher_losses
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import load_examples, segments_of
 from edge_lupi.train.examples.corpus import prepare
-from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.stages.student import lessons_of, train_student
+from edge_lupi.train.recipe import PretrainedTeacherRecipe, Recipe, load_recipe
+from edge_lupi.train.stages.student import train_student
 from edge_lupi.train.teachers.kaldi import kaldi_fbank
-from edge_lupi.train.teachers.lesson import LessonRecipe
-from edge_lupi.train.teachers.lessons import Lesson, lesson_losses, lesson_of
+from edge_lupi.train.teachers.kept import KeptTeacher, kept_teacher, kept_teachers
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 
 CPU = torch.device("cpu")
@@ -93,7 +93,7 @@ def test_a_real_encoder_teaches_by_segment(recipe: Callable[..., Recipe], tmp_pa
     prepared = prepare(taught)
     examples = load_examples(prepared.split.train, prepared.classes, taught)
     straight = replace(taught, teachers=(replace(taught.teachers[0], projection="learnt"),))
-    (lesson,) = lessons_of(straight, prepared, examples, tmp_path, CPU, 128)
+    (lesson,) = kept_teachers(straight, prepared, examples, tmp_path, CPU, 128)
     assert lesson.starts is not None
     assert lesson.starts.tolist() == [3 * n for n in range(11)]
     engine = OnnxTeacher(path.read_bytes(), "log-mel", "encoder").engine
@@ -103,8 +103,8 @@ def test_a_real_encoder_teaches_by_segment(recipe: Callable[..., Recipe], tmp_pa
     trained = load_student(train_student(taught, prepared, tmp_path / "out"))
     told = re.findall(r"\bencoder ([0-9.]+)", capfd.readouterr().err)
     assert float(told[-1]) < 0.9 * float(told[0])
-    assert trained.provenance["distilled"] is True
-    assert trained.provenance["recipe"]["teachers"][0]["path"] == str(path)
+    assert trained.provenance.distilled is True
+    assert trained.provenance.recipe["teachers"][0]["path"] == str(path)
 
 
 def test_kaldi_banks_are_kaldis(voice: Callable[..., Any]) -> None:
@@ -125,10 +125,10 @@ def test_an_utterance_teacher_hears_all_of_it_and_is_asked_once(
     prepared = prepare(settings)
     examples = load_examples(prepared.split.train, prepared.classes, settings)
     sources = {u.name: u for u in prepared.split.train}
-    one = LessonRecipe(str(path), front_end="log-mel")
+    one = PretrainedTeacherRecipe(str(path), front_end="log-mel")
 
-    def told() -> Lesson:
-        return lesson_of(one, examples, sources, settings.segments.segmentation, 0.0, tmp_path)
+    def told() -> KeptTeacher:
+        return kept_teacher(one, examples, sources, settings.segments.segmentation, 0.0, tmp_path)
 
     first = told()
     wanted = F.normalize(torch.stack([torch.from_numpy(e.frames[: len(e.frames)]).mean(0) for e in examples]))
@@ -137,7 +137,7 @@ def test_an_utterance_teacher_hears_all_of_it_and_is_asked_once(
     assert F.cosine_similarity(first.vectors, wanted).min() > 0.99
     (kept,) = tmp_path.glob("lesson.*.npz")
     with monkeypatch.context() as patch:
-        patch.setattr("edge_lupi.train.teachers.lessons.OnnxTeacher", lambda *_: pytest.fail("asked again"))
+        patch.setattr("edge_lupi.train.teachers.kept.OnnxTeacher", lambda *_: pytest.fail("asked again"))
         torch.testing.assert_close(told().vectors, first.vectors)
     kept.write_bytes(kept.read_bytes()[:100])
     torch.testing.assert_close(told().vectors, first.vectors)
@@ -151,8 +151,8 @@ def test_a_segment_teacher_may_hear_what_is_around(recipe: Callable[..., Recipe]
     examples = load_examples(prepared.split.train, prepared.classes, settings)[:3]
     sources = {u.name: u for u in prepared.split.train}
     cut = settings.segments.segmentation
-    long = LessonRecipe(str(path), front_end="log-mel", place="segment", hears_seconds=2.0)
-    lesson = lesson_of(long, examples, sources, cut, 0.0, tmp_path)
+    long = PretrainedTeacherRecipe(str(path), front_end="log-mel", place="segment", hears_seconds=2.0)
+    lesson = kept_teacher(long, examples, sources, cut, 0.0, tmp_path)
     # the second of three segments of 2 s of sound: half a second before and after it, so all there is
     whole = torch.stack([torch.from_numpy(e.frames).mean(0) for e in examples])
     middle = lesson.vectors.reshape(3, 3, 80)[:, 1]
@@ -187,29 +187,29 @@ def test_a_table_says_which_row_it_lacks(recipe: Callable[..., Recipe], tmp_path
     examples = load_examples(prepared.split.train, prepared.classes, settings)
     names = [e.name for e in examples]
     path.write_bytes(table(names, speed=np.array([e.speed for e in examples])))
-    (lesson,) = lessons_of(settings, prepared, examples, tmp_path, CPU, 128)
+    (lesson,) = kept_teachers(settings, prepared, examples, tmp_path, CPU, 128)
     assert lesson.vectors.shape == (20, 128)
     path.write_bytes(table(sorted(set(names))))
     with pytest.raises(InputError, match=r"all 20 rows .* got 10 without, the first voice0/0_0.wav at speed 0.9: make"):
-        lessons_of(settings, prepared, examples, tmp_path, CPU, 128)
+        kept_teachers(settings, prepared, examples, tmp_path, CPU, 128)
     path.write_bytes(table(names, width=64, speed=np.array([e.speed for e in examples])))
     with pytest.raises(InputError, match=r'at least 128 channels .* got 64 .* set teachers.projection = "learnt"'):
-        lessons_of(settings, prepared, examples, tmp_path, CPU, 128)
+        kept_teachers(settings, prepared, examples, tmp_path, CPU, 128)
     path.write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"expected utterance \[N\], embedding \[N, D\] in .*: make the table anew"):
-        lessons_of(settings, prepared, examples, tmp_path, CPU, 128)
+    with pytest.raises(InputError, match=r"expected utterance \[N\], embedding \[N, D\] in .*: make the table again"):
+        kept_teachers(settings, prepared, examples, tmp_path, CPU, 128)
 
 
 def test_axes_keep_cosines_and_a_student_that_points_there_has_nothing_to_lose() -> None:
     draw = torch.Generator().manual_seed(0)
     vectors = torch.randn(50, 30, generator=draw) @ torch.randn(30, 192, generator=draw)
-    wide = Lesson(LessonRecipe("x.npz", relations=1.0), vectors - vectors.mean(0))
+    wide = KeptTeacher(PretrainedTeacherRecipe("x.npz", relations=1.0), vectors - vectors.mean(0))
     lesson = wide.along_axes(40)
     before, after = (F.normalize(rows.vectors) for rows in (wide, lesson))
     torch.testing.assert_close(before @ before.T, after @ after.T, atol=1e-4, rtol=0)
     batch = Batch(torch.zeros(5, 80, 1, 100), torch.zeros(5), (3, 1, 4, 1, 5), (0,) * 5, None)
-    assert all(part < 1e-6 for part in lesson_losses([lesson], batch, [3 * lesson.of(batch, 1, 1)], 1).values())
-    assert all(part > 0.1 for part in lesson_losses([lesson], batch, [torch.ones(5, 40)], 1).values())
+    assert all(part < 1e-6 for part in teacher_losses([lesson], batch, [3 * lesson.of(batch, 1, 1)], 1).values())
+    assert all(part > 0.1 for part in teacher_losses([lesson], batch, [torch.ones(5, 40)], 1).values())
 
 
 def test_of_nameless_corpora_a_student_learns_what_its_teachers_say(
@@ -223,9 +223,9 @@ def test_of_nameless_corpora_a_student_learns_what_its_teachers_say(
     assert len(prepared.split.unlabelled) == 8
     assert prepared.split.unlabelled[0].name == "others/all/20_0.wav"
     trained = load_student(train_student(settings, prepared, tmp_path / "out"))
-    assert trained.provenance["training_utterances"] == 10 + 8
+    assert trained.provenance.training_utterances == 10 + 8
     alone = load_student(train_student(replace(settings, teachers=()), prepared, tmp_path / "alone"))
-    assert alone.provenance["training_utterances"] == 10
+    assert alone.provenance.training_utterances == 10
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_from_the_command_line(recipe: Callable[..., Recipe], tmp_path: Path, cl
     assert "mean" in done.stderr
     done = cli("train", "student", toml, "--out", out, "--set", "student.epochs=1", "--audio-only")
     assert done.returncode == 0, done.stderr
-    assert load_student(out / "audio_only.pt").provenance["distilled"] is False
+    assert load_student(out / "audio_only.pt").provenance.distilled is False
     path.unlink()
     done = cli("train", "student", toml, "--out", out)
     assert done.returncode == 1
