@@ -24,64 +24,21 @@ from edge_lupi.bundle.manifest import (
     VERSION,
     is_ours,
     manifest_bytes,
-    number,
     parsed_manifest,
 )
 from edge_lupi.bundle.signature import SIGNATURE, check_signature, signature_of
 from edge_lupi.disk import TEMPORARY, identity, kind_of, read_checked, unpacked_arrays, write_folder
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
-from edge_lupi.words import json_text, json_value, printable
+from edge_lupi.task import MOST_PRIOR_CLIPS, Task, is_task_name
+from edge_lupi.words import json_text, json_value, number, printable
 
-__all__ = ["Bundle", "Task", "refuse_to_replace", "shipped_bundle", "write_bundle"]
+__all__ = ["Bundle", "refuse_to_replace", "shipped_bundle", "write_bundle"]
 
 MAX_GOLDEN_BYTES = 1 << 26  # unpacked; ours have half a megabyte
-MAX_LABELS = 10_000
-LONGEST_LABEL = 200
-MOST_CLIPS = 1000  # that the mean of all voices is worth
 ATTEMPTS = 10  # at a bundle that is replaced while it is read
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-_TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _MADE_HERE = re.compile(rf"calibration\.[a-z][a-z0-9_-]{{0,39}}\.(json|svg)|{re.escape(TEMPORARY)}.*")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One thing a student can tell, e.g. who speaks (verification) or in what emotion (classification).
-
-    `threshold` is the cosine above which two voices count as one; `temperature` divides the scores before softmax. Where
-    `voice` is above 0, labels are told from how an utterance differs from what its voice was so far: the branch carries
-    that on, and `voice` is how many clips the mean of all voices is worth beside it.
-    """
-
-    name: str
-    kind: str
-    labels: tuple[str, ...] = ()
-    threshold: float | None = None
-    temperature: float = 1.0
-    voice: float = field(default=0.0, repr=False)  # a student's fingerprint holds the repr, which stays what it was
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _TASK_NAME.fullmatch(self.name):
-            raise InputError(f"expected a task name of lower-case letters, digits and dashes, got {_shown(self.name)}")
-        if self.kind not in ("verification", "classification"):
-            raise InputError(f"expected task kind verification or classification, got {_shown(self.kind)}")
-        if not all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in self.labels):
-            raise InputError(
-                f"expected labels of 1 to {LONGEST_LABEL} letters for task {self.name}, got something else"
-            )
-        if len(self.labels) > MAX_LABELS or (self.kind == "classification" and len(self.labels) < 2):
-            raise InputError(
-                f"expected at least two labels and at most {MAX_LABELS} for task {self.name}, got {len(self.labels)}"
-            )
-        try:
-            number(self.threshold or 0.0, -1, 1)
-            number(self.temperature, 1e-6, 1e6)
-            number(self.voice, 0, MOST_CLIPS if self.kind == "classification" else 0)
-        except ValueError as error:
-            raise InputError(
-                f"task {self.name} has a threshold, temperature or voice that is none ({error})"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -190,7 +147,7 @@ class Bundle:
 def shipped_bundle(task: str) -> Path:
     """Where the bundle that comes with the package lies; `listen` uses it when none is named."""
     path = SHIPPED / f"{task}.lupi"
-    if not _TASK_NAME.fullmatch(task) or kind_of(path) != "folder":
+    if not is_task_name(task) or kind_of(path) != "folder":
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.lupi"))) or "none"
         raise InputError(
             f"no bundle for task {task} comes with edge-lupi (there is: {known}): name one, as in edge-lupi listen my.lupi"
@@ -277,10 +234,6 @@ def _kind(path: Path) -> str:
         raise BundleError(f"{error}, or name another bundle") from error
 
 
-def _shown(value: object) -> str:
-    return printable(repr(value))[:60]
-
-
 def _task(name: str, entry: Mapping[str, Any]) -> Task:
     labels, threshold = entry.get("labels", []), entry.get("threshold")
     if not isinstance(labels, list):
@@ -288,5 +241,5 @@ def _task(name: str, entry: Mapping[str, Any]) -> Task:
     threshold = None if threshold is None else number(threshold, -1, 1)
     temperature = number(entry.get("temperature", 1.0), 1e-6, 1e6)
     return Task(
-        name, entry["kind"], tuple(labels), threshold, temperature, number(entry.get("voice", 0.0), 0, MOST_CLIPS)
+        name, entry["kind"], tuple(labels), threshold, temperature, number(entry.get("voice", 0.0), 0, MOST_PRIOR_CLIPS)
     )

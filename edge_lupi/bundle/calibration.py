@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_lupi.bundle.manifest import number
 from edge_lupi.bundle.threshold import Threshold
 from edge_lupi.disk import locked, read_bounded, write_at_once
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.words import json_text, json_value
+from edge_lupi.words import json_text, json_value, number
 
 __all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration"]
 

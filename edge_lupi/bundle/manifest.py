@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_lupi.disk import MAX_FILE_BYTES, kind_of, read_bounded
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.words import json_value, printable
+from edge_lupi.words import json_value, number, printable
 
 __all__ = [
     "FORMAT",
@@ -23,7 +23,6 @@ __all__ = [
     "is_ours",
     "licences_of",
     "manifest_bytes",
-    "number",
     "origin_of",
     "parsed_manifest",
 ]
@@ -103,13 +102,6 @@ def _check_parts(manifest: Mapping[str, Any]) -> None:
         raise ValueError(
             f"expected at most {MAX_FILES} files of together at most {MAX_BUNDLE_BYTES} bytes, got {len(entries)} of {sum(sizes):.0f}"
         )
-
-
-def number(value: Any, low: float, high: float) -> float:
-    """A number from a file. Raises ValueError for anything else: a bool, NaN, one of 400 digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"expected a number from {low} to {high}, got {printable(f'{value!r:.40}')}")
-    return float(value)
 
 
 def check_origin(origin: Any) -> None:

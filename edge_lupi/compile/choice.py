@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.vectors import Array, cosines
 
 __all__ = [
     "CPU",
@@ -31,7 +31,6 @@ __all__ = [
     "measure_live",
 ]
 
-Array = NDArray[np.float32]
 WARM_UP = 10
 RUNS = 100
 PACED_RUNS = 5
@@ -196,7 +195,7 @@ def measure(
     found = {}
     for name, engine in engines.items():
         embeddings = np.concatenate([engine.run({"log_mel": segment[None]})["embedding"] for segment in segments])
-        cosine = _cosines(embeddings, wanted)
+        cosine = cosines(embeddings, wanted)
         p50, p99 = np.percentile(taken[name], [50, 99])
         found[name] = Measured(float(p50), float(p99), sizes[name], float(cosine.mean()), float(cosine.min()))
     return found
@@ -240,7 +239,7 @@ def measure_live(
         slept = _paced_ms(engine, segments[:1]) if paced and name in (CPU, quickest) else None
         answers = [engine.run({"log_mel": many})["embedding"] for _ in range(WARM_UP)]
         at_once = float(np.median([_ms(engine, many) for _ in range(WARM_UP)]))
-        worst = min(float(_cosines(answers[-1], of_many).min()), found.precisions[name].cosine_worst)
+        worst = min(float(cosines(answers[-1], of_many).min()), found.precisions[name].cosine_worst)
         known[name] = replace(found.precisions[name], paced_ms=slept, batch_ms=at_once, cosine_worst=worst)
     return replace(found, precisions=known, batch=batch)
 
@@ -312,8 +311,3 @@ def _told(found: Findings, name: str) -> str:
     if found.metric is None or value is None:
         return ""
     return f"{found.metric.name.upper()} {100 * value:.2f} % against {100 * found.metric.float_student:.2f} %"
-
-
-def _cosines(a: Array, b: Array) -> NDArray[np.float64]:
-    product = (a * b).sum(1)
-    return np.asarray(product / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + 1e-12), np.float64)

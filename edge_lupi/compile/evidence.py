@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi import disk
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile.choice import Findings, Measured, Metric
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
@@ -25,6 +25,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.task import Task
 from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]
@@ -49,7 +50,7 @@ class Evidence:
 
     def judge(self, precisions: Mapping[str, Measured], encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and of `truth`, the float student's."""
-        if self.student.task.kind == "verification" and not self.trials:
+        if self.student.task.verifies and not self.trials:
             note("no --trials: EER is not measured, the speech serves for the cosines alone")
             return Findings(precisions, len(self.segments))
         name, measured_on, float_student = self._metric(truth)
@@ -104,8 +105,7 @@ def _segments(student: CompiledStudent, utterances: Sequence[Utterance], trim_db
 
 
 def _task_for(bundle: Bundle, trials: Path | None) -> Task:
-    wanted = "classification" if trials is None else "verification"
-    fitting = [task for task in bundle.tasks.values() if task.kind == wanted]
+    fitting = [task for task in bundle.tasks.values() if task.verifies == (trials is not None)]
     if not fitting and trials is not None:
         raise InputError(f"expected a student that compares voices for --trials, got one for {', '.join(bundle.tasks)}")
     return fitting[0] if fitting else bundle.task()

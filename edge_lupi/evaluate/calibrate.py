@@ -18,8 +18,8 @@ from edge_lupi.evaluate.impostors import Scores, scores_of_impostors, scores_of_
 from edge_lupi.metrics.det_svg import det_svg
 from edge_lupi.metrics.verification import bootstrap, det, rates, threshold_for
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.speakers.enrolment import speaker_task
 from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.task import speaker_task
 
 __all__ = ["calibrate_with_impostors", "calibrate_with_trials", "calibrated", "keep"]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.bundle.manifest import origin_of
 from edge_lupi.data.corpora import KINDS, read_corpus
 from edge_lupi.data.corpora import kind_of as kind_of_corpus
@@ -29,7 +28,9 @@ from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.metrics.confidence import calibration_error, probabilities_of
 from edge_lupi.metrics.verification import Interval, accuracy, bootstrap, confusion, eer, min_dcf, uar
 from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import Task
 from edge_lupi.terminal import note
+from edge_lupi.vectors import Array, unit
 from edge_lupi.words import printable
 
 __all__ = [
@@ -49,8 +50,6 @@ __all__ = [
     "trial_report",
     "unheard",
 ]
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def report(
 
     Where voices are compared and there is no list, trials are made of these utterances.
     """
-    verifies = model.task.kind == "verification"
+    verifies = model.task.verifies
     if verifies and trials is not None:
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
     corpus = corpus_for(model.origin, data, "speaker" if verifies else model.task.name, pattern)
@@ -300,7 +299,7 @@ def scored(answer: Answerer, trials: Sequence[Trial]) -> tuple[Array, NDArray[np
         )
     files = sorted({path for trial in trials for path in (trial.enrol, trial.test)})
     place = {path: number for number, path in enumerate(files)}
-    vectors = np.stack([_unit(answer(read_audio(path), None).embedding) for path in _progress(files)])
+    vectors = np.stack([unit(answer(read_audio(path), None).embedding) for path in _progress(files)])
     enrol = np.array([place[trial.enrol] for trial in trials])
     scores = (vectors[enrol] * vectors[[place[trial.test] for trial in trials]]).sum(1)
     return scores, np.array([trial.target for trial in trials]), enrol
@@ -342,10 +341,6 @@ def _heard(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[
         return samples, spoken
     noise = np.random.default_rng(zlib.crc32(utterance.name.encode())).standard_normal(len(samples)).astype(np.float32)
     return samples + noise * np.float32(np.sqrt(np.mean(samples**2) * 10 ** (-snr_db / 10))), spoken
-
-
-def _unit(vector: Array) -> Array:
-    return vector / (np.linalg.norm(vector) + 1e-12)
 
 
 def _percent(interval: Interval) -> str:

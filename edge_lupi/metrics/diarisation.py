@@ -14,20 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError
+from edge_lupi.rttm import Stretch
 
-__all__ = ["DiarisationError", "Stretch", "diarisation_error"]
+__all__ = ["DiarisationError", "diarisation_error"]
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Somebody speaks from `start_seconds` up to `end_seconds`."""
-
-    start_seconds: float
-    end_seconds: float
-    label: str
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import Calibration, load_calibration
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
@@ -37,8 +37,9 @@ from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.runtime.trackers.confirm import Confirmed, Tracker
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD, UNKNOWN, Finding, SpeakerTracker
+from edge_lupi.runtime.trackers.speaker import UNKNOWN, Finding, SpeakerTracker
 from edge_lupi.runtime.trackers.voice import Voices
+from edge_lupi.task import DEFAULT_THRESHOLD, Task
 
 __all__ = ["SPEECH_SHARE", "Heard", "Listener", "Statistics"]
 
@@ -187,7 +188,7 @@ class Listener:
     def _tracker(self, ear: Ear, task: Task, voices: Voices) -> Tracker:
         branch = ear.student.branches[task.name]
         tracker: Tracker
-        if task.kind == "verification":
+        if task.verifies:
             known = self._calibrated.get(task.name)
             asked = known.threshold if known else None
             tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, known=asked), UNKNOWN
@@ -293,13 +294,13 @@ class Listener:
 
     def _check_threshold(self, task: Task) -> None:
         threshold = self._threshold(task)
-        if task.kind == "verification" and not 0 < threshold <= 1:
+        if task.verifies and not 0 < threshold <= 1:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
 
 
 def _known(ears: Sequence[Ear], gallery: Gallery | Literal["enrolled"] | None) -> Gallery | None:
     """The speakers that these students know, if one of them compares voices."""
-    comparing = [ear.bundle for ear in ears if any(task.kind == "verification" for task in ear.tasks)]
+    comparing = [ear.bundle for ear in ears if any(task.verifies for task in ear.tasks)]
     if gallery is None or not comparing:
         return None
     if not isinstance(gallery, Gallery):
@@ -326,7 +327,7 @@ def _moment(pair: tuple[_Waiting, object]) -> tuple[int, float]:
 def _hear(item: _Waiting, task: Task, tracker: Tracker, embedding: NDArray[np.float32] | None) -> list[Finding]:
     """What a tracker makes of a segment. Who speaks is passed on to the tasks with labels."""
     found = tracker.silence(item.segment) if embedding is None else tracker.speech(item.segment, embedding)
-    told = [finding.label for finding in found if task.kind == "verification" and finding.label != UNKNOWN]
+    told = [finding.label for finding in found if task.verifies and finding.label != UNKNOWN]
     for voices in item.stream.voices if told else []:
         voices.speaking = told[-1]
     return found

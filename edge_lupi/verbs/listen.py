@@ -88,7 +88,7 @@ def listen(
 
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     known = None
-    asked = [one for one in bundles for name in tasks if name in one.tasks and one.tasks[name].kind == "verification"]
+    asked = [one for one in bundles for name in tasks if name in one.tasks and one.tasks[name].verifies]
     if asked:
         known = Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint)
     listener = Listener(bundles, tasks, known, threshold, gate=gate, latency=latency, sure=sure)

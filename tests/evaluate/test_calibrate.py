@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, Task, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
@@ -27,6 +27,7 @@ from edge_lupi.runtime.sources.ring import Block
 from edge_lupi.runtime.speakers.enrolment import enroll
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import Task
 
 Cli = Callable[..., CompletedProcess[str]]
 STUDENT: Any = SimpleNamespace(

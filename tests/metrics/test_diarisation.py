@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from edge_lupi.errors import InputError
-from edge_lupi.metrics.diarisation import Stretch, best_pairs, diarisation_error
+from edge_lupi.metrics.diarisation import best_pairs, diarisation_error
+from edge_lupi.rttm import Stretch
 
 SPOKEN = [Stretch(0, 4, "anna"), Stretch(4, 8, "ben")]
 

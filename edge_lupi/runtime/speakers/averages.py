@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_lupi.bundle.manifest import number
 from edge_lupi.runtime.trackers.voice import MOST_CLIPS, VoiceSoFar
+from edge_lupi.words import number
 
 __all__ = ["Averages"]
 

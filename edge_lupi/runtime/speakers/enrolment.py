@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.compiled_student import CompiledStudent
@@ -21,12 +21,12 @@ from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
 from edge_lupi.runtime.speakers.voice import Speech, exemplars, voice
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD
 from edge_lupi.runtime.trackers.usual import usual_voice
+from edge_lupi.task import DEFAULT_THRESHOLD, speaker_task
 from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
-__all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
+__all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed"]
 
 Array = NDArray[np.float32]
 
@@ -200,16 +200,6 @@ def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
         enrolment.hear(SoundFile(path))
         found.append(enrolment.exemplars(force=True))
     return np.concatenate(found)
-
-
-def speaker_task(bundle: Bundle) -> Task:
-    """The task of a bundle that compares voices."""
-    task = next((task for task in bundle.tasks.values() if task.kind == "verification"), None)
-    if task is None:
-        raise InputError(
-            f"expected a bundle for speakers, got {bundle.path.name}, which knows {', '.join(bundle.tasks)}"
-        )
-    return task
 
 
 def _kept(source: Iterable[Block], kept: list[Array]) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listener import SPEECH_SHARE
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.trackers.strangers import unit
+from edge_lupi.vectors import unit
 
 __all__ = ["Speech", "exemplars", "pieces", "voice"]
 

@@ -58,7 +58,7 @@ def train_qat(
     student = trained.student
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
-    distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
+    distilled = trained.provenance.get("distilled") and prepared.task.classifies  # no projection between
     known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), folder, fabric)
     if known and (known.axes or known.utterances.shape[1] != student.encoder.embedding_size):
         known = None

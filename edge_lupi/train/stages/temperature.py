@@ -51,7 +51,7 @@ def fit_temperature(
 
 def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
     """The same student with its task's temperature set, where the task has labels and the recipe keeps speakers for this."""
-    if prepared.task.kind != "classification":
+    if prepared.task.verifies:
         return trained
     if not prepared.split.validation or prepared.split.speaker_dependent:
         note(

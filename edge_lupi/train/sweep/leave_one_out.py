@@ -43,7 +43,7 @@ def leave_one_out(
         )
     if prepared.shards or prepared.split.speaker_dependent:
         raise InputError("expected a corpus in memory that is split by speaker, to leave speakers out in turn")
-    verifies = prepared.task.kind == "verification"
+    verifies = prepared.task.verifies
     nobody = [u.name for u in prepared.corpus.utterances if u.speaker is None]
     if nobody:
         raise InputError(
@@ -83,7 +83,7 @@ def folds_of(speakers: Sequence[str], size: int) -> list[tuple[str, ...]]:
 def measured(path: Path, parts: Prepared) -> dict[str, Any]:
     """What a student.pt says of a fold's test utterances, as arrays [N]: cosines, targets, enrolled; or truth, probabilities, groups."""
     model, test = open_trained(path, None), parts.split.test
-    if model.task.kind == "verification":
+    if model.task.verifies:
         scores, targets, enrolled = scored(model.answer, pairs_of(test).trials)
         names = np.array([f"{path} {number}" for number in enrolled])
         return {"scores": scores, "targets": targets, "enrolled": names}
@@ -96,7 +96,7 @@ def measured(path: Path, parts: Prepared) -> dict[str, Any]:
 def pooled(prepared: Prepared, folds: Sequence[dict[str, Any]]) -> TrialReport | ClassReport:
     """One figure over what `measured` found in every fold."""
     every = {key: np.concatenate([one[key] for one in folds]) for key in folds[0]}
-    if prepared.task.kind == "verification":
+    if prepared.task.verifies:
         return trial_report(prepared.task.name, every["scores"], every["targets"], every["enrolled"])
     groups = every.pop("groups")
     return class_report(prepared.task.name, prepared.task.labels, **every, groups=groups if len(folds) > 1 else None)

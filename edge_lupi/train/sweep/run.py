@@ -290,7 +290,7 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
     from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(job.recipe)
-    if prepared.task.kind != "classification":
+    if prepared.task.verifies:
         raise InputError(
             "expected a task with classes for a sweep, got one that compares voices: use edge-lupi evaluate"
         )

@@ -91,6 +91,16 @@ def test_another_speed_is_another_class_and_a_free_one_nobody(crops: Callable[..
     assert min(int(b.labels.min()) for b in emotion(0)) >= 0  # at another speed a mood is the same mood
 
 
+def test_a_second_task_that_compares_voices_hears_other_speeds_as_others(
+    crops: Callable[..., FreshCrops], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lupi.task.VERIFICATION_TASKS", ("speaker", "singer"))
+    speaker = crops(speeds=(1.0, 0.9, 1.1))
+    singer = replace(speaker, recipe=replace(speaker.recipe, data=replace(DATA, task="singer")))
+    for one, other in zip(speaker(0), singer(0), strict=True):
+        assert torch.equal(one.labels, other.labels)
+
+
 def test_nameless_voices_only_beside_teachers(crops: Callable[..., FreshCrops]) -> None:
     assert len(crops().sounds.names) == 8
     taught = crops(taught=True)
