@@ -22,8 +22,8 @@ from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.metrics.diarisation import diarisation_error
-from edge_lupi.metrics.verification import bootstrap
 from edge_lupi.rttm import Stretch
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.outputs.turns import Turns

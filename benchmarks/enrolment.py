@@ -21,7 +21,7 @@ from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import Interval, bootstrap
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.sources.ring import Block
 from edge_lupi.runtime.speakers.enrolment import Enrolment

@@ -23,7 +23,8 @@ from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate.calibrate import calibrate_with_impostors, keep
 from edge_lupi.evaluate.impostors import DURATIONS_SECONDS
-from edge_lupi.metrics.verification import Interval, bootstrap, open_set
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import open_set
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listener import Listener
 from edge_lupi.runtime.sources.files import SoundFile

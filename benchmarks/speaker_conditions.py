@@ -33,7 +33,8 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.device.bench import environment
 from edge_lupi.evaluate.reports import open_model
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import Interval, bootstrap, eer
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import eer
 from edge_lupi.sound.audio import read_audio
 
 Samples = NDArray[np.float32]

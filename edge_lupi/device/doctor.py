@@ -107,7 +107,7 @@ def _onnxruntime() -> Finding:
 
 
 def _processor() -> Finding:
-    from edge_lupi.device.bench import environment
+    from edge_lupi.device.processor import environment
 
     found = environment()
     said = f"{found['cpu']}, {found['cores']} cores"

@@ -15,8 +15,9 @@ from edge_lupi.data.trials import Trial
 from edge_lupi.disk import kind_of, write_folder
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.impostors import Scores, scores_of_impostors, scores_of_trials
+from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.metrics.det_svg import det_svg
-from edge_lupi.metrics.verification import bootstrap, det, rates, threshold_for
+from edge_lupi.metrics.verification import det, rates, threshold_for
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.task import speaker_task

@@ -25,8 +25,10 @@ from edge_lupi.data.trials import Trial, missing_files, read_trials
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.classification import accuracy, confusion, uar
 from edge_lupi.metrics.confidence import calibration_error, probabilities_of
-from edge_lupi.metrics.verification import Interval, accuracy, bootstrap, confusion, eer, min_dcf, uar
+from edge_lupi.metrics.verification import eer, min_dcf
 from edge_lupi.sound.audio import read_audio
 from edge_lupi.task import Task
 from edge_lupi.terminal import note
