@@ -75,6 +75,15 @@ def make_voice(seed: int, seconds: float, rate_hz: int = RATE_HZ) -> Samples:
     return (sound + draw.normal(0, 1e-3, len(time))).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def _log_as_a_verb_shows_it() -> Iterator[None]:
+    """What a test makes the library log is on standard error, for `capsys`."""
+    from edge_lupi.terminal import log_shown
+
+    with log_shown():
+        yield
+
+
 @pytest.fixture(scope="session")
 def voice() -> Callable[..., Samples]:
     return make_voice

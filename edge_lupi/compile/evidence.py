@@ -5,6 +5,7 @@ Of a corpus that the student was trained on, only what training has not heard is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,9 +27,10 @@ from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, eval
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.choose import Engine
 from edge_lupi.task import Task
-from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 MOST_SEGMENTS = 400
@@ -51,7 +53,7 @@ class Evidence:
     def judge(self, precisions: Mapping[str, Measured], encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and of `truth`, the float student's."""
         if self.student.task.verifies and not self.trials:
-            note("no --trials: EER is not measured, the speech serves for the cosines alone")
+            log.info("no --trials: EER is not measured, the speech serves for the cosines alone")
             return Findings(precisions, len(self.segments))
         name, measured_on, float_student = self._metric(truth)
         values = {n: float_student if engine is truth else self._metric(engine)[2] for n, engine in encoders.items()}

@@ -5,9 +5,9 @@ Every figure comes with a 95 % bootstrap interval: over enrolled recordings for 
 
 from __future__ import annotations
 
-import sys
+import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +29,9 @@ from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.metrics.classification import accuracy, confusion, uar
 from edge_lupi.metrics.confidence import calibration_error, probabilities_of
 from edge_lupi.metrics.verification import eer, min_dcf
+from edge_lupi.progress import progress
 from edge_lupi.sound.audio import read_audio
 from edge_lupi.task import Task
-from edge_lupi.terminal import note
 from edge_lupi.vectors import Array, unit
 from edge_lupi.words import printable
 
@@ -52,6 +52,8 @@ __all__ = [
     "trial_report",
     "unheard",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -207,12 +209,12 @@ def report(
         )
     if left:
         what = "utterances heard" if model.origin.get("speaker_dependent") else "utterances of speakers heard"
-        note(f"{left} {what} in training are left out; --all takes them in")
+        log.info(f"{left} {what} in training are left out; --all takes them in")
     if model.origin.get("speaker_dependent"):
-        note("speaker dependent: training has heard these voices")
+        log.info("speaker dependent: training has heard these voices")
     if verifies:
         pairs = pairs_of(kept)
-        note(pairs.text())
+        log.info(pairs.text())
         return evaluate_trials(model.answer, pairs.trials, model.task.name)
     return evaluate_classes(
         model.answer,
@@ -349,10 +351,7 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % (95 %: {100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def _progress(items: Sequence[Any]) -> Iterable[Any]:
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, "listening", console=Console(stderr=True), transient=True)
+def _progress(items: Sequence[Any]) -> Iterator[Any]:
+    for number, item in enumerate(items, 1):
+        progress(log, f"listening  {number}/{len(items)}", last=number == len(items), often=True)
+        yield item

@@ -11,9 +11,9 @@ import atexit
 import hashlib
 import io
 import json
+import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.terminal import note, progress
+from edge_lupi.progress import progress
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import epoch_seed
 from edge_lupi.train.examples.draw import Draw
@@ -35,6 +35,8 @@ from edge_lupi.train.recipe import Course
 from edge_lupi.train.together import act_as_one
 
 __all__ = ["Run", "fit", "make_fabric"]
+
+log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1 << 32  # of a checkpoint
 FINISHED = "already trained on exactly this; pass --fresh to train anew"
@@ -104,7 +106,7 @@ def fit(
                 _epoch(fabric, wrapped, optimiser, schedule, epoch_batches(epoch), losses, epoch_seed(seed, epoch))
             )
         except KeyboardInterrupt:
-            progress(f"{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there")
+            progress(log, f"{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there")
             raise
         if not all(math.isfinite(value) for value in history[-1].values()):
             raise InputError(
@@ -116,7 +118,7 @@ def fit(
             _save(module, optimiser, schedule, run, epoch + 1, history)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
             words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
-            progress(f"{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
+            progress(log, f"{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
     fabric.barrier()
     return history
 
@@ -145,8 +147,8 @@ def _epoch(
         schedule.step()
         for name, value in parts.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if fabric.is_global_zero and sys.stderr.isatty():
-            progress(f"step {count}", last=False)
+        if fabric.is_global_zero:
+            progress(log, f"step {count}", last=False, often=True)
     means = torch.tensor([value / max(count, 1) for value in sums.values()], dtype=torch.float64)
     shared = fabric.all_reduce(means.to(fabric.device).float(), reduce_op="mean") if fabric.world_size > 1 else means
     return dict(zip(sums, shared.tolist(), strict=True))
@@ -189,7 +191,7 @@ def _resume(
     schedule.load_state_dict(saved["schedule"])
     done = saved["epoch"]
     said = f"taken up again after epoch {done}" if done < epochs else FINISHED
-    note(f"{run.checkpoint.stem}  {said}")
+    log.info(f"{run.checkpoint.stem}  {said}")
     return saved["epoch"], saved["history"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,9 +14,10 @@ from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.rttm import Stretch, rttm_line
 from edge_lupi.runtime.outputs.turns import Output, Turn
-from edge_lupi.terminal import note
 
 __all__ = ["RttmFile"]
+
+log = logging.getLogger(__name__)
 
 
 class RttmFile(Output):
@@ -61,7 +63,7 @@ class RttmFile(Output):
             self._written_bytes += len(text.encode())
         except OSError as error:
             self.is_whole = False
-            note(f"edge-lupi: {self.path} cannot be written ({error.strerror}): listening goes on without it")
+            log.warning(f"{self.path} cannot be written ({error.strerror}): listening goes on without it")
             self._close()
 
     def _close(self) -> None:

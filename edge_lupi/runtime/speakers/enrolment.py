@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
+from edge_lupi.progress import progress
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.sources.files import SoundFile, Source
@@ -23,10 +24,11 @@ from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
 from edge_lupi.runtime.speakers.voice import Speech, exemplars, voice
 from edge_lupi.runtime.trackers.usual import usual_voice
 from edge_lupi.task import DEFAULT_THRESHOLD, speaker_task
-from edge_lupi.terminal import progress
 from edge_lupi.words import printable
 
 __all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed"]
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -213,15 +215,14 @@ def _kept(source: Iterable[Block], kept: list[Array]) -> Iterator[Block]:
 
 
 class _Progress:
-    """Per cent on stderr: rewritten in place on a terminal, else a line for every ten."""
+    """Per cent, logged as progress: each one often, and the first of every ten."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = -1
+        self._told = -1
 
     def __call__(self, percent: float) -> None:
-        step = int(percent) if self._live else int(percent) // 10 * 10
-        if step == self._shown:
-            return
-        self._shown = step
-        progress(f"{step:3} % of the speech needed", last=step >= 100)
+        step = int(percent)
+        if step != self._told:
+            often = step // 10 == self._told // 10
+            progress(log, f"{step:3} % of the speech needed", last=step >= 100, often=often)
+            self._told = step

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import tarfile
 import time
@@ -45,7 +46,6 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.teacher import FEATURES
 from edge_lupi.sound.audio import read_audio
-from edge_lupi.terminal import note
 from edge_lupi.train.examples.clips import Example, forget_sound, load_examples
 from edge_lupi.train.examples.corpus import Prepared, cut_settings
 from edge_lupi.train.examples.learnt import file_digest
@@ -53,6 +53,8 @@ from edge_lupi.train.examples.shard_examples import frame_starts
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["cut_shards"]
+
+log = logging.getLogger(__name__)
 
 SPEECH_PIECES = 10  # of training sound that are kept
 VALIDATION_PIECES = 500
@@ -114,7 +116,7 @@ def _identity(utterance: Utterance) -> list[Any]:
 
 
 def _say(done: int, count: int, seconds_left: float) -> None:
-    note(f"shard {done}/{count}  {seconds_left / 60:.1f} min left")
+    log.info(f"shard {done}/{count}  {seconds_left / 60:.1f} min left")
 
 
 def _is_done(work: _Work, number: int) -> bool:
@@ -260,7 +262,7 @@ def _write_index(work: _Work, prepared: Prepared, count: int) -> None:
     clear_left_overs(work.folder, inside=True)
     write_json(work.folder / "index.json", index)
     if index["left_out"]:
-        note(f"{index['left_out']} utterances are left out: train-*.json say which and why")
+        log.info(f"{index['left_out']} utterances are left out: train-*.json say which and why")
 
 
 def _keep_speech(prepared: Prepared, folder: Path) -> dict[str, list[list[str | None]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import random
 import time
@@ -32,11 +33,13 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.data.video import times_of
 from edge_lupi.disk import plain_array, read_bounded, write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.terminal import note, progress
+from edge_lupi.progress import progress
 from edge_lupi.train.examples.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["any_face", "face_sight", "find_faces"]
+
+log = logging.getLogger(__name__)
 
 VERSION = 1  # of what a row says
 LARGEST_BYTES = 1 << 24
@@ -94,7 +97,7 @@ def find_faces(spoken: Iterable[tuple[Utterance, int, float]], recipe: Recipe) -
     _find([look for look in looks if _kept(look, recipe) is None], recipe)
     seen = [np.isfinite(_rows(look, recipe)[:, 0]) for look in looks]
     if os.environ.get("RANK", "0") == "0":
-        note(_told(seen, len(blind)))
+        log.info(_told(seen, len(blind)))
 
 
 def _told(seen: Sequence[NDArray[np.bool_]], blind: int) -> str:
@@ -186,7 +189,7 @@ def _find(looks: list[_Look], recipe: Recipe) -> None:
         now = time.monotonic()
         if done == len(looks) or now - told > TOLD_SECONDS:
             left = (now - began) / done * (len(looks) - done)
-            progress(f"faces  clip {done}/{len(looks)}  {left / 60:.1f} min left", last=done == len(looks))
+            progress(log, f"faces  clip {done}/{len(looks)}  {left / 60:.1f} min left", last=done == len(looks))
             told = now
 
 

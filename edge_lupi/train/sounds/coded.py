@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.terminal import note
 from edge_lupi.train.keep import keep
 from edge_lupi.train.sounds.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]
+
+log = logging.getLogger(__name__)
 
 LONGEST_DELAY = SAMPLE_RATE_HZ // 5
 PIECE_SAMPLES = 960  # for codecs that take any number at once
@@ -79,7 +81,7 @@ def coded_sounds(sounds: Sounds, seed: int, folder: Path) -> Sounds:
             return sounds.beside(kept)
     except (InputError, ValueError):
         pass  # absent or damaged: made anew
-    note(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
+    log.info(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
     found = _all_coded(flat, sounds, here, seed)
     packed = io.BytesIO()
     np.save(packed, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +20,6 @@ from edge_lupi.models.files import MAX_BYTES, TrainedStudent, load_teacher, save
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.sound.audio import read_audio, to_pcm
-from edge_lupi.terminal import note
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings, teacher_embeddings, told, without_embeddings
 from edge_lupi.train.distil.losses import Axes, Labels, Projection, distil, label_loss, labels_of
 from edge_lupi.train.distil.parts import part_of
@@ -44,6 +44,8 @@ from edge_lupi.train.teachers.fresh_lesson import FreshLesson, fresh_lessons
 from edge_lupi.train.teachers.lessons import Lesson, from_embeddings, lesson_losses, lesson_of
 
 __all__ = ["Learning", "margin_header", "seen_examples", "train_student", "under_teachers"]
+
+log = logging.getLogger(__name__)
 
 USUAL_RATE = 1e-3  # the highest at which a trained student goes on learning; from nothing it is 2e-3 to 3e-3
 BATCHES_HEARD_FIRST = 16  # for the norms of a student that begins with folded ones
@@ -138,9 +140,9 @@ def train_student(
     if start is not None:
         said = begin(student, start, recipe.student.frozen, _heard_first(epochs, recipe))
         if fabric.is_global_zero:
-            note(said)
+            log.info(said)
             if recipe.student.rate > USUAL_RATE:
-                note(
+                log.info(
                     f"student.rate is {recipe.student.rate:g}: what is known already is soon lost above {USUAL_RATE:g}; try 3e-4"
                 )
     header = margin_header(recipe, prepared, size)

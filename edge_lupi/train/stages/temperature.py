@@ -9,6 +9,7 @@ each counts as much as the validation speakers. By such a corpus alone nothing w
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,11 +21,12 @@ from edge_lupi.evaluate.reports import answers
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import TrainedStudent
-from edge_lupi.terminal import note
 from edge_lupi.train.examples.corpus import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["fit_temperature", "with_temperature"]
+
+log = logging.getLogger(__name__)
 
 COLDEST, HOTTEST = 0.05, 20.0
 HALVINGS = 50
@@ -54,7 +56,7 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
     if prepared.task.verifies:
         return trained
     if not prepared.split.validation or prepared.split.speaker_dependent:
-        note(
+        log.info(
             "no temperature: expected validation speakers, got none, so probabilities may be too sure: "
             "set data.validation_speakers"
         )

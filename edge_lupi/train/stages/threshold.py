@@ -12,6 +12,7 @@ one for 3 s, to 0.3 points. `edge-lupi calibrate` fits them where the device's o
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,11 +25,12 @@ from edge_lupi.metrics.verification import eer
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.student import StudentConfig
 from edge_lupi.sound.audio import read_audio
-from edge_lupi.terminal import note
 from edge_lupi.train.examples.corpus import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["with_threshold"]
+
+log = logging.getLogger(__name__)
 
 PIECE_SECONDS = 3
 
@@ -42,7 +44,7 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     first, second = np.triu_indices(len(voices), 1)
     same = voices[first] == voices[second]
     if not same.any() or same.all():
-        note(
+        log.info(
             f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices"
         )
         return trained

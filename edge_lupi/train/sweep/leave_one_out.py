@@ -8,6 +8,7 @@ Intervals are over speakers where labels are told. Taken up again after a kill: 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +22,14 @@ from edge_lupi.errors import InputError
 from edge_lupi.evaluate.reports import ClassReport, TrialReport, answers, class_report, scored, trial_report
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.metrics.confidence import probabilities_of
-from edge_lupi.terminal import note
 from edge_lupi.train.examples.corpus import Prepared, prepare
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.stages.student import train_student
 from edge_lupi.words import json_text, printable
 
 __all__ = ["folds_of", "leave_one_out", "measured", "pooled"]
+
+log = logging.getLogger(__name__)
 
 STRANGERS = 3  # speakers of a fold where voices are compared
 
@@ -54,7 +56,7 @@ def leave_one_out(
     for number, speakers in enumerate(folds):
         fold = replace(recipe, data=replace(recipe.data, test=speakers))
         parts = prepare(fold)
-        note(f"fold {number + 1} of {len(folds)}: without {', '.join(map(printable, speakers))}")
+        log.info(f"fold {number + 1} of {len(folds)}: without {', '.join(map(printable, speakers))}")
         path = train_student(fold, parts, folder / f"fold{number}", name=name)
         found.append(measured(path, parts))
         reports.append(pooled(prepared, found[-1:]).plain())
@@ -64,7 +66,7 @@ def leave_one_out(
     said = {**every.plain(), "folds": [{"speakers": list(s), **r} for s, r in zip(folds, reports, strict=True)]}
     if before:
         known = pooled(prepared, before)
-        note(f"{recipe.student.start_from}, on the same: {known.text()}")
+        log.info(f"{recipe.student.start_from}, on the same: {known.text()}")
         said["start_from"] = known.plain()
     write_at_once(folder / "leave_one_out.json", json_text(said, indent=1).encode())
     return every

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import io
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -37,11 +38,13 @@ from edge_lupi.disk import (
     write_at_once,
 )
 from edge_lupi.errors import EdgeLupiError, InputError
-from edge_lupi.terminal import note, progress
+from edge_lupi.progress import progress
 from edge_lupi.train.sweep.plan import Job, Plan, trained_file
 from edge_lupi.words import json_text
 
 __all__ = ["chosen_arms", "chosen_folds", "run_sweep"]
+
+log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.5
 HEARD = "heard.npz"  # a teacher's embeddings of the test utterances
@@ -111,7 +114,7 @@ def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
     left = {job.key: job for job in todo if not _is_done(folder, job)}
     done = len(todo) - len(left)
     if done:
-        note(f"{done} of {len(todo)} trainings are done already")
+        log.info(f"{done} of {len(todo)} trainings are done already")
     if not left:
         return
     devices = _devices()
@@ -155,7 +158,7 @@ def _train(todo: Sequence[Job], folder: Path, jobs: int) -> None:
 
 
 def _say(words: str, rest: float, *, last: bool) -> None:
-    progress(f"{words}  {rest / 60:.0f} min left", last=last)
+    progress(log, f"{words}  {rest / 60:.0f} min left", last=last)
 
 
 @contextlib.contextmanager
@@ -219,7 +222,8 @@ def _do(job: Job, folder: Path) -> float:
     place = folder / job.place
     try:
         _make_ready(place, job)
-        with (place / "log.txt").open("a", buffering=1, encoding="utf-8") as log, contextlib.redirect_stderr(log):
+        with (place / "log.txt").open("a", buffering=1, encoding="utf-8") as file, contextlib.redirect_stderr(file):
+            logging.basicConfig(stream=file, format="%(message)s", level=logging.INFO, force=True)
             _train_one(job, folder)
             found = _measured(job, folder)
         seconds = time.monotonic() - began

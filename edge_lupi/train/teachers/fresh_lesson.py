@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from torch.nn import functional as F
 from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.terminal import note
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.keep import keep
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
@@ -31,6 +31,8 @@ from edge_lupi.train.teachers.onnx_teacher import FRONT_ENDS, OnnxTeacher
 from edge_lupi.train.teachers.torch_graph import TorchGraph
 
 __all__ = ["FreshLesson", "asked", "fresh_lessons"]
+
+log = logging.getLogger(__name__)
 
 SAMPLE_CROPS = 2048  # that mean, scale and axes are of
 ROWS_AT_ONCE = 512
@@ -100,7 +102,7 @@ def fresh_lessons(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -
     """What the recipe's teachers tell, in its order; a student's embedding is `width` wide."""
     device = crops.sounds.device
     if recipe.teachers and device.type == "cpu":
-        note('teachers hear every crop anew, which is slow on a CPU: take a GPU, or data.sound = "log-mel"')
+        log.info('teachers hear every crop anew, which is slow on a CPU: take a GPU, or data.sound = "log-mel"')
     found = []
     for one in recipe.teachers:
         if not one.path.endswith(".onnx"):
