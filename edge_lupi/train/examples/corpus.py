@@ -16,7 +16,7 @@ from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.task import Task, kind_of_task, verifies
-from edge_lupi.train.also import taken
+from edge_lupi.train.examples.also import taken
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["Prepared", "check_cut", "corpus_of", "cut_settings", "data_path", "prepare"]

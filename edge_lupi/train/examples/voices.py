@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edge_lupi.errors import InputError
 from edge_lupi.train.examples.clips import Example
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.voice import VoiceRecipe
+from edge_lupi.train.recipe.voice import VoiceRecipe
 
 __all__ = ["Voices"]
 

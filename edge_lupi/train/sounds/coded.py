@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.train.keep import keep
+from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.sounds.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_lupi.errors import InputError
+from edge_lupi.settings import make, read_toml, within
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.settings import make, read_toml, within
 from edge_lupi.words import folder_word
 
 __all__ = ["STAGES", "Arm", "Job", "Plan", "load_plan", "trained_file"]

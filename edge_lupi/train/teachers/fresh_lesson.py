@@ -22,10 +22,10 @@ from edge_lupi.disk import read_bounded, unpacked_arrays
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.keep import keep
+from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
+from edge_lupi.train.recipe.teachers import LessonRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, margin_samples
-from edge_lupi.train.teachers.lesson import LessonRecipe
 from edge_lupi.train.teachers.lessons import MAX_TEACHER_BYTES
 from edge_lupi.train.teachers.onnx_teacher import FRONT_ENDS, OnnxTeacher
 from edge_lupi.train.teachers.torch_graph import TorchGraph

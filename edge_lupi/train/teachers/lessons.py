@@ -27,8 +27,8 @@ from edge_lupi.train.distil.embeddings import TeacherEmbeddings
 from edge_lupi.train.distil.losses import distance
 from edge_lupi.train.examples.batch import Batch, blend
 from edge_lupi.train.examples.clips import Example, heard_at_speed
-from edge_lupi.train.keep import keep
-from edge_lupi.train.teachers.lesson import LONGEST_SECONDS, LessonRecipe
+from edge_lupi.train.examples.keep import keep
+from edge_lupi.train.recipe.teachers import LONGEST_SECONDS, LessonRecipe
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 from edge_lupi.train.teachers.table_teacher import table_vectors
 

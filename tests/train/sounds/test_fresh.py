@@ -13,9 +13,9 @@ from edge_lupi.models.front_end import log_mel
 from edge_lupi.train.examples.clips import UNLABELLED
 from edge_lupi.train.examples.corpus import Prepared, cut_settings, prepare
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
+from edge_lupi.train.recipe.teachers import LessonRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops, margin_samples
 from edge_lupi.train.stages.teacher import train_teacher
-from edge_lupi.train.teachers.lesson import LessonRecipe
 
 CPU = torch.device("cpu")
 DATA = DataRecipe("librispeech_excerpts", "speaker", "held_out", sound="samples")

@@ -14,12 +14,12 @@ from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import Prepared, prepare
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, QatRecipe, Recipe, SegmentRecipe, StudentRecipe
+from edge_lupi.train.recipe.teachers import LessonRecipe
 from edge_lupi.train.sounds.fresh import fresh_crops
 from edge_lupi.train.stages.qat import train_qat
 from edge_lupi.train.stages.student import train_student
 from edge_lupi.train.teachers import fresh_lesson
 from edge_lupi.train.teachers.fresh_lesson import asked, fresh_lessons
-from edge_lupi.train.teachers.lesson import LessonRecipe
 from tests.train.teachers.test_lessons import mean_graph
 
 CPU = torch.device("cpu")

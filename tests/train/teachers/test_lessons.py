@@ -20,9 +20,9 @@ from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import load_examples, segments_of
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import Recipe, load_recipe
+from edge_lupi.train.recipe.teachers import LessonRecipe
 from edge_lupi.train.stages.student import lessons_of, train_student
 from edge_lupi.train.teachers.kaldi import kaldi_fbank
-from edge_lupi.train.teachers.lesson import LessonRecipe
 from edge_lupi.train.teachers.lessons import Lesson, lesson_losses, lesson_of
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 

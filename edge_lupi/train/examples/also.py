@@ -1,42 +1,16 @@
-"""One [[data.also]] section of a recipe: a corpus that trains beside the recipe's own, by the labels that both have.
-
-[[data.also]]
-root = "emodb"                  # labels that the recipe's corpus does not have are left out, and so are their utterances
-[[data.also]]
-root = "librispeech_excerpts"
-label = "neutral"               # all of it is called so
-split = "train"                 # of its own splits, this one alone
-leave_out = ["1034", "1098"]    # these speakers are kept for tests
-share = 0.5                     # of its utterances, drawn by their names
-licence = "CC BY 4.0"           # where the corpus itself does not say; it goes into the model card
-"""
+"""Further training corpora: the utterances of a [[data.also]] section's corpus that share the task's labels."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_lupi.data.splits import split_name
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError
+from edge_lupi.train.recipe.also import AlsoRecipe
 
-__all__ = ["AlsoRecipe", "taken"]
-
-
-@dataclass(frozen=True)
-class AlsoRecipe:
-    """A corpus of one's own choice beside the first; video that it lacks the teacher does without."""
-
-    root: str
-    label: str = ""
-    split: str = ""
-    leave_out: tuple[str, ...] = ()
-    share: float = 1.0
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(f"expected data.also.share above 0 and at most 1, got {self.share}")
+__all__ = ["taken"]
 
 
 def taken(recipe: AlsoRecipe, corpus: Corpus, labels: tuple[str, ...]) -> tuple[Utterance, ...]:

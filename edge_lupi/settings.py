@@ -1,4 +1,4 @@
-"""Settings out of TOML: a file or plain content -> frozen dataclasses, every wrong key, type or number in one sentence."""
+"""TOML settings: a file or plain content -> frozen dataclasses, every wrong key, type or number in one sentence."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ else:
 __all__ = ["make", "read_toml", "shown", "within"]
 
 T = TypeVar("T")
-LARGEST_BYTES = 1 << 20  # of a recipe
+LARGEST_BYTES = 1 << 20  # of a recipe; a device profile is shorter still
 LARGEST_WHOLE = 1 << 53  # beyond it a number is a slip
+CALLED = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 LONGEST_SHOWN = 80  # of a value, in a message
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The content of a recipe file."""
+def read_toml(
+    path: str | Path,
+    what: str = "a recipe",
+    hint: str = "see the folder train/ for examples",
+    most: int = LARGEST_BYTES,
+) -> dict[str, Any]:
+    """The content of a TOML file of at most so many bytes. Raises InputError, in words that name `what` and end in the hint."""
     try:
-        text = read_bounded(path, LARGEST_BYTES, "a recipe")
+        text = read_bounded(path, most, what)
     except InputError as error:
-        raise InputError(f"{error}; see the folder train/ for examples") from error
+        raise InputError(f"{error}; {hint}") from error
     try:
         return tomllib.loads(text.decode())
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no TOML, no UTF-8, numbers of 5,000 digits, brackets within brackets
+    except (ValueError, RecursionError) as error:  # no TOML or UTF-8, numbers of 5,000 digits, brackets within brackets
         reason = printable(str(error))[:200]
-        raise InputError(f"{printable(str(path))} is not TOML ({reason}): correct it there") from error
+        raise InputError(f"{printable(str(path))} is not TOML ({reason}): correct it there; {hint}") from error
 
 
 def within(recipe: object, section: str, **bounds: tuple[float, float]) -> None:
@@ -84,9 +87,15 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if get_origin(kind) in (tuple, dict) or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        name = f"list of {get_args(kind)[0].__name__}" if get_origin(kind) is tuple else kind.__name__
-        raise InputError(f"expected {key} in {where} to be of type {name}, got {shown(value)}")
+        raise InputError(f"expected {_called(kind)} as {key} in {where}, got {shown(value)}")
     return value
+
+
+def _called(kind: Any) -> str:
+    """A type in a message."""
+    if get_origin(kind) is tuple:
+        return f"a list, each of it {_called(get_args(kind)[0])},"
+    return CALLED.get(kind, str(kind.__name__))
 
 
 def shown(value: Any) -> str:
