@@ -30,7 +30,7 @@ from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.device.bench import environment
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.metrics.classification import uar

@@ -23,7 +23,9 @@ from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
+from edge_lupi.evaluate.answers import Answer, Answerer, Model
+from edge_lupi.evaluate.measure import evaluate_classes, evaluate_trials
+from edge_lupi.evaluate.unheard import corpus_for, unheard
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.choose import Engine
 from edge_lupi.task import Task

@@ -15,7 +15,7 @@ from edge_lupi.bundle.manifest import origin_of
 from edge_lupi.data.faces import FACE_MODEL
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import Answer, Answerer, Model
+from edge_lupi.evaluate.answers import Answer, Answerer, Model
 from edge_lupi.frames import HOP_SAMPLES, Segmentation
 from edge_lupi.models.files import TEACHER, TrainedStudent, describe, load_student, load_teacher
 from edge_lupi.models.front_end import cut, log_mel

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate.reports import answers
+from edge_lupi.evaluate.answers import answers
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import TrainedStudent

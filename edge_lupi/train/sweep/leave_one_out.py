@@ -19,7 +19,9 @@ import numpy as np
 from edge_lupi.data.pairs import pairs_of
 from edge_lupi.disk import write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import ClassReport, TrialReport, answers, class_report, scored, trial_report
+from edge_lupi.evaluate.answers import answers
+from edge_lupi.evaluate.measure import scored
+from edge_lupi.evaluate.reports import ClassReport, TrialReport, class_report, trial_report
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.train.examples.corpus import Prepared, prepare

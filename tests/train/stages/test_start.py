@@ -12,7 +12,7 @@ import torch
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import Encoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
