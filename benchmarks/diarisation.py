@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.answers import answers
 from edge_lupi.evaluate.open import open_model

@@ -18,15 +18,15 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "MOST_PRIOR_CLIPS",
     "VERIFICATION_TASKS",
-    "Kind",
     "Task",
+    "TaskKind",
     "is_task_name",
     "kind_of_task",
     "speaker_task",
     "verifies",
 ]
 
-Kind = Literal["verification", "classification"]
+TaskKind = Literal["verification", "classification"]
 
 DEFAULT_THRESHOLD = 0.4  # the cosine asked for where a student brings none
 VERIFICATION_TASKS = ("speaker",)  # in which voices are compared; every other task has labels
@@ -46,7 +46,7 @@ class Task:
     """
 
     name: str
-    kind: Kind
+    kind: TaskKind
     labels: tuple[str, ...] = ()
     threshold: float | None = None
     temperature: float = 1.0
@@ -55,8 +55,8 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not is_task_name(self.name):
             raise InputError(f"expected a task name of lower-case letters, digits and dashes, got {_shown(self.name)}")
-        if self.kind not in get_args(Kind):
-            raise InputError(f"expected task kind {' or '.join(get_args(Kind))}, got {_shown(self.kind)}")
+        if self.kind not in get_args(TaskKind):
+            raise InputError(f"expected task kind {' or '.join(get_args(TaskKind))}, got {_shown(self.kind)}")
         if not all(isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL for label in self.labels):
             raise InputError(
                 f"expected labels of 1 to {LONGEST_LABEL} letters for task {self.name}, got something else"
@@ -97,7 +97,7 @@ class HasTasks(Protocol):
         """By name."""
 
 
-def kind_of_task(name: str) -> Kind:
+def kind_of_task(name: str) -> TaskKind:
     """The kind that a task of this name has when a student is trained for it."""
     return "verification" if name in VERIFICATION_TASKS else "classification"
 

@@ -130,8 +130,8 @@ def check_origin(origin: Any) -> None:
 
 def origin_of(origin: Mapping[str, Any], task: str) -> Mapping[str, Any]:
     """Where one task comes from: its branch's own origin, or the student's where all were taught at once."""
-    found: Mapping[str, Any] = origin.get("branches", {}).get(task, origin)
-    return found
+    own: Mapping[str, Any] = origin.get("branches", {}).get(task, origin)
+    return own
 
 
 def licences_of(origin: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_lupi import disk
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile.choice import Findings, Measured, Metric
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
 from edge_lupi.data.utterance import Utterance

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from edge_lupi import __version__
-from edge_lupi.bundle.bundle import Bundle, refuse_to_replace, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
+from edge_lupi.bundle.write import refuse_to_replace, write_bundle
 from edge_lupi.compile.choice import Choice, Findings, Limits, choose, measure
 from edge_lupi.compile.evidence import Evidence, read_evidence
 from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph

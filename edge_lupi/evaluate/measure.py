@@ -46,10 +46,10 @@ def report(
     if verifies and trials is not None:
         return evaluate_trials(model.answer, read_trials(trials, data), model.task.name)
     corpus = corpus_for(model.origin, data, "speaker" if verifies else model.task.name, pattern)
-    kept, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
+    measured, left = (corpus.utterances, 0) if everyone else unheard(corpus, model.origin)
     if split is not None:
-        kept = tuple(u for u in kept if u.split == split)
-    if not kept:
+        measured = tuple(u for u in measured if u.split == split)
+    if not measured:
         raise InputError(
             f"expected utterances that training has not heard in {data}, got none: pass --all, or another --split"
         )
@@ -59,12 +59,12 @@ def report(
     if model.origin.get("speaker_dependent"):
         log.info("speaker dependent: training has heard these voices")
     if verifies:
-        pairs = pairs_of(kept)
+        pairs = pairs_of(measured)
         log.info(pairs.text())
         return evaluate_trials(model.answer, pairs.trials, model.task.name)
     return evaluate_classes(
         model.answer,
-        kept,
+        measured,
         model.task.labels,
         model.task.name,
         snr_db=snr_db,

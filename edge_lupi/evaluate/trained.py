@@ -37,7 +37,7 @@ def open_trained(path: Path, task: str | None) -> Model:
         teacher, origin = load_teacher(path)
         return Model(teacher_answerer(teacher, origin), teacher.config.task, origin)
     trained = load_student(path)
-    tasks = {known.name: known for known in trained.student.config.tasks}
+    tasks = {one.name: one for one in trained.student.config.tasks}
     if task is not None and task not in tasks:
         raise InputError(f"expected a task of {path} ({', '.join(tasks)}), got {task!r}")
     chosen = tasks[task] if task else trained.student.config.tasks[0]

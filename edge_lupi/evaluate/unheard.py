@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.data.corpora import KINDS, read_corpus
-from edge_lupi.data.corpora import kind_of as kind_of_corpus
+from edge_lupi.data.readers.corpora import KINDS, corpus_kind, read_corpus
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 
@@ -21,8 +20,8 @@ def corpus_for(origin: Mapping[str, Any], data: Path, task: str, pattern: str = 
         pattern = str(own.get("pattern", ""))
     if pattern and kind_of(data) == "folder":
         return read_corpus(data, task=task, pattern=pattern)
-    known = ("speaker",) if kind_of(data) != "folder" else KINDS[kind_of_corpus(data)].tasks or ("speaker",)
-    return read_corpus(data, task=task if task in known else None)
+    its_tasks = ("speaker",) if kind_of(data) != "folder" else KINDS[corpus_kind(data)].tasks or ("speaker",)
+    return read_corpus(data, task=task if task in its_tasks else None)
 
 
 def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance, ...], int]:
@@ -30,11 +29,11 @@ def unheard(corpus: Corpus, origin: Mapping[str, Any]) -> tuple[tuple[Utterance,
 
     Those of speakers whom training, also that of the student it started from, has not heard; where training and test share voices, those it has not heard itself.
     """
-    kept = corpus.utterances
+    left = corpus.utterances
     for training in (origin, *origin.get("started_from", ())):
         if corpus.name in (training.get("corpus"), *training.get("corpora", ())):
-            kept = _unheard_in(training, kept)
-    return kept, len(corpus.utterances) - len(kept)
+            left = _unheard_in(training, left)
+    return left, len(corpus.utterances) - len(left)
 
 
 def _unheard_in(training: Mapping[str, Any], utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:

@@ -51,8 +51,8 @@ def bootstrap(
     count = len(groups_of.sizes)
     value = float(statistic(np.sort(groups_of.items)))
     draw = np.random.default_rng(seed)
-    found = [_value(statistic, groups_of.members(draw.integers(count, size=count))) for _ in range(resamples)]
-    values = np.array(found)[~np.isnan(found)]
+    resampled = [_value(statistic, groups_of.members(draw.integers(count, size=count))) for _ in range(resamples)]
+    values = np.array(resampled)[~np.isnan(resampled)]
     if np.isnan(value) or 2 * len(values) <= resamples:
         raise InputError(
             f"expected resamples that have a value, got {len(values)} of {resamples}: bring more speakers or items"

@@ -1,4 +1,4 @@
-"""How wrong is who-spoke-when? Two lists of stretches, spoken and found, in; the diarisation error rate out.
+"""Diarisation error rate: two lists of stretches, spoken and found, in; the share of the time that is wrong out.
 
 The measure of NIST's Rich Transcription evaluations (md-eval; RT-09 evaluation plan, 2009): the time missed, heard where
 nobody spoke, or given to the wrong speaker, over the time spoken, after labels and speakers were matched one to one so

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edge_lupi import disk
-from edge_lupi.bundle.bundle import Bundle, shipped_bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.manifest import MAX_MANIFEST_BYTES
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.task import Task
 

@@ -1,4 +1,4 @@
-"""A folder of folders: `root/<label>/*.wav` -> Corpus. The simplest way to bring one's own recordings.
+"""Corpus from folders: `root/<label>/*.wav` -> Corpus. The simplest way to bring one's own recordings.
 
     recordings/
       alice/  monday.wav  tuesday.wav
@@ -59,17 +59,17 @@ def _read_by(pattern: Pattern, root: Path, task: str | None) -> Corpus:
         folders = [inner for folder in folders for inner in _labels(folder)]
     files = [audio for folder in folders for audio in _sounds(folder)]
     names = [audio.relative_to(root) for audio in files]
-    told = [pattern.read(name.with_suffix("").as_posix()) for name in names]
-    odd = [printable(str(name)) for name, found in zip(names, told, strict=True) if found is None]
+    of_names = [pattern.read(name.with_suffix("").as_posix()) for name in names]
+    odd = [printable(str(name)) for name, fields in zip(names, of_names, strict=True) if fields is None]
     if odd or not files:
         got = f"{len(odd)} of {len(files)} sound files that do not ({odd[0]})" if odd else "no sound file so deep"
         raise InputError(
             f"expected the files in {root} to be called as {pattern.text!r}, got {got}: change the pattern, or move them away"
         )
     utterances = tuple(
-        Utterance(name.as_posix(), audio, found[needed], found.get("speaker"))
-        for name, audio, found in zip(names, files, told, strict=True)
-        if found is not None
+        Utterance(name.as_posix(), audio, fields[needed], fields.get("speaker"))
+        for name, audio, fields in zip(names, files, of_names, strict=True)
+        if fields is not None
     )
     return Corpus(root.resolve().name, utterances, LICENCE, tuple(sorted({u.label for u in utterances})), root)
 

@@ -1,4 +1,4 @@
-"""A list of one's own: CSV with the columns `audio,label[,speaker][,video][,split]` -> Corpus.
+"""Corpus from a table: CSV with the columns `audio,label[,speaker][,video][,split]` -> Corpus.
 
     audio,label,speaker,split
     monday/01.wav,happy,alice,train

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_lupi import __version__
-from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.place import found_data, places_of
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, refuse_shared_speakers, split
 from edge_lupi.data.utterance import Corpus, Utterance

@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.faces import FACE_MODEL, face_model
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import FOLDER, Device, read_engine
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.compile.engines.build import engine_for, engine_key
 from edge_lupi.compile.engines.tensorrt import BuilderOptions
 from edge_lupi.errors import InputError

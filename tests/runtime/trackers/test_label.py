@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.compiled_student import Step

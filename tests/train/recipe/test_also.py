@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.models.files import load_teacher

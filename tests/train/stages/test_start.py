@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.evaluate.unheard import unheard

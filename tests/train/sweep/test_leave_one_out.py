@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.measure import evaluate_classes
 from edge_lupi.evaluate.reports import ClassReport, TrialReport

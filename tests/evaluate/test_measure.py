@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Task, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.trials import Trial
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
