@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edge_lupi.compile.student import encoders
-from edge_lupi.device.bench import environment
+from edge_lupi.device.processor import environment
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.models.files import TrainedStudent, load_student

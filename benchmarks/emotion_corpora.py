@@ -29,7 +29,7 @@ from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.device.bench import environment
+from edge_lupi.device.processor import environment
 from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap

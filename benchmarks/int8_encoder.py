@@ -22,7 +22,7 @@ import torch
 from edge_lupi.compile.graphs.optimised import int8_share, optimised_graph
 from edge_lupi.compile.student import encoders
 from edge_lupi.data.readers.corpora import read_corpus
-from edge_lupi.device.bench import environment
+from edge_lupi.device.processor import environment
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES

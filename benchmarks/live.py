@@ -34,7 +34,7 @@ from sounds import CONDITIONS, SPEECH_RMS_DB, Condition, Samples, at_level, data
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.data.readers.librispeech import read_librispeech
 from edge_lupi.data.splits import split
-from edge_lupi.device.bench import environment
+from edge_lupi.device.processor import environment
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap

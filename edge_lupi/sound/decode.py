@@ -29,6 +29,7 @@ Blocks = Iterator[tuple[int, Samples]]
 Notice = Callable[[str], None]
 
 MOST_BLOCK_VALUES = 1 << 22  # 16 MB of float32
+READ_SECONDS = 2.0  # at once from the library, which looks up its place in the file at every read
 CLOCK_SECONDS = 0.04
 LONGEST_HOLE_SECONDS = 3600
 LEAST_READ_SHARE = 0.98  # of the frames that a library announces; of an MP3 it may only guess them
@@ -106,14 +107,19 @@ class _OfLibrary:
 
         self._sound = soundfile.SoundFile(_Stretch(file, first, last))
         self.rate_hz, self.channels, self.frames = self._sound.samplerate, self._sound.channels, self._sound.frames
+        self._most = min(round(READ_SECONDS * self.rate_hz), MOST_BLOCK_VALUES // max(1, self.channels))
+        self._ahead: Samples = np.zeros((0, self.channels), np.float32)
 
     def go_to(self, frame: int) -> None:
+        self._ahead = self._ahead[:0]
         if frame:
             self._sound.seek(frame)
 
     def read(self, most: int) -> Samples:
-        found: Samples = self._sound.read(most, dtype="float32", always_2d=True)
-        return found
+        if not len(self._ahead):
+            self._ahead = self._sound.read(max(most, self._most), dtype="float32", always_2d=True)
+        samples, self._ahead = self._ahead[:most], self._ahead[most:]
+        return samples
 
 
 def _window(

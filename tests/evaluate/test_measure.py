@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.bundle.bundle import Task, shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.trials import Trial
 from edge_lupi.data.utterance import Utterance
@@ -20,6 +20,7 @@ from edge_lupi.evaluate.measure import evaluate_classes, evaluate_trials, report
 from edge_lupi.evaluate.open import open_model
 from edge_lupi.evaluate.reports import ClassReport, TrialReport
 from edge_lupi.evaluate.unheard import unheard
+from edge_lupi.task import Task
 
 LABELS = ("bright", "plain")
 NOWHERE = np.zeros(2, np.float32)

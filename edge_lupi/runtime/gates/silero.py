@@ -1,7 +1,7 @@
 """Is it a voice? log-mel float32 [80, F] and samples float32 [160 * F] -> speech or not, bool [F], also in noise and music.
 
-Silero VAD 6.2.3 (MIT, github.com/snakers4/silero-vad; the graph is its `silero_vad_16k_sequence.onnx`) on chunks of 32 ms,
-but only on those that an easily opened energy gate lets pass, so silence costs next to nothing. Chunks lie at multiples of
+Silero VAD 6.2.3 (MIT, github.com/snakers4/silero-vad; the graph is its `silero_vad_16k_sequence.onnx`, the chunks side by
+side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs next to nothing. Chunks lie at multiples of
 512 samples since the stream began or was interrupted, and a frame is what the newest whole chunk was: the answer does not
 depend on how the stream was cut into blocks, and no frame waits for sound that comes after it.
 """

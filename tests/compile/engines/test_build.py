@@ -224,7 +224,7 @@ OBJECTS = {  # what our variables hold, by the class that the bindings call it
 def names_of_tensorrt() -> set[str]:
     """Everything of TensorRT that our code uses, e.g. BuilderFlag.TF32."""
     used = set()
-    for file in ("compile/tensorrt.py", "compile/engines.py", "runtime/tensorrt.py"):
+    for file in ("compile/engines/tensorrt.py", "compile/engines/build.py", "runtime/engines/tensorrt.py"):
         for node in ast.walk(ast.parse((ROOT / "edge_lupi" / file).read_text())):
             if isinstance(node, ast.Attribute):
                 for variable, kind in OBJECTS.items():

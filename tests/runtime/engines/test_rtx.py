@@ -28,7 +28,7 @@ from edge_lupi.runtime.engines.rtx import Rtx
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """An RTX GPU and the plugin, pretended: what is put on it computes on the CPU."""
     found = SimpleNamespace(name="NVIDIA RTX 4000", capability="8.9", multiprocessors=48, memory_bytes=20 << 30)
-    for module in ("runtime.rtx", "runtime.accelerator"):
+    for module in ("runtime.engines.rtx", "runtime.engines.choose"):
         monkeypatch.setattr(f"edge_lupi.{module}.find_gpu", lambda: found)
     plugin = SimpleNamespace(
         __version__="0.5.0", get_ep_name=lambda: "CPUExecutionProvider", get_library_path=lambda: "nowhere"

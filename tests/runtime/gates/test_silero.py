@@ -1,5 +1,7 @@
 """The voice gate on real speech, synthetic speech, noise and silence."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.errors import InputError
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gates.silero import VoiceGate, make_gate
+from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate, make_gate
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+SILERO = Path(__file__).with_name("silero_vad_16k_sequence.onnx")  # as Silero publishes it
+SCRIPT = Path(__file__).resolve().parents[3] / "runtime" / "silero_2d.py"
 FRONT_END = FftFrontEnd()
 
 
@@ -94,3 +100,24 @@ def test_real_speech_in_noise(data_root: Path, sound_file: Callable[..., Any]) -
     loud, noisy = _said(clean), _said(clean + _noise(len(clean) / 16_000, rms_db - 5)[: len(clean)])
     assert (loud == noisy).mean() > 0.85
     assert noisy.mean() > 0.6
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 15, 16, 100])
+def test_the_shipped_graph_says_what_silero_says(speech: np.ndarray, chunks: int) -> None:
+    """Silero's own graph, beside its weights as 2-D convolutions (runtime/silero_2d.py)."""
+    own, ours = (OnnxEngine(path.read_bytes(), name=path.name, check=refuse_external_data) for path in (SILERO, GRAPH))
+    states = [{"h": STATE, "c": STATE}, {"h": STATE, "c": STATE}]
+    heard = np.concatenate([np.zeros(64, np.float32), speech])
+    for first in range(0, 100, chunks):
+        starts = range(first * 512, min(100, first + chunks) * 512, 512)
+        inputs = np.stack([heard[start : start + 576] for start in starts])
+        answers = [graph.run({"input": inputs, **state}) for graph, state in zip((own, ours), states, strict=True)]
+        states = [{"h": out["hn"], "c": out["cn"]} for out in answers]
+        np.testing.assert_allclose(answers[1]["speech_probs"], answers[0]["speech_probs"].ravel(), atol=2e-5)
+        np.testing.assert_allclose(answers[1]["hn"], answers[0]["hn"], atol=2e-5)
+
+
+def test_the_script_writes_the_shipped_graph(tmp_path: Path) -> None:
+    written = tmp_path / "silero_vad.onnx"
+    subprocess.run([sys.executable, str(SCRIPT), str(SILERO), str(written)], check=True)
+    assert written.read_bytes() == GRAPH.read_bytes()
