@@ -11,6 +11,7 @@ install: .venv/installed
 lint: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-logo --no-cache
 
 types: .venv/installed
 	.venv/bin/mypy

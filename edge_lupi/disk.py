@@ -160,7 +160,8 @@ def _array_of(data: bytes) -> NDArray[Any]:
     if count * dtype.itemsize != len(data) - stream.tell():
         raise ValueError("an array of another size than its header says")
     found = np.frombuffer(data, dtype, count, offset=stream.tell())
-    return found.reshape(shape, order="F" if in_columns else "C").copy()
+    result: NDArray[Any] = found.reshape(shape, order="F" if in_columns else "C").copy()
+    return result
 
 
 def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: Any) -> bytes:

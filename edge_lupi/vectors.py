@@ -13,7 +13,8 @@ SMALLEST_LENGTH = 1e-12  # is added, so that nothing is divided by nothing
 
 def unit(vector: Array) -> Array:
     """The vector [D] scaled to length one."""
-    return (vector / (np.linalg.norm(vector) + SMALLEST_LENGTH)).astype(np.float32)
+    scaled: Array = (vector / (np.linalg.norm(vector) + SMALLEST_LENGTH)).astype(np.float32)
+    return scaled
 
 
 def cosines(a: Array, b: Array) -> NDArray[np.float64]:

@@ -105,7 +105,8 @@ def _segments(student: CompiledStudent, utterances: Sequence[Utterance], trim_db
             break
         pieces.append(student.segments(read_speech(utterances[index], trim_db)[0]))
     every = np.concatenate(pieces)
-    return every[np.linspace(0, len(every) - 1, min(len(every), MOST_SEGMENTS)).astype(int)]
+    result: Array = every[np.linspace(0, len(every) - 1, min(len(every), MOST_SEGMENTS)).astype(int)]
+    return result
 
 
 def _task_for(bundle: Bundle, trials: Path | None) -> Task:

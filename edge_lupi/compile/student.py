@@ -179,7 +179,8 @@ def _segments(trained: TrainedStudent) -> NDArray[np.float32]:
 @torch.no_grad()
 def _float_embeddings(student: Student, segments: NDArray[np.float32]) -> NDArray[np.float32]:
     """The float student's embeddings [S, D] of log-mel segments, by torch."""
-    return student.encoder.eval()(torch.from_numpy(segments)).numpy()
+    result: NDArray[np.float32] = student.encoder.eval()(torch.from_numpy(segments)).numpy()
+    return result
 
 
 @torch.no_grad()

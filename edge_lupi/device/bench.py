@@ -103,7 +103,8 @@ class _Course:
                 for _ in range(self._hop_frames // ear.segmentation.hop_frames):
                     self._states[name] = branch.step(embedding, self._states[name]).state
             times.append(time.perf_counter())
-        return np.diff(times).tolist()
+        result: list[float] = np.diff(times).tolist()
+        return result
 
 
 def measure(bundles: Bundle | Sequence[Bundle], tasks: Sequence[str] | None, seconds: float) -> HopReport:

@@ -26,7 +26,7 @@ __all__ = ["Finding", "examine"]
 
 OLDEST_PYTHON = (3, 10)
 HOT_CELSIUS = 85.0  # Orin slows down from about 95, most others a little later
-TRAINING = ("torch", "torchaudio", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webdataset")
+TRAINING = ("torch", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webdataset")
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 COMMAND_SECONDS = 1.0

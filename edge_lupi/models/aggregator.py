@@ -53,7 +53,8 @@ class AttentiveAggregator(nn.Module):
 
     def _merge(self, mean: Tensor, square: Tensor) -> Tensor:
         deviation = (torch.relu(square - mean.square()) + 1e-5).sqrt()
-        return self.merge(torch.cat([mean, deviation], -1))
+        result: Tensor = self.merge(torch.cat([mean, deviation], -1))
+        return result
 
     def step(self, embedding: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One more segment [B, D] -> the utterance so far [B, D], and the new state."""

@@ -53,7 +53,8 @@ class FrontBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H / stride, W]."""
-        return self.out(self.relu(self.second(self.first(x)) + self.around(x)))
+        result: Tensor = self.out(self.relu(self.second(self.first(x)) + self.around(x)))
+        return result
 
 
 class DenseLayer(nn.Module):
@@ -67,7 +68,8 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, W, 1, T] -> [B, W + growth, 1, T]."""
-        return self.out(torch.cat([x, self.look(self.squeeze(x))], 1))
+        result: Tensor = self.out(torch.cat([x, self.look(self.squeeze(x))], 1))
+        return result
 
 
 class DenseEncoder(nn.Module):
@@ -104,7 +106,8 @@ class DenseEncoder(nn.Module):
         x = self.blocks(self.first(x))
         mean = x.mean(3, keepdim=True)
         deviation = ((x - mean).square().mean(3, keepdim=True) + SMALLEST_VARIANCE).sqrt()
-        return self.out(self.norm(self.project(self.pooled(torch.cat([mean, deviation], 1))))).flatten(1)
+        result: Tensor = self.out(self.norm(self.project(self.pooled(torch.cat([mean, deviation], 1))))).flatten(1)
+        return result
 
     def fold(self) -> DenseEncoder:
         """Fold every batch norm, in place; for evaluation, rounding and export."""

@@ -73,7 +73,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        return self.out(self.relu(self.second(self.first(x)) + self.around(x)))
+        result: Tensor = self.out(self.relu(self.second(self.first(x)) + self.around(x)))
+        return result
 
 
 class Encoder(nn.Module):
@@ -114,7 +115,8 @@ class Encoder(nn.Module):
         mean = x.mean(3, keepdim=True)
         deviation = ((x - mean).square().mean(3, keepdim=True) + 1e-5).sqrt()
         pooled = torch.cat([mean, deviation], 1).flatten(1)[:, :, None, None]
-        return self.out(self.norm(self.project(self.pooled(pooled)))).flatten(1)
+        result: Tensor = self.out(self.norm(self.project(self.pooled(pooled)))).flatten(1)
+        return result
 
     def fold(self) -> Encoder:
         """Fold every batch norm, and squares into the stem's kernel, in place; for evaluation, rounding and export."""

@@ -18,7 +18,8 @@ class ClassHeader(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, C]."""
-        return self.linear(embedding)
+        result: Tensor = self.linear(embedding)
+        return result
 
 
 class MarginHeader(nn.Module):

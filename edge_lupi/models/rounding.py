@@ -28,7 +28,8 @@ class RoundingPoint(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape, rounded if there is a rounder."""
-        return self.rounder(x)
+        result: Tensor = self.rounder(x)
+        return result
 
 
 class FixedRange(nn.Module):

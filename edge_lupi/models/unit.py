@@ -37,7 +37,8 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        return self.out(self.relu(self.norm(self.conv(x))))
+        result: Tensor = self.out(self.relu(self.norm(self.conv(x))))
+        return result
 
     def fold(self) -> None:
         """Fold the batch norm into the convolution; the unit computes the same as before in evaluation mode."""

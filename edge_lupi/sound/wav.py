@@ -71,7 +71,8 @@ class Wav:
         if self.encoding.endswith("law"):
             return _g711(self.encoding)[np.frombuffer(data, np.uint8)]
         if self.encoding == "u1":
-            return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / np.float32(128)
+            result: Samples = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / np.float32(128)
+            return result
         if self.encoding == "i3":
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if self.order == "<" else -1]

@@ -86,4 +86,5 @@ def audible_axes(wanted: Tensor, guess: Tensor) -> Tensor:
         raise InputError(
             'expected a teacher of which some can be heard for distil.part = "audible", got none: set distil.part = "all"'
         )
-    return (axes / (y @ axes).square().mean().sqrt()).float()
+    result: Tensor = (axes / (y @ axes).square().mean().sqrt()).float()
+    return result

@@ -380,7 +380,7 @@ def read_ahead(examples: Sequence[Example], cut: SegmentRecipe, crops: Iterable[
         yield found
 
 
-class _Reading(Dataset):
+class _Reading(Dataset["Batch | InputError"]):
     """Batches by number. An error is handed over as it is: raised, it would come with a worker's traceback."""
 
     def __init__(self, examples: Sequence[Example], cut: SegmentRecipe, crops: Sequence[Crops]) -> None:

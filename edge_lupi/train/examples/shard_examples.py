@@ -115,7 +115,8 @@ class ShardExample(Example):
     @property
     def name(self) -> str:
         """As the corpus calls it."""
-        return self.among.shards.names[self.number].decode()
+        result: str = self.among.shards.names[self.number].decode()
+        return result
 
     @property
     def label(self) -> int:

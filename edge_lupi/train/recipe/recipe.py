@@ -60,7 +60,8 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""
-        return _plain(asdict(self))
+        result: dict[str, Any] = _plain(asdict(self))
+        return result
 
     def chosen(self) -> dict[str, Any]:
         """What differs from the defaults, as plain content: what a key that is new in edge-lupi leaves as it was."""

@@ -66,7 +66,8 @@ def hiss(chance: Tensor, length: int, generator: torch.Generator) -> Tensor:
     white = torch.randn(len(chance), length, generator=generator, device=device)
     hz = torch.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ, device=device).clamp_min(40) / 40
     slope = -chance[:, :1].to(device)  # of the amplitude
-    return torch.fft.irfft(torch.fft.rfft(white) * hz[None] ** slope, length)
+    result: Tensor = torch.fft.irfft(torch.fft.rfft(white) * hz[None] ** slope, length)
+    return result
 
 
 def hum(chance: Tensor, length: int, generator: torch.Generator) -> Tensor:

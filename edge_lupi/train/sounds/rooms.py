@@ -52,7 +52,8 @@ def convolved(samples: Tensor, responses: Tensor) -> Tensor:
     length = samples.shape[1]
     points = 1 << (length + responses.shape[1] - 1).bit_length()
     spectrum = torch.fft.rfft(samples, points) * torch.fft.rfft(responses, points)
-    return torch.fft.irfft(spectrum, points)[:, :length]
+    result: Tensor = torch.fft.irfft(spectrum, points)[:, :length]
+    return result
 
 
 def impulse_response(draw: np.random.Generator, decay_seconds: float, length: int) -> NDArray[np.float32]:
@@ -69,7 +70,8 @@ def impulse_response(draw: np.random.Generator, decay_seconds: float, length: in
     fade[EARLY - FADE : EARLY] = np.linspace(0, 1, FADE)
     found = _late(draw, float(size.prod()), direct, decay_seconds, length) * np.sqrt(fade)
     found[:EARLY] += _early(draw, size, mouth, ear, direct, decay_seconds) * np.sqrt(1 - fade[:EARLY])
-    return (found / np.abs(found).max()).astype(np.float32)
+    result: NDArray[np.float32] = (found / np.abs(found).max()).astype(np.float32)
+    return result
 
 
 def _early(

@@ -39,7 +39,8 @@ def telephone(samples: Tensor, law: Tensor, low_hz: Tensor, high_hz: Tensor) -> 
     # the bin at 4 kHz stands for two where there are no others above it: left out, as the band ends below it
     wide = torch.zeros(batch, even // 2 + 1, dtype=back.dtype, device=device)
     wide[:, : half // 2] = back[:, : half // 2]
-    return torch.fft.irfft(wide, even)[:, :length]
+    result: Tensor = torch.fft.irfft(wide, even)[:, :length]
+    return result
 
 
 def a_law(samples: Tensor) -> Tensor:

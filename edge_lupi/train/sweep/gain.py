@@ -115,7 +115,8 @@ def _uars(hits: Floats, counts: Floats, seeds: Floats, groups: Floats) -> Floats
     found, there = (np.einsum("rs,rg,sgc->rc", seeds, groups, table, optimize=True) for table in (hits, counts))
     recall = np.divide(found, there, out=np.zeros_like(found), where=there > 0)
     classes = (there > 0).sum(1)
-    return np.divide(recall.sum(1), classes, out=np.full(len(recall), np.nan), where=classes > 0)
+    result: Floats = np.divide(recall.sum(1), classes, out=np.full(len(recall), np.nan), where=classes > 0)
+    return result
 
 
 def _interval(value: float, spread: Floats) -> Interval:

@@ -216,7 +216,8 @@ def _gather(given: Attributes, x: Tensor, places: Tensor) -> Tensor:
 def _gemm(given: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a, b = (m.T if given.get(f"trans{side}", 0) else m for m, side in ((a, "A"), (b, "B")))
     product = given.get("alpha", 1.0) * (a @ b)
-    return product if c is None else product + given.get("beta", 1.0) * c
+    result: Tensor = product if c is None else product + given.get("beta", 1.0) * c
+    return result
 
 
 def _constant(given: Attributes) -> Tensor:
@@ -226,7 +227,8 @@ def _constant(given: Attributes) -> Tensor:
 
 def _filled(given: Attributes, shape: Tensor) -> Tensor:
     value = given.get("value", torch.zeros(1))
-    return value.reshape(()).expand(_whole(shape)).clone()
+    result: Tensor = value.reshape(()).expand(_whole(shape)).clone()
+    return result
 
 
 def _of(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
