@@ -20,13 +20,11 @@ from edge_lupi.frames import HOP_SAMPLES, Segmentation
 from edge_lupi.models.files import TEACHER, TrainedStudent, describe, load_student, load_teacher
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
+from edge_lupi.models.sight import as_seen, same_faces, sight_of_training, video_of
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.runtime.level import Level
 from edge_lupi.sound.audio import from_pcm
-from edge_lupi.train.examples.clips import as_seen, video_of
-from edge_lupi.train.examples.learnt import sees_as_trained
-from edge_lupi.train.recipe import recipe_from_plain
 
 __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
 
@@ -60,10 +58,8 @@ def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answer
 
 def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
     """The teacher, which looks at the utterance's video."""
-    trained = recipe_from_plain(provenance["recipe"])
-    recipe = sees_as_trained(
-        trained, provenance, os.environ.get(FACE_MODEL, "")
-    )  # on this machine it may lie elsewhere
+    trained = sight_of_training(teacher.config, provenance["recipe"])
+    sight = same_faces(trained, provenance, os.environ.get(FACE_MODEL, ""))  # on this machine it may lie elsewhere
     config = teacher.config
 
     @torch.no_grad()
@@ -75,7 +71,7 @@ def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
                 raise InputError(
                     "expected video beside every recording, got trials, which name none: measure a student"
                 )
-            video = as_seen(video_of(utterance, segments.shape[1], recipe, config.video))[None]
+            video = as_seen(video_of(utterance, segments.shape[1], sight))[None]
         return _answer(teacher(segments, video))
 
     return answer

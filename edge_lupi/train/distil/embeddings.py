@@ -13,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.disk import read_bounded, unpacked_arrays, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
+from edge_lupi.models.sight import as_seen
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Example, as_seen, segments_of
+from edge_lupi.train.examples.clips import Example, segments_of
 from edge_lupi.train.examples.corpus import Prepared, data_path
-from edge_lupi.train.examples.learnt import file_digest
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told", "without_embeddings"]

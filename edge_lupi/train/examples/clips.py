@@ -18,22 +18,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_lupi.data.speech import read_speech
-from edge_lupi.data.utterance import Utterance, Video
-from edge_lupi.data.video import read_frames
-from edge_lupi.disk import plain_array, read_bounded
+from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, LOG_FLOOR, MELS, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.models.faces import find_faces
 from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.sight import as_seen, video_of
 from edge_lupi.task import verifies
 from edge_lupi.train.examples.batch import Batch, Crops
-from edge_lupi.train.examples.faces import face_sight, find_faces
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = [
     "UNLABELLED",
     "Epochs",
     "Example",
-    "as_seen",
     "batches",
     "draw_crops",
     "epoch_seed",
@@ -45,13 +43,11 @@ __all__ = [
     "segments_of",
     "shuffled",
     "strangers",
-    "video_of",
 ]
 
 UNLABELLED = -1
 FEWEST_ROWS = 2  # of a batch, or of a process's share of it: batch norm needs two
 MAX_BYTES = 12 << 30  # of log-mel and video held in memory
-LARGEST_FEATURES_BYTES = 1 << 28  # of a clip's video
 SILENCE = float(np.log(LOG_FLOOR))
 
 
@@ -87,8 +83,8 @@ def load_examples(
     """Read and cut every utterance, at every speed of the recipe. At another speed a voice to verify is another class."""
     index = {label: number for number, label in enumerate(classes)}
     examples: list[Example] = []
-    if len(utterances) > 1 and recipe.teacher.finds_faces(video):
-        find_faces(_spoken(utterances, recipe), recipe)
+    if len(utterances) > 1 and recipe.sight(video).finds_faces:
+        find_faces(_spoken(utterances, recipe), recipe.sight(video))
     held = 0
     for utterance in utterances:
         for number, speed in enumerate(recipe.augment.speeds):
@@ -149,7 +145,7 @@ def _example(utterance: Utterance, speed: float, label: int, recipe: Recipe, vid
     frames, spoken = _heard(utterance, speed, recipe.segments.crop_frames, recipe.segments.trim_db)
     segments = recipe.segments.segmentation.count(len(frames))
     blind = video == "none" or (video == "features" and recipe.data.also and utterance.video is None)
-    seen = None if blind else video_of(spoken, segments, recipe, video, speed)
+    seen = None if blind else video_of(spoken, segments, recipe.sight(video), speed)
     return Example(utterance.name, frames, label, utterance.speaker, segments, seen, speed)
 
 
@@ -195,65 +191,6 @@ def _as_long(video: Tensor | None, segments: int) -> Tensor | None:
     if video is None:
         return None
     return video[torch.arange(segments).clamp_max(len(video) - 1)]
-
-
-def video_of(utterance: Utterance, segments: int, recipe: Recipe, kind: str, speed: float = 1.0) -> Tensor:
-    """What the eye gets per segment: features float32 [S, V], or frames uint8 [S, N, H, W]; at a speed that of the sound."""
-    if recipe.teacher.finds_faces(kind):
-        return face_sight(utterance, segments, recipe, kind, speed)
-    video = utterance.video
-    if video is None:
-        raise InputError(
-            f'expected video beside {utterance.name}, got none: set teacher.video = "none" or add it to the corpus'
-        )
-    if kind == "frames":
-        return _frames(utterance, video, segments, recipe, speed)
-    if video.is_raw:
-        raise InputError(
-            f'expected video features for {utterance.name}, got a file: set teacher.video = "face" or "frames"'
-        )
-    if video.path is not None:
-        return _features(utterance, video, segments, recipe.segments.segmentation, speed)
-    return torch.tensor(video.features, dtype=torch.float32).expand(segments, -1)
-
-
-def as_seen(video: Tensor) -> Tensor:
-    """What an eye takes: frames uint8 as float32 in [0, 1], features as they are."""
-    return video.float() / 255 if video.dtype == torch.uint8 else video
-
-
-def _features(utterance: Utterance, video: Video, segments: int, cut: Segmentation, speed: float) -> Tensor:
-    """A .npy with features float [N, V] per frame -> their mean in every segment [S, V]; a short file's last row stands still."""
-    assert video.path is not None
-    try:
-        packed = read_bounded(video.path, LARGEST_FEATURES_BYTES, "features float [N, V]")
-        rows = plain_array(packed).astype(np.float32)
-    except ValueError as error:
-        raise InputError(f"expected features float [N, V] in {video.path}, got something else ({error})") from error
-    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
-        raise InputError(f"expected finite features float [N, V] in {video.path}, got shape {rows.shape} or NaN")
-    fps = video.frames_per_second
-    starts = [round((utterance.start_seconds + s * cut.hop_seconds * speed) * fps) for s in range(segments)]
-    length = max(1, round(cut.seconds * speed * fps))
-    return torch.from_numpy(np.stack([rows[min(s, len(rows) - 1) : s + length].mean(0) for s in starts]))
-
-
-def _frames(utterance: Utterance, video: Video, segments: int, recipe: Recipe, speed: float) -> Tensor:
-    if video.path is None or not video.is_raw:
-        raise InputError(f'expected a video file for {utterance.name}, got features: set teacher.video = "features"')
-    cut, fps = recipe.segments.segmentation, recipe.teacher.frames_per_second
-    per_segment = round(cut.seconds * fps)
-    starts = [round(s * cut.hop_seconds * fps) for s in range(segments)]
-    seconds = (starts[-1] + per_segment) / fps * speed
-    frames = read_frames(
-        video.path,
-        start_seconds=utterance.start_seconds,
-        end_seconds=utterance.start_seconds + seconds,
-        size=recipe.teacher.frame_size,
-        fps=fps / speed,
-        region=recipe.teacher.region,
-    )
-    return torch.from_numpy(np.stack([frames[start : start + per_segment] for start in starts]))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.shards import (
     COLUMNS,
     FORMAT,
@@ -48,8 +49,6 @@ from edge_lupi.models.teacher import FEATURES
 from edge_lupi.sound.audio import read_audio
 from edge_lupi.train.examples.clips import Example, forget_sound, load_examples
 from edge_lupi.train.examples.corpus import Prepared, cut_settings
-from edge_lupi.train.examples.learnt import file_digest
-from edge_lupi.train.examples.shard_examples import frame_starts
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["cut_shards"]
@@ -211,7 +210,7 @@ def _video(example: Example, recipe: Recipe) -> NDArray[Any] | None:
     content: NDArray[Any] = example.video.numpy()
     if recipe.teacher.video in FEATURES:
         return content.astype(np.float32)
-    starts = frame_starts(range(len(content)), recipe)
+    starts = recipe.sight().starts(range(len(content)))
     frames = np.zeros((starts[-1] + content.shape[1], *content.shape[2:]), np.uint8)
     for start, segment in zip(starts, content, strict=True):
         frames[start : start + len(segment)] = segment

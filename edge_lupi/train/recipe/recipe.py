@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.data.sight import Sight
 from edge_lupi.errors import InputError
 from edge_lupi.settings import make, read_toml, shown
 from edge_lupi.train.recipe.augment import ON_SAMPLES, AugmentRecipe
@@ -57,6 +58,10 @@ class Recipe:
             )
         if self.voice.prior and self.augment.mixup:
             raise InputError("expected augment.mixup = 0 beside voice.prior, as two voices mixed are none")
+
+    def sight(self, kind: str | None = None) -> Sight:
+        """What an eye is shown: of teacher.video, or of another kind of video."""
+        return self.teacher.sight(self.segments.segmentation, self.teacher.video if kind is None else kind)
 
     def plain(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers only."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_lupi.data.video import REGIONS
-from edge_lupi.errors import InputError
-from edge_lupi.settings import within
+from edge_lupi.data.sight import Sight
+from edge_lupi.frames import Segmentation
 from edge_lupi.train.recipe.course import Course
 
 __all__ = ["TeacherRecipe"]
@@ -30,10 +29,8 @@ class TeacherRecipe(Course):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.region not in (*REGIONS, "face"):
-            raise InputError(f"expected teacher.region among {', '.join(REGIONS)}, face, got {self.region!r}")
-        within(self, "teacher", frame_size=(8, 512), frames_per_second=(1, 120))
+        self.sight(Segmentation(), self.video)  # checks it
 
-    def finds_faces(self, video: str) -> bool:
-        """Whether faces are looked for where an eye is shown this kind of video."""
-        return video == "face" or (video == "frames" and self.region == "face")
+    def sight(self, segmentation: Segmentation, kind: str) -> Sight:
+        """What an eye is shown that sees this kind of video."""
+        return Sight(kind, segmentation, self.frame_size, self.frames_per_second, self.region, self.face_model)

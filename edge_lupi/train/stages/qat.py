@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.models.encoder import AnyEncoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
@@ -32,7 +33,7 @@ from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Epochs, batches
 from edge_lupi.train.examples.corpus import Prepared
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.examples.learnt import file_digest, learnt_from
+from edge_lupi.train.examples.learnt import learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops

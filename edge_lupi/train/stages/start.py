@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.models.encoder import AnyEncoder
@@ -26,7 +27,6 @@ from edge_lupi.models.header import ClassHeader
 from edge_lupi.models.rounding import convolutions
 from edge_lupi.models.student import Student
 from edge_lupi.models.unit import adds_alone
-from edge_lupi.train.examples.learnt import file_digest
 from edge_lupi.words import printable
 
 __all__ = ["Start", "begin", "freeze", "hold_still", "open_start", "put_norms_back"]

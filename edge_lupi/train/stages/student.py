@@ -12,12 +12,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.files import MAX_BYTES, TrainedStudent, load_teacher, save_student
 from edge_lupi.models.header import MarginHeader
+from edge_lupi.models.sight import same_faces
 from edge_lupi.models.student import Heard, Student, StudentConfig
 from edge_lupi.sound.audio import read_audio, to_pcm
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings, teacher_embeddings, told, without_embeddings
@@ -29,7 +31,7 @@ from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import UNLABELLED, Epochs, Example, load_examples, shuffled
 from edge_lupi.train.examples.corpus import Prepared, data_path
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.examples.learnt import file_digest, learnt_from, sees_as_trained
+from edge_lupi.train.examples.learnt import learnt_from
 from edge_lupi.train.examples.shard_examples import ShardExamples
 from edge_lupi.train.examples.voices import Voices
 from edge_lupi.train.loop import Run, fit, make_fabric
@@ -341,7 +343,8 @@ def _under(
         )
     weights = read_bounded(path, MAX_BYTES, "a teacher")
     shown = replace(recipe, seed=origin["recipe"]["seed"], teacher=recipe_from_plain(origin["recipe"]).teacher)
-    shown = sees_as_trained(shown, origin, recipe.teacher.face_model)
+    model = same_faces(shown.sight(), origin, recipe.teacher.face_model).face_model
+    shown = replace(shown, teacher=replace(shown.teacher, face_model=model))
     examples = seen_examples(shown, prepared, teacher.config.video)
     if isinstance(examples, ShardExamples):
         return examples, shard_embeddings(teacher, weights, examples, path.parent, device)

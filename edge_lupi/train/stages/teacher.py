@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.errors import InputError
+from edge_lupi.models.faces import any_face
 from edge_lupi.models.files import save_teacher
 from edge_lupi.models.header import MarginHeader
 from edge_lupi.models.student import Heard
@@ -19,8 +20,7 @@ from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Epochs, Example
 from edge_lupi.train.examples.corpus import Prepared
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.examples.faces import any_face
-from edge_lupi.train.examples.learnt import learnt_from, sight_of
+from edge_lupi.train.examples.learnt import learnt_from
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.stages.student import margin_header, seen_examples
@@ -50,7 +50,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     fabric = make_fabric()
     fabric.seed_everything(recipe.seed, verbose=False)
     examples = seen_examples(recipe, prepared, recipe.teacher.video)
-    if recipe.teacher.finds_faces(recipe.teacher.video) and not any(any_face(example.video) for example in examples):
+    if recipe.sight().finds_faces and not any(any_face(example.video) for example in examples):
         raise InputError(
             f"expected a face in some video of {prepared.corpus.name}, got none in {len(examples)} clips: look at one, or set teacher.video to none"
         )
@@ -73,7 +73,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
             "recipe": recipe.plain(),
             "names": [e.name for e in examples],
             "learnt_from": learnt_from(prepared),
-            **sight_of(recipe),
+            **recipe.sight().face_digest(),
         },
     )
     epochs = Epochs(
@@ -88,7 +88,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
     fit(fabric, module, recipe.teacher, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
     path = folder / "teacher.pt"
     if fabric.is_global_zero:
-        save_teacher(path, teacher.eval(), {**prepared.provenance(recipe), **sight_of(recipe)})
+        save_teacher(path, teacher.eval(), {**prepared.provenance(recipe), **recipe.sight().face_digest()})
     return path
 
 

@@ -14,13 +14,14 @@ from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.errors import InputError
 from edge_lupi.frames import LOG_FLOOR
 from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.sight import video_of
 from edge_lupi.models.teacher import Teacher, TeacherConfig
 from edge_lupi.task import Task
 from edge_lupi.train.distil import embeddings as cache
 from edge_lupi.train.distil.embeddings import teacher_embeddings, told
 from edge_lupi.train.examples.augment import disturbed_segments
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Example, batches, load_examples, segments_of, shuffled, video_of
+from edge_lupi.train.examples.clips import Example, batches, load_examples, segments_of, shuffled
 from edge_lupi.train.examples.corpus import Prepared, prepare
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
@@ -169,14 +170,14 @@ def test_for_the_control_everyone_is_shown_another(examples: list[Example]) -> N
 
 
 def test_features_of_a_clip_are_those_of_every_segment(tmp_path: Path) -> None:
-    seen = video_of(utterance(tmp_path, video=Video(features=(1.0, 2.0))), 3, RECIPE, "features")
+    seen = video_of(utterance(tmp_path, video=Video(features=(1.0, 2.0))), 3, RECIPE.sight("features"))
     assert seen.tolist() == [[1, 2]] * 3
 
 
 def test_features_per_frame_are_averaged_in_every_segment(tmp_path: Path) -> None:
     np.save(tmp_path / "seen.npy", np.arange(25.0)[:, None])  # 1 s at 25 frames per second
     one = utterance(tmp_path, video=Video(path=tmp_path / "seen.npy"))
-    seen = video_of(one, 6, RECIPE, "features")
+    seen = video_of(one, 6, RECIPE.sight("features"))
     assert seen.shape == (6, 1)
     assert seen[:2, 0].tolist() == [np.arange(12).mean(), np.arange(6, 18).mean()]
     assert seen[5] == 24  # the file is short: its last row stands still
@@ -184,7 +185,7 @@ def test_features_per_frame_are_averaged_in_every_segment(tmp_path: Path) -> Non
 
 def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
     recipe = replace(RECIPE, teacher=replace(RECIPE.teacher, frame_size=24))
-    seen = video_of(utterance(video_file("a.mp4"), video=Video(path=video_file("a.mp4"))), 3, recipe, "frames")
+    seen = video_of(utterance(video_file("a.mp4"), video=Video(path=video_file("a.mp4"))), 3, recipe.sight("frames"))
     assert (seen.shape, seen.dtype) == ((3, 12, 24, 24), torch.uint8)
     greys = seen.float().mean((2, 3))
     assert (greys[:, 1:] > greys[:, :-1]).all()  # the clip brightens frame by frame
@@ -194,11 +195,11 @@ def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
 def test_sight_keeps_pace_with_sound_at_another_speed(tmp_path: Path, video_file: Callable[..., Path]) -> None:
     np.save(tmp_path / "seen.npy", np.arange(50.0)[:, None])
     one = utterance(tmp_path, video=Video(path=tmp_path / "seen.npy"))
-    seen = video_of(one, 3, RECIPE, "features", 2.0)[:, 0]
+    seen = video_of(one, 3, RECIPE.sight("features"), 2.0)[:, 0]
     assert seen.tolist() == [np.arange(first, first + 25).mean() for first in (0, 12, 25)]
     recipe = replace(RECIPE, teacher=replace(RECIPE.teacher, frame_size=24))
     clip = utterance(tmp_path, video=Video(path=video_file("a.mp4")))
-    plain, fast = (video_of(clip, 1, recipe, "frames", speed)[0].float().mean((1, 2)) for speed in (1.0, 2.0))
+    plain, fast = (video_of(clip, 1, recipe.sight("frames"), speed)[0].float().mean((1, 2)) for speed in (1.0, 2.0))
     torch.testing.assert_close(fast[:6], plain[::2], rtol=0, atol=0)
 
 
@@ -214,14 +215,14 @@ def test_sight_keeps_pace_with_sound_at_another_speed(tmp_path: Path, video_file
 )
 def test_video_of_the_wrong_kind(video: Video | None, kind: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        video_of(utterance(Path("a.wav"), video=video), 3, RECIPE, kind)
+        video_of(utterance(Path("a.wav"), video=video), 3, RECIPE.sight(kind))
 
 
 @pytest.mark.parametrize("content", [np.zeros(5), np.array([[np.nan]]), np.zeros((0, 3)), np.array([{"a": 1}])])
 def test_features_that_are_none(tmp_path: Path, content: Any) -> None:
     np.save(tmp_path / "bad.npy", content)
     with pytest.raises(InputError, match="features float"):
-        video_of(utterance(tmp_path, video=Video(path=tmp_path / "bad.npy")), 3, RECIPE, "features")
+        video_of(utterance(tmp_path, video=Video(path=tmp_path / "bad.npy")), 3, RECIPE.sight("features"))
 
 
 def test_features_of_two_widths_are_refused(sound_file: Callable[..., Path], voice: Callable[..., Any]) -> None:

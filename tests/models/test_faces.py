@@ -23,8 +23,8 @@ from edge_lupi.disk import TEMPORARY
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.measure import report
 from edge_lupi.evaluate.trained import open_trained
+from edge_lupi.models import faces
 from edge_lupi.models.files import load_teacher
-from edge_lupi.train.examples import faces
 from edge_lupi.train.examples.clips import Example, load_examples, shuffled
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.cut_shards import cut_shards
@@ -116,7 +116,9 @@ def test_what_was_not_seen_is_masked_and_counted(
         r"^faces in (\d+) of (\d+) frames of 5 clips; masked: 1 without a face and 1 without video$", told, re.M
     )
     assert found, told
-    assert int(found[2]) - int(found[1]) == len(faces._rows(faces._look(wall(table), 6, recipe, 1.0), recipe))  # type: ignore[arg-type]
+    assert int(found[2]) - int(found[1]) == len(
+        faces._rows(faces._look(wall(table), 6, recipe.sight(), 1.0), recipe.sight())
+    )  # type: ignore[arg-type]
     for name, example in first.items():
         assert example.video is not None
         assert example.video.shape == (6, FEATURES)
@@ -167,8 +169,8 @@ def test_crops_of_faces_for_raw_frames(recipe_file: Path, table: Path, cache: Pa
 def test_faces_keep_pace_with_sound_at_another_speed(recipe_file: Path, table: Path, cache: Path) -> None:
     recipe = load_recipe(recipe_file)
     own = next(u for u in read_table(table).utterances if u.name == "lrwp9a.wav")
-    plain = faces._rows(faces._look(own, 6, recipe, 1.0), recipe)  # type: ignore[arg-type]
-    fast = faces._rows(faces._look(own, 2, recipe, 2.0), recipe)  # type: ignore[arg-type]
+    plain = faces._rows(faces._look(own, 6, recipe.sight(), 1.0), recipe.sight())  # type: ignore[arg-type]
+    fast = faces._rows(faces._look(own, 2, recipe.sight(), 2.0), recipe.sight())  # type: ignore[arg-type]
     assert np.array_equal(fast, plain[::2][: len(fast)])
 
 
@@ -181,7 +183,7 @@ def test_shuffled_faces(recipe_file: Path, table: Path, cache: Path) -> None:
 def test_features_are_no_video(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file)
     with pytest.raises(InputError, match=r'expected a video file for a, got features: set teacher\.video = "features"'):
-        faces.face_sight(Utterance("a", Path("a.wav"), "bin", video=Video(features=(1.0,))), 6, recipe, "face")
+        faces.face_sight(Utterance("a", Path("a.wav"), "bin", video=Video(features=(1.0,))), 6, recipe.sight("face"))
 
 
 @pytest.mark.parametrize("kind", ["face", "frames"])
