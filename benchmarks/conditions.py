@@ -22,9 +22,9 @@ from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import Enrolment
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.speakers.enrolment import Enrolment
 from edge_lupi.runtime.speakers.gallery import Gallery
 
 Samples = np.ndarray

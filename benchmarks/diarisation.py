@@ -25,10 +25,10 @@ from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.metrics.diarisation import diarisation_error
 from edge_lupi.rttm import Stretch
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.outputs.turns import Turns
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.trackers.speaker import UNKNOWN
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.trackers.tracker import UNKNOWN
 from edge_lupi.sound.audio import read_audio
 
 LEAST_SECONDS = 6.0  # of a voice, so that turns of 4 s differ

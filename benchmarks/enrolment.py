@@ -23,8 +23,8 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import Enrolment
+from edge_lupi.runtime.enrolment.enrolment import Enrolment
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.sound.audio import from_pcm, read_audio, to_pcm
 
 REASONS = ("too short", "too quiet", "clipped", "two voices", "unlike the earlier recordings")

@@ -243,8 +243,8 @@ def turns(stage: Stage) -> None:
 
 def heard(bundle: Any, task: str) -> dict[str, Any]:
     """What a bundle makes of the example, where it runs: embeddings of every segment, and events."""
-    from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.sources.files import open_source
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.sources.open import open_source
     from edge_lupi.sound.audio import read_audio
 
     listener = Listener(bundle, task, gallery=None)
@@ -297,8 +297,8 @@ def lost(stage: Stage) -> None:
     from edge_lupi.bundle.bundle import Bundle
     from edge_lupi.compile.engines.build import build_engines
     from edge_lupi.compile.engines.tensorrt import BuilderOptions
-    from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.sources.files import open_source
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.sources.open import open_source
 
     path = stage.bundle("lost")
     build_engines(path, BuilderOptions(), "fp32")

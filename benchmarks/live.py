@@ -39,10 +39,10 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.rttm import Stretch
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import enroll
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.sound.audio import read_audio
 

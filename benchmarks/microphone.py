@@ -27,7 +27,7 @@ from sounds import Samples, clips
 from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.sound.audio import to_pcm
 
 SERVER = "pulseaudio -n --exit-idle-time=-1 --use-pid-file=no -L module-native-protocol-unix -L"

@@ -26,11 +26,11 @@ from edge_lupi.evaluate.impostors import DURATIONS_SECONDS
 from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.metrics.verification import open_set
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import Enrolment, EnrolmentLimits
+from edge_lupi.runtime.enrolment.voice import Speech, pieces
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.speakers.enrolment import Enrolment, Limits
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.speakers.voice import Speech, pieces
 
 Trial = tuple[
     str, np.ndarray, int, float
@@ -41,7 +41,7 @@ def enrolled(student: CompiledStudent, people: dict[str, list[Utterance]], path:
     """Everybody, from the first half of their speech, also where enrolment would ask for more of it."""
     gallery = Gallery(path, student.bundle.fingerprint)
     for name, halves in people.items():
-        enrolment = Enrolment(student, Limits(speech_seconds=0))
+        enrolment = Enrolment(student, EnrolmentLimits(speech_seconds=0))
         enrolment.hear(SoundFile(halves[0].audio))
         gallery.add(name, enrolment.exemplars(force=True))
     return gallery

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.vectors import Array, cosines
 
 __all__ = [

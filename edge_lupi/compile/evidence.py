@@ -27,7 +27,7 @@ from edge_lupi.evaluate.answers import Answer, Answerer, Model
 from edge_lupi.evaluate.measure import evaluate_classes, evaluate_trials
 from edge_lupi.evaluate.unheard import corpus_for, unheard
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.engines.choose import Engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.task import Task
 
 __all__ = ["Evidence", "read_evidence"]

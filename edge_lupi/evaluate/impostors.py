@@ -18,9 +18,9 @@ from edge_lupi.data.trials import Trial, missing_files, speakers_of
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.voice import EXEMPLAR_SEGMENTS, Speech, exemplars, pieces
 from edge_lupi.runtime.sources.files import SoundFile
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.speakers.voice import EXEMPLAR_SEGMENTS, Speech, exemplars, pieces
 
 __all__ = ["DURATIONS_SECONDS", "Scores", "people_in", "scores_of_impostors", "scores_of_trials"]
 

@@ -14,7 +14,8 @@ from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
-from edge_lupi.runtime.engines.choose import Engine, Spared, open_engine
+from edge_lupi.runtime.engines.choose import Spared, open_engine
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.runtime.engines.golden import Golden, cosine, expect, read_golden
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
@@ -65,18 +66,17 @@ class CompiledStudent:
     Several tasks share one pass of the encoder; each has its branch in `branches`, and the first is the student's own.
     Runs on the CPU; the encoder on the GPU where the bundle has an engine that was built, measured and chosen on this device.
     `runs_on` says where, and why the engines that there are do not run. Where the GPU fails later, the CPU goes on:
-    `on_failure` is told, in a sentence.
+    a sentence on stderr says so, which `gpu_failures` holds too.
     """
-
-    on_failure: Callable[[str], None] = staticmethod(say)
 
     def __init__(self, bundle: Bundle, task: str | Sequence[str] | None = None, *, threads: int = 1) -> None:
         self.bundle = bundle
         names = [task] if task is None or isinstance(task, str) else task
-        self._tasks = [bundle.task(name) for name in names]
-        self.task: Task = self._tasks[0]
+        self.tasks = tuple(bundle.task(name) for name in names)
+        self.task: Task = self.tasks[0]
+        self.gpu_failures = list[str]()
         self.segmentation = bundle.segmentation
-        self._golden = read_golden(bundle, self._tasks)
+        self._golden = read_golden(bundle, self.tasks)
         self._level = Level(from_pcm(self._golden.samples))
         self._front_end: Callable[[Array], Array] = FftFrontEnd()
         self.front_end = "FFT"  # which log-mel this is: students that say the same may share it
@@ -155,13 +155,14 @@ class CompiledStudent:
 
     def _failed(self, error: DeviceError) -> None:
         self.runs_on = f"CPU: {error}"
-        self.on_failure(f"the GPU failed, and the CPU goes on ({error})")
+        self.gpu_failures.append(f"the GPU failed, and the CPU goes on ({error})")
+        say(self.gpu_failures[-1])
 
     def _start(self, encoder: Engine, least_cosine: float) -> None:
         """The aggregators always run on the CPU: a step of one stream is less work than to launch it on a GPU."""
         self._encoder = encoder
         try:
-            aggregators = {task: self._on_cpu(f"aggregator.{task.name}") for task in self._tasks}
+            aggregators = {task: self._on_cpu(f"aggregator.{task.name}") for task in self.tasks}
             self.branches = {task.name: Branch(task, engine) for task, engine in aggregators.items()}
             self._choose_front_end(self._golden)
             self._check_encoder(self._golden, least_cosine)
@@ -177,8 +178,8 @@ class CompiledStudent:
         first = from_pcm(golden.samples[: self.segmentation.samples])
         for make in (FftFrontEnd, self._graph_front_end):
             self._front_end = make()
-            found = expect(self.segments(first)[0, :, 0], golden.log_mel.shape, "log_mel")
-            if np.abs(found - golden.log_mel).max() <= FRONT_END_TOLERANCE:
+            log_mel = expect(self.segments(first)[0, :, 0], golden.log_mel.shape, "log_mel")
+            if np.abs(log_mel - golden.log_mel).max() <= FRONT_END_TOLERANCE:
                 return
         raise BundleError(
             f"the front end does not give the golden log-mel of {self.bundle.path}: the bundle needs another edge-lupi; compile it anew"
@@ -194,12 +195,12 @@ class CompiledStudent:
     def _check_encoder(self, golden: Golden, least_cosine: float) -> None:
         """On as many of the golden segments as nobody has to wait for."""
         most = min(self._affordable("encoder"), self._affordable("front_end"))
-        heard = self.segmentation.samples + (most - 1) * self.segmentation.hop_samples
-        segments, wanted = self.segments(from_pcm(golden.samples[:heard])), golden.embeddings[:most]
+        length = self.segmentation.samples + (most - 1) * self.segmentation.hop_samples
+        segments, wanted = self.segments(from_pcm(golden.samples[:length])), golden.embeddings[:most]
         worst = 1.0
         for segment, embedding in zip(segments, wanted, strict=True):
-            found = expect(self._encoded(segment[None]), (1, len(embedding)), "embedding")
-            worst = min(worst, cosine(found[0], embedding))
+            encoded = expect(self._encoded(segment[None]), (1, len(embedding)), "embedding")
+            worst = min(worst, cosine(encoded[0], embedding))
         self._refuse_below(least_cosine, worst, "embeddings")
 
     def _check_branch(self, branch: Branch, golden: Golden) -> None:
@@ -210,17 +211,17 @@ class CompiledStudent:
         for embedding in golden.embeddings:
             step = branch.step(embedding[None], state)
             state = expect(step.state, state.shape, "next_state")
-        found = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
+        likeness = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
         if task.classifies:
             scores = expect(step.scores, (1, len(task.labels)), "scores")
-            found = min(found, cosine(scores[0], golden.scores.get(task.name, scores[0])))
-        self._refuse_below(GOLDEN_COSINE, found, f"answers of task {task.name}")
+            likeness = min(likeness, cosine(scores[0], golden.scores.get(task.name, scores[0])))
+        self._refuse_below(GOLDEN_COSINE, likeness, f"answers of task {task.name}")
 
     def _affordable(self, name: str) -> int:
         return check_graph(self.bundle.file(f"{name}.onnx"), f"{name}.onnx").affordable_runs
 
-    def _refuse_below(self, least_cosine: float, found: float, what: str) -> None:
-        if not found >= least_cosine:
+    def _refuse_below(self, least_cosine: float, likeness: float, what: str) -> None:
+        if not likeness >= least_cosine:
             raise BundleError(
-                f"expected the golden {what} of {self.bundle.path} (cosine at least {least_cosine}), got {found:.4f}: compile the student anew on this device"
+                f"expected the golden {what} of {self.bundle.path} (cosine at least {least_cosine}), got {likeness:.4f}: compile the student anew on this device"
             )

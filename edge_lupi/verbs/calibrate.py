@@ -30,7 +30,7 @@ def calibrate(
     ] = 0.01,
     out: Annotated[Optional[Path], typer.Option(metavar="FOLDER", help="Calibrate a copy of the bundle there.")] = None,
     gallery: GalleryOption = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Set the threshold of a bundle for a false accept rate, from your own recordings, and draw its DET curve.
 
@@ -53,7 +53,7 @@ def calibrate(
     else:
         raise InputError("expected either --trials LIST or --impostors DIR, got both or neither: give one of them")
     file = keep(found, curve, student, out)
-    if json:
+    if as_json:
         say_json({**found.plain(), "path": str(file)})
     else:
         say_done(*found.text().split("\n"), f"kept in {file}, its DET curve beside it")

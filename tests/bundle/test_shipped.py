@@ -10,8 +10,8 @@ import pytest
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.sound.audio import read_audio
 
 STUDENTS = Path(__file__).parents[2] / "train" / "students"

@@ -21,9 +21,10 @@ def test_a_hop_is_the_sum_of_its_parts(report: HopReport) -> None:
     assert tuple(report.parts) == PARTS
     for spread in report.parts.values():
         assert 0 < spread.p50_ms <= spread.p90_ms <= spread.p99_ms
-    hop, parts = report.parts["hop"].p50_ms, [report.parts[name].p50_ms for name in PARTS[:-1]]
-    assert max(parts) <= hop <= sum(report.parts[name].p99_ms for name in PARTS[:-1])
-    assert report.real_time_factor == pytest.approx(hop / 250, rel=2)
+    hop, parts = report.parts["hop"].p50_ms, [report.parts[name].p50_ms for name in PARTS[:-2]]
+    assert max(parts) <= hop <= sum(report.parts[name].p99_ms for name in PARTS[:-2])
+    assert report.parts["listener"].p50_ms > hop
+    assert report.real_time_factor > hop / 250 / 2  # a mean, which a busy machine raises without bound
 
 
 def test_what_the_figures_depend_on(report: HopReport) -> None:
@@ -41,7 +42,7 @@ def test_text_and_json(report: HopReport) -> None:
 def test_two_bundles_together_and_each_alone() -> None:
     found = measure([Bundle.load(shipped_bundle(task)) for task in ("speaker", "emotion")], None, 5.0)
     each = ["encoder speaker", "aggregator speaker", "encoder emotion", "aggregator emotion"]
-    assert list(found.parts) == ["front_end", "gate", *each, "hop"]
+    assert list(found.parts) == ["front_end", "gate", *each, "hop", "listener"]
     assert list(found.apart) == ["speaker.lupi", "emotion.lupi"]
     assert f"{'speaker.lupi alone':<20}" in found.text()
     assert "the sum of each alone" in found.text()

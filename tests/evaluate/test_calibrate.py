@@ -26,10 +26,10 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.calibrate import calibrated, keep
 from edge_lupi.evaluate.impostors import Scores, people_in
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import enroll
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.sound.audio import read_audio
 from edge_lupi.task import Task

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle.bundle import MANIFEST, Bundle, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.calibration import Calibration, Point, load_calibration
 from edge_lupi.bundle.engines import LIST, read_engines
 from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.bundle.manifest import MANIFEST
 from edge_lupi.compile.request import read_profile
 from edge_lupi.data.readers.table import read_table
 from edge_lupi.data.trials import read_trials

@@ -35,8 +35,9 @@ from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx,
 from edge_lupi.compile.evidence import Evidence
 from edge_lupi.errors import BundleError, DeviceError, InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.engines.choose import BACKENDS, Backend, Engine
+from edge_lupi.runtime.engines.choose import BACKENDS
 from edge_lupi.runtime.engines.cuda import why_no_gpu
+from edge_lupi.runtime.engines.engine import Backend, Engine
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.engines.rtx import Rtx
 from edge_lupi.runtime.engines.tensorrt import Tensorrt

@@ -1,11 +1,11 @@
-"""Whether a bundle's engines may run here, and why not. An engine is loaded only after it was found to be this device's."""
+"""Engine choice: which of a bundle's may run here, or why not. One is loaded only after it was found to be this device's."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from numpy import float32
 from numpy.typing import NDArray
@@ -13,42 +13,19 @@ from numpy.typing import NDArray
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import ENCODER, FOLDER, Built, Device, differences, read_engine
 from edge_lupi.errors import DeviceError, MissingExtra
-from edge_lupi.runtime.engines.cuda import Gpu, device_of, find_gpu, why_no_gpu
+from edge_lupi.runtime.engines.cuda import device_of, find_gpu, why_no_gpu
+from edge_lupi.runtime.engines.engine import Backend, Engine
 from edge_lupi.runtime.engines.rtx import Rtx
 from edge_lupi.runtime.engines.tensorrt import Tensorrt
 
-__all__ = ["BACKENDS", "Backend", "Engine", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
-
-
-class Engine(Protocol):
-    """What runs a graph, whatever is underneath."""
-
-    @property
-    def input_shapes(self) -> Mapping[str, tuple[Any, ...]]:
-        """Shape by name of every input, the batch first."""
-
-    def run(self, inputs: Mapping[str, NDArray[float32]]) -> dict[str, NDArray[float32]]:
-        """Run the graph once."""
-
-
-class Backend(Protocol):
-    """What builds and runs engines: the device they are bound to, and how one is opened."""
-
-    device: Device
-
-    @property
-    def gpu(self) -> Gpu | None:
-        """The GPU that engines run on, if there is one."""
-
-    def open(self, plan: bytes, name: str) -> Engine:
-        """An engine that was built on this device."""
+__all__ = ["BACKENDS", "Spared", "engine_lines", "engines_plain", "misfit", "open_engine"]
 
 
 class Spared:
-    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `told` hears."""
+    """An engine on the GPU with a spare for the CPU, made and taken for good at the first error of the GPU, which `on_error` is given."""
 
-    def __init__(self, engine: Engine, spare: Callable[[], Engine], told: Callable[[DeviceError], None]) -> None:
-        self._engine, self._spare, self._told = engine, spare, told
+    def __init__(self, engine: Engine, spare: Callable[[], Engine], on_error: Callable[[DeviceError], None]) -> None:
+        self._engine, self._spare, self._on_error = engine, spare, on_error
         self._is_spare = False
 
     @property
@@ -63,7 +40,7 @@ class Spared:
         except DeviceError as error:
             if self._is_spare:
                 raise
-            self._told(error)
+            self._on_error(error)
             self._engine, self._is_spare = self._spare(), True
             return self._engine.run(inputs)
 
@@ -129,8 +106,8 @@ def open_engine(bundle: Bundle) -> tuple[str, Engine]:
 def _backends(verb: str) -> tuple[list[Backend], list[str]]:
     """Those that are installed; if none is, why."""
     made = [_made(make, verb) for make in BACKENDS.values()]
-    found = [backend for backend in made if not isinstance(backend, str)]
-    return found, [] if found else [reason for reason in made[:1] if isinstance(reason, str)]
+    backends = [backend for backend in made if not isinstance(backend, str)]
+    return backends, [] if backends else [reason for reason in made[:1] if isinstance(reason, str)]
 
 
 def _made(make: Callable[[str], Backend], verb: str) -> Backend | str:

@@ -1,4 +1,4 @@
-"""The little of CUDA that running an engine needs, by ctypes on the driver's own library: nothing to install, no version to match.
+"""CUDA, the little of it that an engine needs, by ctypes on the driver's own library: nothing to install, no version to match.
 
 gpu = find_gpu()             None where there is no driver, no GPU, or none that can be used: why_no_gpu() says what to do
 buffer = Buffer(gpu, shape)  float32 on the GPU, and pinned beside it for the CPU

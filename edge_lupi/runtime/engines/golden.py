@@ -1,4 +1,4 @@
-"""golden.npz: a sound, and what the student must make of it. Checked arrays -> Golden; answers held against them.
+"""Golden vectors of a bundle (golden.npz): a sound, and what the student must make of it. Checked arrays -> Golden; answers held against them.
 
 This is the first time that a bundle's graphs run, so they run no more often than their cost allows.
 """

@@ -1,4 +1,4 @@
-"""An engine runs one graph: {name: array} -> {name: array}. Here ONNX Runtime on the CPU, the default everywhere.
+"""ONNX Runtime on the CPU, the default engine everywhere: {name: array} -> {name: array}.
 
 No graph reaches the runtime unread: see `graph_walk` and `graph_bounds`.
 """

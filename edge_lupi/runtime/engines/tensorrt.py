@@ -1,4 +1,4 @@
-"""An engine that TensorRT built for this GPU: {name: array} -> {name: array}, as runtime.engine has it.
+"""TensorRT engine, built for this GPU: {name: array} -> {name: array}.
 
 Buffers are allocated once, for the largest batch; a run copies in, computes and copies out in one stream.
 """
@@ -151,10 +151,10 @@ class TensorrtEngine:
 
     def _known(self, tensor: str, shape: Any) -> tuple[int, ...]:
         """A shape without -1, which stands for what TensorRT does not know."""
-        known = tuple(int(size) for size in shape)
-        if not known or min(known) < 1:
-            raise BundleError(f"{self._name} does not say how large {tensor} is, got {known}: build it anew")
-        return known
+        sizes = tuple(int(size) for size in shape)
+        if not sizes or min(sizes) < 1:
+            raise BundleError(f"{self._name} does not say how large {tensor} is, got {sizes}: build it anew")
+        return sizes
 
     def _reason(self, which: int) -> str:
         return self._log.errors[which][:160] if self._log.errors else "no reason given"
@@ -163,9 +163,9 @@ class TensorrtEngine:
         """The batch of these inputs."""
         batch = len(next(iter(inputs.values()), ()))
         for name, largest in self.input_shapes.items():
-            found = inputs[name].shape if name in inputs else ()
-            if found[1:] != largest[1:] or not 1 <= batch <= largest[0] or found[:1] != (batch,):
+            shape = inputs[name].shape if name in inputs else ()
+            if shape[1:] != largest[1:] or not 1 <= batch <= largest[0] or shape[:1] != (batch,):
                 raise BundleError(
-                    f"{self._name} takes {name} of at most {largest}, got {found}: compile it with a larger --max-batch"
+                    f"{self._name} takes {name} of at most {largest}, got {shape}: compile it with a larger --max-batch"
                 )
         return batch

@@ -1,4 +1,4 @@
-"""Is anybody speaking? log-mel float32 [80, F] -> yes or no for each frame, bool [F]. Here by energy alone.
+"""Voice activity detection by energy alone. log-mel float32 [80, F] -> speech or not for each frame, bool [F].
 
 A frame is speech when it is well above the noise floor, which falls with the quiet moments and rises slowly. The
 recursion goes frame by frame, so the answer does not depend on how the stream was cut into blocks.
@@ -7,30 +7,16 @@ recursion goes frame by frame, so the answer does not depend on how the stream w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.frames import FFT_POINTS, FRAMES_PER_SECOND, window
+from edge_lupi.frames import FRAMES_PER_SECOND
+from edge_lupi.runtime.gates.gate import levels_db
 
-__all__ = ["Gate", "GateSettings", "SpeechGate", "levels_db", "with_pre_roll"]
+__all__ = ["GateSettings", "SpeechGate"]
 
 SPEECH_BANDS = slice(5, 70)  # mel bands centred at 140 Hz to 5.7 kHz: above mains hum, below hiss
-FULL_SCALE_POWER = FFT_POINTS / 2 * float((window() ** 2).sum())  # Parseval: one-sided power of a signal of RMS 1
-PRE_ROLL_FRAMES = 10  # 0.1 s: the soft beginning of a word, before a gate can be sure
-
-
-class Gate(Protocol):
-    """What a stream asks about every frame; one per stream."""
-
-    delay_seconds: float
-
-    def push(self, log_mel: NDArray[np.float32], samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """log-mel [80, F] of the frames that come next, and their samples [160 * F] -> speech or not, bool [F]."""
-
-    def reset(self) -> None:
-        """Sound was lost: what was heard before says nothing about the next frame."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +69,3 @@ class SpeechGate:
             self.floor_db += self.settings.fall_share * (level_db - self.floor_db)
         else:
             self.floor_db = min(level_db, self.floor_db + self._rise_db, self.settings.highest_floor_db)
-
-
-def levels_db(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """log-mel [bands, F] -> RMS level of each frame in dB of full scale [F]."""
-    power = np.exp(log_mel).sum(axis=0)
-    return np.asarray(10 * np.log10(power / FULL_SCALE_POWER), dtype=np.float32)
-
-
-def with_pre_roll(speech: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Speech [F], and also the 0.1 s before every moment at which the gate opened."""
-    openings = np.flatnonzero(speech[1:] & ~speech[:-1]) + 1
-    widened: NDArray[np.bool_] = speech.copy()
-    for opening in openings:
-        widened[max(0, opening - PRE_ROLL_FRAMES) : opening] = True
-    return widened

@@ -1,9 +1,18 @@
-"""Is it a voice? log-mel float32 [80, F] and samples float32 [160 * F] -> speech or not, bool [F], also in noise and music.
+"""Voice activity detection with Silero VAD; robust to noise and music. log-mel [80, F], samples [160 * F] -> speech, bool [F].
 
 Silero VAD 6.2.3 (MIT, github.com/snakers4/silero-vad; the graph is its `silero_vad_16k_sequence.onnx`, the chunks side by
 side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs next to nothing. Chunks lie at multiples of
 512 samples since the stream began or was interrupted, and a frame is what the newest whole chunk was: the answer does not
 depend on how the stream was cut into blocks, and no frame waits for sound that comes after it.
+
+    samples        ┌─64─┬───── 512 ─────┐                        chunk 0, behind its context of 64 samples
+                                   ┌─64─┬───── 512 ─────┐        chunk 1
+    frames              |    |    |    |    |    |    |          of 160 samples; one that ends in chunk 1 has chunk 0's answer
+
+    chunk            0       1       2       3       4       5
+    energy gate    quiet   quiet   loud    loud    quiet   loud
+    graph            -      (1) ───► 2 ─────► 3     (4) ───► 5
+    (n) is run too because the next one is loud, from a state of zeros: the beginning of a word; ───► carries the state on
 """
 
 from __future__ import annotations
@@ -17,12 +26,11 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import SHIPPED
 from edge_lupi.bundle.graph_walk import refuse_external_data
-from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
-from edge_lupi.runtime.gates.energy import Gate, GateSettings, SpeechGate
+from edge_lupi.runtime.gates.energy import GateSettings, SpeechGate
 
-__all__ = ["GATES", "VoiceGate", "VoiceSettings", "make_gate"]
+__all__ = ["VoiceGate", "VoiceSettings"]
 
 Array = NDArray[np.float32]
 Frames = NDArray[np.bool_]
@@ -31,7 +39,6 @@ CHUNK_SAMPLES = 512
 CONTEXT_SAMPLES = 64  # of the chunk before, which the graph wants in front
 STATE = np.zeros((1, 1, 128), np.float32)
 EASY = GateSettings(margin_db=3.0, release_db=1.5)  # what passes is judged again, so rather too much
-GATES = ("voice", "energy")
 
 
 @dataclass(frozen=True)
@@ -59,21 +66,21 @@ class VoiceGate:
 
     def push(self, log_mel: Array, samples: Array) -> Frames:
         """log-mel [80, F] of the frames that come next, and their samples [160 * F] -> speech or not, bool [F]."""
-        ends = self._heard_samples + HOP_SAMPLES * np.arange(1, log_mel.shape[1] + 1)
+        ends = self._stream_samples + HOP_SAMPLES * np.arange(1, log_mel.shape[1] + 1)
         loud_frames = np.concatenate([self._loud_frames, self._loud.push(log_mel)])
         waiting = np.concatenate([self._waiting, samples])
-        first = self._heard_samples // CHUNK_SAMPLES
-        count = (self._heard_samples + len(samples)) // CHUNK_SAMPLES - first
-        self._heard_samples += len(samples)
+        first = self._stream_samples // CHUNK_SAMPLES
+        count = (self._stream_samples + len(samples)) // CHUNK_SAMPLES - first
+        self._stream_samples += len(samples)
         opened: Frames = np.array([self._open(), *self._judge(waiting, loud_frames, first, count)], np.bool_)
         self._waiting = waiting[count * CHUNK_SAMPLES :]
         self._loud_frames = loud_frames[_frames_before(first + count) - _frames_before(first) :]
         return np.asarray(opened[ends // CHUNK_SAMPLES - first], np.bool_)
 
     def reset(self) -> None:
-        """Sound was lost: begin anew, but for the noise of the room."""
+        """Forget all but the noise of the room, as sound was lost."""
         self._loud.reset()
-        self._heard_samples = 0
+        self._stream_samples = 0
         self._waiting = np.zeros(CHUNK_SAMPLES + CONTEXT_SAMPLES, np.float32)  # the chunk before, and its context
         self._loud_frames = np.zeros(0, np.bool_)
         self._state = (STATE, STATE)
@@ -91,19 +98,19 @@ class VoiceGate:
 
     def _probabilities(self, waiting: Array, loud: list[bool]) -> list[float]:
         """Of each chunk; 0 without a look at those that are not loud."""
-        found = [0.0] * len(loud)
+        probabilities = [0.0] * len(loud)
         begin = 0
         while begin < len(loud):
             end = begin
             while end < len(loud) and loud[end]:
                 end += 1
             if end > begin:
-                found[begin:end] = self._run(waiting, begin, end)
+                probabilities[begin:end] = self._run(waiting, begin, end)
                 self._ran = True
             if end < len(loud):
                 self._ran = False
             begin = end + 1
-        return found
+        return probabilities
 
     def _run(self, waiting: Array, begin: int, end: int) -> list[float]:
         """The graph on chunks [begin, end), and on the one before where it has not heard that: the beginning of a word."""
@@ -120,13 +127,6 @@ class VoiceGate:
         speech = probability >= (self.settings.end if self._open() else self.settings.begin)
         self._since_speech_chunks = 0 if speech else self._since_speech_chunks + 1
         return self._open()
-
-
-def make_gate(name: str = "voice") -> Gate:
-    """The gate of that name, fresh."""
-    if name not in GATES:
-        raise InputError(f"expected a gate {' or '.join(GATES)}, got {name!r}")
-    return VoiceGate() if name == "voice" else SpeechGate()
 
 
 def _frames_before(chunk: int) -> int:

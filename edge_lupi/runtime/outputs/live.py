@@ -1,6 +1,6 @@
 """The live view in a terminal: a row per stream (who, how sure, how loud, how late, what was lost), ended turns above it.
 
-Rows are drawn anew a few times a second, by a thread, so that the view also shows that nothing comes. The cursor is never
+Rows are drawn again a few times a second, by a thread, so that the view also shows that nothing comes. The cursor is never
 hidden and the screen is the terminal's own, so it is left as it was, however the process ends.
 """
 
@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.text import Text
 
 from edge_lupi.events import Event
+from edge_lupi.runtime.listening.statistics import Progress, Statistics
 from edge_lupi.runtime.outputs.turns import Output, Turn
-from edge_lupi.runtime.statistics import Heard, Statistics
 from edge_lupi.terminal import make_encodable
 from edge_lupi.words import printable
 
@@ -83,11 +83,11 @@ class LiveView(Output):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The rows, each in one line of the terminal."""
         statistics = self._statistics()
-        streams = list(statistics.by_stream.items()) or [("", Heard())]
-        for name, heard in streams[:MOST_ROWS]:
+        streams = list(statistics.by_stream.items()) or [("", Progress())]
+        for name, progress in streams[:MOST_ROWS]:
             last = sorted(self._events.get(name, {}).values(), key=lambda event: self._order.get(event.task, 0))
-            events = [event for event in last if heard.seconds - event.time < SILENT_SECONDS]
-            parts = _parts(events, heard, statistics, ascii_only=options.ascii_only)
+            events = [event for event in last if progress.seconds - event.time < SILENT_SECONDS]
+            parts = _parts(events, progress, statistics, ascii_only=options.ascii_only)
             stream = [_Part(f"{printable(name):<14.14}", 2, "dim")] if len(streams) > 1 else []
             yield _fitted([*stream, *parts], options.max_width)
         if len(streams) > MOST_ROWS:
@@ -97,14 +97,14 @@ class LiveView(Output):
 def live_view(
     statistics: Callable[[], Statistics], console: Console | None = None, *, tasks: Sequence[str] = ()
 ) -> LiveView | None:
-    """The view on standard output; None where that is no terminal on which lines can be drawn anew."""
+    """The view on standard output; None where that is no terminal on which lines can be drawn again."""
     console = console or Console(highlight=False)
     make_encodable(console.file)
     live = console.file.isatty() and not console.is_dumb_terminal
     return LiveView(console, statistics, tasks) if live else None
 
 
-def _parts(events: Sequence[Event], heard: Heard, statistics: Statistics, *, ascii_only: bool) -> list[_Part]:
+def _parts(events: Sequence[Event], progress: Progress, statistics: Statistics, *, ascii_only: bool) -> list[_Part]:
     """Who and how sure, how loud, how late, what was lost."""
     parts = []
     for event in events:
@@ -117,19 +117,19 @@ def _parts(events: Sequence[Event], heard: Heard, statistics: Statistics, *, asc
     computer_ms = statistics.compute_ms[-1] if statistics.compute_ms else 0.0
     return [
         *parts,
-        _Part(_bar(1 - max(heard.level_db, QUIETEST_DB) / QUIETEST_DB, ascii_only), 5, "cyan"),
-        _Part(f"{max(heard.level_db, -99):3.0f} dB", 2),
+        _Part(_bar(1 - max(progress.level_db, QUIETEST_DB) / QUIETEST_DB, ascii_only), 5, "cyan"),
+        _Part(f"{max(progress.level_db, -99):3.0f} dB", 2),
         _Part(f"{statistics.algorithm_seconds:.2f} s + {computer_ms:.0f} ms", 6),
-        _Part(f"dropped {heard.dropped}", 3, "red" if heard.dropped else ""),
+        _Part(f"dropped {progress.dropped}", 3, "red" if progress.dropped else ""),
     ]
 
 
 def _fitted(parts: Sequence[_Part], width: int) -> Text:
     """As many parts in one line as the width holds."""
-    kept = list(parts)
-    while len(kept) > 1 and sum(cell_len(part.text) + 2 for part in kept) - 2 > width:
-        kept.remove(max(kept, key=lambda part: part.rank))
-    line = Text("  ", no_wrap=True).join([Text(part.text, part.style) for part in kept])
+    fitting = list(parts)
+    while len(fitting) > 1 and sum(cell_len(part.text) + 2 for part in fitting) - 2 > width:
+        fitting.remove(max(fitting, key=lambda part: part.rank))
+    line = Text("  ", no_wrap=True).join([Text(part.text, part.style) for part in fitting])
     line.truncate(width)
     return line
 

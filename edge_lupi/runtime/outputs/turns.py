@@ -1,4 +1,4 @@
-"""From events to turns: what one label said without a pause, per stream and task. Events in; Turns to outputs as they end.
+"""Speaker turns from events: one label without a pause, per stream and task. Events in; Turns to outputs as they end.
 
 with Teller(listener.segmentations, [Lines(sys.stdout)]) as teller:
     for event in listener.listen(source, passed=teller.passed):
@@ -83,7 +83,7 @@ class Turns:
 
 
 class Output:
-    """What is told to somebody, from entering to leaving; each kind takes what it needs."""
+    """Something that events and turns are written to, from entering to leaving; each kind takes what it needs."""
 
     def __enter__(self) -> Output:
         return self
@@ -127,7 +127,7 @@ class JsonLines(Output):
 
 
 class Teller:
-    """Tells outputs of events and of the turns they make. At its end, however that comes, the last turns are told too."""
+    """Gives outputs the events and the turns they make; at its end, however that comes, the last turns too."""
 
     def __init__(self, segmentation: Segmentation | Mapping[str, Segmentation], outputs: Sequence[Output]) -> None:
         self._turns = Turns(segmentation)

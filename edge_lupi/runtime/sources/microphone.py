@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from edge_lupi.errors import DeviceError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source, blocks_of, say
-from edge_lupi.sound.audio import Resampler, resampler
+from edge_lupi.sound.resampler import Resampler, resampler
 
 __all__ = ["Microphone", "input_devices"]
 
@@ -61,7 +62,7 @@ class Microphone(Source):
         self._pick = channels
         self._retry = retry
         self._stream: _Stream | None = None
-        self._dropped = 0  # samples at 16 kHz that were lost and told
+        self._dropped = 0  # samples at 16 kHz that were lost
         self._heard_until = 0.0  # when the last block came
         self._away = False
         self._retry_seconds = FIRST_RETRY_SECONDS
@@ -114,16 +115,18 @@ class Microphone(Source):
             if block.gap:
                 yield from self._of_stream(convert.flush(), self._heard_until)
                 convert = self._resampler()
-            gap = block.gap or self._away
-            away = self._back(block) if self._away else 0
+            reconnected = self._away
+            away = self._back(block) if reconnected else 0
             self._dropped += away + round(lost * SAMPLE_RATE_HZ / self.rate_hz)
             self._heard_until = block.received_seconds
             samples = convert.push(block.samples)
-            yield from self._of_stream(samples, block.received_seconds, gap=gap, more=block.more)
+            marks = {"gap": block.gap or reconnected, "more": block.more, "reconnected": reconnected}
+            yield from self._of_stream(samples, block.received_seconds, **marks)
         yield from self._of_stream(convert.flush(), self._heard_until)
 
     def _of_stream(self, samples: NDArray[np.float32], received_seconds: float, **marks: bool) -> Iterator[Block]:
-        return blocks_of(samples, self._pick, received_seconds, dropped=self._dropped, **marks)
+        counts = {"dropped": self._dropped, "peak_fill_seconds": self.peak_fill_seconds}
+        return blocks_of(samples, self._pick, received_seconds, **counts, **marks)
 
     def _is_dead(self) -> bool:
         return self._stream is None or not self._stream.active
@@ -244,7 +247,7 @@ _LOOKING = threading.Lock()
 
 
 def _look_again() -> None:
-    """Let PortAudio list its devices anew, which it does only where no microphone of this process is open."""
+    """Let PortAudio list its devices again, which it does only where no microphone of this process is open."""
     with _LOOKING:
         if not _OPEN:
             sounddevice = _sounddevice()

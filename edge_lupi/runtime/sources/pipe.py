@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import POLL_SECONDS
 from edge_lupi.sound.audio import check_samples
 from edge_lupi.sound.wav import Wav, read_wav

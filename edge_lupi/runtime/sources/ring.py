@@ -1,4 +1,4 @@
-"""Between the microphone's callback and the listener: bounded, thread-safe, and honest about what it lost.
+"""Ring buffer between the microphone's callback and the listener: bounded, thread-safe, counting what it lost.
 
 In: arrays float32 [n] or [n, channels] from one writer. Out: the same arrays, in order, as Blocks. When the reader is
 too slow the oldest arrays go first; the Block after them says so, so that nothing is ever joined across the hole. Half
@@ -15,24 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Ring"]
+from edge_lupi.runtime.sources.block import Block
 
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some sound, as it was handed over.
-
-    `received_seconds` is `time.perf_counter()` when its last sample came, `dropped` counts the samples lost since the
-    stream began, `gap` says that some were lost right before this block. `stream` names the stream where a source has
-    several. `more` says that another block is ready right behind this one, so that their segments may share a batch.
-    """
-
-    samples: NDArray[np.float32]
-    received_seconds: float
-    dropped: int = 0
-    gap: bool = False
-    stream: str = ""
-    more: bool = False
+__all__ = ["Ring"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +38,9 @@ class Ring:
         self.peak_fill = 0
         self._entries: deque[_Entry] = deque()
         self._fill = 0
-        self._lost_at_head = 0  # dropped here, not yet told to the reader
-        self._lost_at_tail = 0  # lost before the ring, told with the next write
-        self._dropped_told = 0
+        self._lost_at_head = 0  # dropped here, not yet in a block
+        self._lost_at_tail = 0  # lost before the ring, for the next write
+        self._dropped_until_here = 0
         self._woken = False
         self._changed = threading.Condition()
 
@@ -112,10 +97,10 @@ class Ring:
             self._fill -= len(entry.samples)
             lost = self._lost_at_head + entry.lost_before
             self._lost_at_head = 0
-            self._dropped_told += lost
+            self._dropped_until_here += lost
             more = bool(self._entries)
             self._changed.notify_all()  # a writer may wait for room
-            return Block(entry.samples, entry.received_seconds, self._dropped_told, gap=lost > 0, more=more)
+            return Block(entry.samples, entry.received_seconds, self._dropped_until_here, gap=lost > 0, more=more)
 
     def _drop_oldest_down_to(self, fill_samples: int) -> None:
         while self._fill > fill_samples:

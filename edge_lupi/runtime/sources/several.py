@@ -14,7 +14,7 @@ from dataclasses import replace
 from queue import Empty, Queue
 from types import TracebackType
 
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source
 
 __all__ = ["Several"]
@@ -30,16 +30,6 @@ class Several(Source):
         self._sources = sources
         self._open = ExitStack()
         self.live = any(source.live for source in sources.values())
-
-    @property
-    def reconnections(self) -> int:  # type: ignore[override]
-        """How often a device was lost and came back, all together."""
-        return sum(source.reconnections for source in self._sources.values())
-
-    @property
-    def peak_fill_seconds(self) -> float:
-        """The most sound that ever waited in one of them."""
-        return max(source.peak_fill_seconds for source in self._sources.values())
 
     def stop(self) -> None:
         """End all of them."""

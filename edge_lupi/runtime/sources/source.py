@@ -1,4 +1,4 @@
-"""What all sources share: a context manager that gives Blocks of float32 [n] at 16 kHz mono and can be stopped.
+"""Sources of sound: a context manager that gives Blocks of float32 [n] at 16 kHz mono and can be stopped.
 
 `stop()` ends the iteration soon; it only sets a flag, so a signal handler may call it.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 
 __all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]
 
@@ -25,18 +25,12 @@ POLL_SECONDS = 0.2  # how soon stop() is seen
 
 
 class Source:
-    """Iterable. `live` where it cannot be made to wait. `reconnections` counts how often a device was lost and came back."""
+    """Iterable of Blocks. `live` where it cannot be made to wait."""
 
     live = False
-    reconnections = 0
 
     def __init__(self) -> None:
         self._stopped = False
-
-    @property
-    def peak_fill_seconds(self) -> float:
-        """The most sound that ever waited to be heard."""
-        return 0.0
 
     def stop(self) -> None:
         """End the iteration at the next block."""
@@ -69,10 +63,9 @@ def blocks_of(
         return
     last = len(channels) - 1
     for index, channel in enumerate(channels):
-        more = marks.get("more", False) or index < last
-        name = str(channel) if last else ""
-        column = np.ascontiguousarray(samples[:, index])
-        yield Block(column, received, **{**marks, "stream": name, "more": more})
+        own = {"more": marks.get("more", False) or index < last, "stream": str(channel) if last else ""}
+        once = {"reconnected": marks.get("reconnected", False) and index == 0}  # a device, however many channels it has
+        yield Block(np.ascontiguousarray(samples[:, index]), received, **{**marks, **own, **once})
 
 
 def say(words: str) -> None:
@@ -81,7 +74,7 @@ def say(words: str) -> None:
 
 
 def stop_on_signals(source: Source) -> None:
-    """Let Ctrl-C and SIGTERM end the source, so that what was heard is still told; a second Ctrl-C ends the process."""
+    """Let Ctrl-C and SIGTERM end the source, so that the last events still come; a second Ctrl-C ends the process."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         source.stop()

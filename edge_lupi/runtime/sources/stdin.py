@@ -10,11 +10,13 @@ from typing import IO, BinaryIO
 
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.pipe import BLOCK_SECONDS, WHERE, Pipe, ReadAhead
-from edge_lupi.runtime.sources.ring import Block, Ring
+from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import Source, blocks_of, say
-from edge_lupi.sound.audio import resampler, stream_audio
+from edge_lupi.sound.audio import stream_audio
 from edge_lupi.sound.kinds import HEAD_BYTES, sound_kind
+from edge_lupi.sound.resampler import resampler
 from edge_lupi.sound.wav import Wav, read_wav
 
 __all__ = ["StdinSource"]
@@ -82,7 +84,7 @@ class StdinSource(Source):
         return wav
 
     def _as_it_comes(self, wav: Wav) -> Iterator[Block]:
-        convert, dropped, told = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
+        convert, dropped, ring_lost = resampler(wav.rate_hz, wav.channels, notice=say), 0, 0
         ring = Ring(min(round(self._ring_seconds * wav.rate_hz), MOST_RING_VALUES // wav.channels))
         ahead = ReadAhead(self._pipe, wav, ring, lambda: self._stopped)
         ahead.start()
@@ -92,12 +94,12 @@ class StdinSource(Source):
                 if block.gap:
                     yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
                     convert = resampler(wav.rate_hz, wav.channels)
-                    dropped += round((block.dropped - told) * SAMPLE_RATE_HZ / wav.rate_hz)
-                    told = block.dropped
+                    dropped += round((block.dropped - ring_lost) * SAMPLE_RATE_HZ / wav.rate_hz)
+                    ring_lost = block.dropped
                 received = block.received_seconds
                 self._peak_fill_seconds = ring.peak_fill / wav.rate_hz
-                found = convert.push(block.samples)
-                yield from blocks_of(found, received_seconds=received, dropped=dropped, gap=block.gap)
+                samples, fill = convert.push(block.samples), self._peak_fill_seconds
+                yield from blocks_of(samples, None, received, dropped=dropped, gap=block.gap, peak_fill_seconds=fill)
             yield from blocks_of(convert.flush(), received_seconds=received, dropped=dropped)
         finally:
             self.stop()

@@ -1,4 +1,4 @@
-"""How enrolled people usually sound to a student that tells labels: their voices so far, beside the exemplars in the same file.
+"""Average voices of enrolled people, to a student with labels, beside the exemplars in the same file.
 
 They are of another student than the exemplars, whose fingerprint goes along. An edge-lupi that knows nothing of them reads the
 file as ever; so does this one a file without.
@@ -12,14 +12,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_lupi.runtime.trackers.voice import MOST_CLIPS, VoiceSoFar
 from edge_lupi.words import number
 
-__all__ = ["Averages"]
+__all__ = ["MOST_CLIPS", "Averages", "VoiceSoFar"]
+
+Array = NDArray[np.float32]
+MOST_CLIPS = 100.0  # what is older fades
 
 MAX_DIMENSION = 256
 MAX_FINGERPRINT = 200
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceSoFar:
+    """In how many clips a voice was heard, and the mean of their utterance embeddings, float32 [D]."""
+
+    clips: float
+    mean: Array
+
+    def put_into(self, state: Array) -> None:
+        """Into the end of a branch's carried state [1, K], in place."""
+        size = 1 + len(self.mean)
+        if size > state.shape[1]:
+            raise ValueError(f"expected room for {size} numbers, got a state of {state.shape[1]}")
+        state[0, -size], state[0, 1 - size :] = self.clips, self.mean
 
 
 @dataclass(frozen=True, eq=False)

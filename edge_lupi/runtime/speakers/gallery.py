@@ -1,4 +1,4 @@
-"""Known speakers: several unit vectors per person, of one student only, in one file.
+"""Gallery of known speakers: several unit vectors per person, of one student only, in one file.
 
 A voice is as personal as a fingerprint: the file is its owner's alone (0600), it is written at once or not at all, and
 whoever is forgotten in it has no recordings left by then.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import clear_left_overs, kind_of, locked, write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.speakers.averages import Averages
+from edge_lupi.runtime.speakers.averages import Averages, VoiceSoFar
 from edge_lupi.runtime.speakers.gallery_file import (
     MAX_EXEMPLARS,
     MAX_PEOPLE,
@@ -27,7 +28,6 @@ from edge_lupi.runtime.speakers.gallery_file import (
 )
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import Recordings
-from edge_lupi.runtime.trackers.voice import VoiceSoFar
 from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]
@@ -45,8 +45,9 @@ class Gallery:
         self.path = Path(path)
         self.fingerprint = fingerprint
         self._people: dict[str, Array] = {}
+        self._stack: _Stack | None = None  # the same as one array, made for the next match after a change
         self._narrow: set[str] = set()  # whose voice was learnt from telephone speech
-        self._averages = Averages()  # how people usually sound to a student that tells labels
+        self._averages = Averages()  # of people's voices, to a student with labels
         self._forgotten: set[str] = set()  # whose earlier recordings go with the next save
         self._heard: list[tuple[str, Array]] = []  # recordings that it adds
 
@@ -108,12 +109,13 @@ class Gallery:
         """Add unit vectors [n, D] to a person; the newest 32 are kept. Nothing is on disk before `save`."""
         name = checked_name(name)
         check_exemplars(exemplars, self._dimension())
-        known = self._people.get(name)
-        if known is None:
+        earlier = self._people.get(name)
+        if earlier is None:
             if len(self._people) >= MAX_PEOPLE:
                 raise InputError(f"expected at most {MAX_PEOPLE} speakers in {self._shown}: remove some first")
             self._forgotten.add(name)  # recordings of somebody earlier of that name are not theirs
-        self._people[name] = (exemplars if known is None else np.concatenate([known, exemplars]))[-MAX_EXEMPLARS:]
+        self._stack = None
+        self._people[name] = (exemplars if earlier is None else np.concatenate([earlier, exemplars]))[-MAX_EXEMPLARS:]
         if narrow_band:
             self._narrow.add(name)
 
@@ -128,6 +130,7 @@ class Gallery:
         """
         if not Recordings(self.path).of(name):
             self._known(name)
+        self._stack = None
         self._people.pop(composed(name), None)
         self._narrow.discard(composed(name))
         self._averages = self._averages.only(self.names)
@@ -144,7 +147,7 @@ class Gallery:
         for name, exemplars in people.items():
             self._known(name)
             check_exemplars(exemplars, None)
-        self.fingerprint = fingerprint
+        self.fingerprint, self._stack = fingerprint, None
         self._people = {composed(name): exemplars[-MAX_EXEMPLARS:] for name, exemplars in people.items()}
 
     def take(self, other: Gallery, *, renamed: Mapping[str, str] | None = None, replace: bool = False) -> list[str]:
@@ -183,10 +186,8 @@ class Gallery:
     def match(self, embedding: Array, *, leave_out: str | None = None) -> tuple[str, float] | None:
         """The person nearest to a unit vector [D] and the cosine with their nearest exemplar; None when nobody is known."""
         self.check_width(embedding.shape[-1])
-        left_out = None if leave_out is None else composed(leave_out)
-        people = self._people.items()
-        nearest = {name: float((exemplars @ embedding).max()) for name, exemplars in people if name != left_out}
-        return max(nearest.items(), key=lambda item: item[1], default=None)
+        self._stack = self._stack or _Stack.of(self._people)
+        return self._stack.nearest(embedding, None if leave_out is None else composed(leave_out))
 
     def check_student(self, fingerprint: str) -> None:
         """Refuse a store of another student."""
@@ -249,6 +250,33 @@ class Gallery:
                 f"expected a speaker that {self._shown} knows ({_listed(self.names)}), got {ascii(name)[:200]}"
             )
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """All exemplars as one array [N, D], for one product a match: whose they are, and where each one's begin."""
+
+    names: list[str]
+    exemplars: Array
+    begins: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, people: Mapping[str, Array]) -> _Stack:
+        """The people of a gallery; there may be none."""
+        counts = [len(exemplars) for exemplars in people.values()]
+        stacked = np.concatenate(list(people.values())) if people else np.zeros((0, 0), np.float32)
+        return cls(list(people), stacked, np.cumsum([0, *counts[:-1]]))
+
+    def nearest(self, voice: Array, left_out: str | None) -> tuple[str, float] | None:
+        """The person with the largest cosine to a unit vector [D], but for one; None where there is nobody else."""
+        if not self.names or self.names == [left_out]:
+            return None
+        # einsum: a product of more than 9,216 numbers OpenBLAS shares among all cores, and the waiting costs more than the work
+        cosines = np.maximum.reduceat(np.einsum("nd,d->n", self.exemplars, voice), self.begins)
+        if left_out in self.names:
+            cosines[self.names.index(left_out)] = -np.inf
+        best = int(cosines.argmax())
+        return self.names[best], float(cosines[best])
 
 
 def default_gallery_path() -> Path:

@@ -1,8 +1,8 @@
-"""Known speakers as the bytes of a file, and back. Reading trusts nothing and bounds everything; what is packed can be read.
+"""Gallery file: known speakers as bytes, and back. Reading trusts nothing and bounds everything; what is packed can be read.
 
 JSON. Version 2 has the unit vectors of a person as base64 of float32 [n, D], little-endian; version 1, which is still
 read, had them as lists of numbers, some three times as long. `narrow_band` names those enrolled from telephone speech,
-`averages` holds how some usually sound to a student that tells labels (see `averages`); a file may lack both.
+`averages` holds the average voices of some, to a student with labels (see `averages`); a file may lack both.
 """
 
 from __future__ import annotations

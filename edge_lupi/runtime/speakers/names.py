@@ -1,4 +1,4 @@
-"""What people may be called: one spelling for what looks the same, nothing that moves a cursor or hides."""
+"""Names of people: one spelling for what looks the same, nothing that moves a cursor or hides."""
 
 from __future__ import annotations
 

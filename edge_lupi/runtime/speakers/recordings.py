@@ -1,4 +1,4 @@
-"""What people were enrolled with, kept only where that was asked for: FLAC files in a folder beside the gallery.
+"""Enrolment recordings, kept only where that was asked for: FLAC files in a folder beside the gallery.
 
 Samples float32 [T] at 16 kHz in, paths out. The folder and its files are their owner's alone (0700, 0600) and bounded.
 Whoever changes anything holds the gallery (`Gallery.changed`), so no two number a recording alike.

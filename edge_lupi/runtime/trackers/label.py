@@ -1,8 +1,8 @@
-"""How somebody speaks: segment embeddings [1, D] in, Findings with a label and its probability out.
+"""Label smoothing for emotions: segments and embeddings [1, D] in, Decisions with a label and its probability out.
 
-The segments since the last long pause share one aggregator state; then they join what their voice was so far, beside which a
-task that asks for it tells its labels (see `voice`). What is said changes late and on purpose: another
-label is told once it leads by a margin or has led for two segments, and below a stated probability none is told.
+The segments since the last long pause share one aggregator state. After the pause they join the running average of their voice,
+beside which a task that asks for it decides (see `voice`). A label changes late and on purpose: another one takes its place
+once it leads by a margin or has led for two segments, and below a stated probability the label is `unsure`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.trackers.speaker import Aggregator, Finding
-from edge_lupi.runtime.trackers.voice import NOBODY, Voices, VoiceSoFar
+from edge_lupi.runtime.speakers.averages import VoiceSoFar
+from edge_lupi.runtime.trackers.tracker import Aggregator, Decision
+from edge_lupi.runtime.trackers.voice import NOBODY, Voices
 from edge_lupi.task import Task
 
 __all__ = ["UNSURE", "LabelTracker", "Smoothing"]
@@ -27,12 +28,12 @@ UNSURE = "unsure"
 
 @dataclass(frozen=True)
 class Smoothing:
-    """When a label is told. `sure` is the least probability: 0 tells the best label always."""
+    """Label smoothing. `sure` is the least probability of a label: with 0 the best label always stands."""
 
     sure: float = 0.5
-    lead: float = 0.2  # a probability by which another label is so far ahead that it is told at once
+    lead: float = 0.2  # a probability by which another label must be ahead to take its place at once
     patience: int = 2  # segments for which it must be ahead otherwise
-    pause_seconds: float = 1.0  # a silence this long begins anew
+    pause_seconds: float = 1.0  # a silence this long ends what was said
 
     def __post_init__(self) -> None:
         if not 0 <= self.sure < 1:
@@ -48,7 +49,7 @@ class _Speech:
     start_seconds: float = 0.0
     end_seconds: float = 0.0
     utterance: Array | None = None
-    told: int | None = None
+    label: int | None = None  # the one that stands
     best: int | None = None  # in the last segment,
     ahead: int = 0  # and for so many segments running
 
@@ -69,28 +70,32 @@ class LabelTracker:
         self._voices = voices or Voices()
         self._speech = self._begun()
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         self._pause(segment.start_seconds)
         self._turn(segment)
         probabilities = self._probabilities(embedding)
-        told = self._choose(probabilities)
-        probability = float(probabilities[told])
-        label = self._task.labels[told] if probability >= self._smoothing.sure else UNSURE
-        return [Finding(segment.start_seconds, segment.end_seconds, label, probability=probability)]
+        label = self._choose(probabilities)
+        probability = float(probabilities[label])
+        name = self._task.labels[label] if probability >= self._smoothing.sure else UNSURE
+        return [Decision(segment.start_seconds, segment.end_seconds, name, probability=probability)]
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
         self._pause(segment.end_seconds)
         return []
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Decision]:
         """The end of the stream; nothing was held back."""
         self._end()
         return []
 
+    def speaker(self, name: str) -> None:
+        """Who speaks now: from their next segment on, labels are decided beside the average of their voice."""
+        self._voices.speaking = name
+
     def _turn(self, segment: Segment) -> None:
-        """Somebody else begins anew. Who was nobody's voice until now and is told of late goes on, as who they are."""
+        """Where another person speaks, new speech begins. Speech of nobody until now goes on as theirs, once they are named."""
         speech, now = self._speech, self._voices.speaking
         if self._task.voice and speech.speaker not in (NOBODY, now):
             speech = self._speech = self._begun()
@@ -107,11 +112,11 @@ class LabelTracker:
 
     def _know_voice(self, speech: _Speech) -> None:
         """From now on beside what the voice was so far."""
-        speech.speaker, known = self._voices.speaking, self._voices.now
-        if known is None and speech.utterance is not None:
-            known = VoiceSoFar(0.0, np.zeros_like(speech.utterance))
-        if self._task.voice and known is not None:
-            known.put_into(speech.state)
+        speech.speaker, voice = self._voices.speaking, self._voices.now
+        if voice is None and speech.utterance is not None:
+            voice = VoiceSoFar(0.0, np.zeros_like(speech.utterance))
+        if self._task.voice and voice is not None:
+            voice.put_into(speech.state)
 
     def _end(self) -> None:
         """What was said joins what its voice was so far."""
@@ -130,14 +135,14 @@ class LabelTracker:
         return probabilities_of(step.scores[0], self._task.temperature)
 
     def _choose(self, probabilities: Array) -> int:
-        """The label told before, unless another leads by the margin or has led for long enough."""
+        """The label that stood before, unless another leads by the margin or has led for long enough."""
         speech, smoothing, best = self._speech, self._smoothing, int(probabilities.argmax())
         speech.ahead = speech.ahead + 1 if best == speech.best else 1
         speech.best = best
-        lead = 1.0 if speech.told is None else float(probabilities[best] - probabilities[speech.told])
-        if speech.told is None or lead >= smoothing.lead or speech.ahead >= smoothing.patience:
-            speech.told = best
-        return speech.told
+        lead = 1.0 if speech.label is None else float(probabilities[best] - probabilities[speech.label])
+        if speech.label is None or lead >= smoothing.lead or speech.ahead >= smoothing.patience:
+            speech.label = best
+        return speech.label
 
     def _pause(self, now_seconds: float) -> None:
         if now_seconds - self._speech.end_seconds >= self._smoothing.pause_seconds:

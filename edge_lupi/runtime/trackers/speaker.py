@@ -1,55 +1,37 @@
-"""Who speaks: segment embeddings [1, D] in, Findings out. All that is remembered between segments lives here.
+"""Speaker tracking with change detection and open-set identification: segments and embeddings [1, D] in, Decisions out.
 
-The segments of a turn share one aggregator state, so the voice of the turn grows clearer. A segment unlike
-the turn is held back until the next one tells whether a new turn began (the two agree) or it was a stray, such as one
-that lies across the boundary. A segment that fits the turn, but another known voice better, is held back too. So a
-change of speaker costs one hop and nobody is made up from a mixture. A voice that is nearly a known person's is heard for a
-while longer, and one that nobody knows is given a number once it has spoken for a while: what it said until then is told
-at once, with the name or the number.
+    segment ─┬─► is like the turn, and no other known voice is nearer ───► joins the turn
+             ├─► else: is like the segment held before it ────────────────► the turn ends, both begin another
+             ├─► else: is like a known person or an earlier stranger ─────► joins their turn, or begins it
+             └─► else ────────────────────────────────────────────────────► is held until the next one
+    a held segment that the next one is not like was a stray, such as one across a boundary: it has the turn's label
+    a long pause, or the end of the stream: the turn ends
+
+    turn: undecided ─┬─► a known person, once the cosine of all of it reaches their threshold
+                     ├─► an earlier stranger's number, at a lower one
+                     └─► a new number, after `founding_seconds` that are like nobody known,
+                         or after `early_seconds` that are nearly like a known person
+
+The segments of a turn share one aggregator state, so the voice of the turn grows clearer. A change of speaker
+costs one hop, and no speaker is made of a mixture. While a turn is undecided nothing is said of it; then one Decision covers
+all of it until now.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from edge_lupi.bundle.threshold import Threshold
-from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.strangers import Strangers
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
 from edge_lupi.task import DEFAULT_THRESHOLD
 from edge_lupi.vectors import Array, unit
 
-__all__ = ["UNKNOWN", "Aggregator", "Finding", "SpeakerTracker", "Tracking"]
+__all__ = ["SpeakerTracker", "Tracking"]
 
-UNKNOWN = "unknown"
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
-
-
-class Aggregator(Protocol):
-    """The part of a student that trackers need."""
-
-    def initial_state(self, batch: int = 1) -> Array:
-        """The state before anything was heard."""
-
-    def step(self, embedding: Array, state: Array) -> Step:
-        """One more segment."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A label for a stretch of the stream: a segment, or several where the last decided about those before it.
-
-    `threshold` is the cosine that a known person had to reach.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    label: str
-    score: float | None = None
-    probability: float | None = None
-    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +77,11 @@ class _Turn:
     label: str = UNKNOWN
     score: float = 0.0
     number: int | None = None  # the new number it was given, if any
-    untold_seconds: float | None = None  # where begins what is told with its next finding
+    undecided_seconds: float | None = None  # where the sound begins that its next decision covers
 
 
 class SpeakerTracker:
-    """Turns and who takes them: people of the gallery by name, strangers by number in the order they came."""
+    """Speaker turns and whose they are: people of the gallery by name, strangers by number in the order they came."""
 
     def __init__(
         self,
@@ -107,11 +89,11 @@ class SpeakerTracker:
         threshold: float = DEFAULT_THRESHOLD,
         gallery: Gallery | None = None,
         tracking: Tracking | None = None,
-        known: Threshold | None = None,
+        of_people: Threshold | None = None,
     ) -> None:
         self.tracking = tracking or Tracking()
         self.threshold = threshold
-        self._known = known or Threshold.constant(threshold)  # asked of people of the gallery alone
+        self._of_people = of_people or Threshold.constant(threshold)  # the cosine that people of the gallery must reach
         self._aggregator = aggregator
         self._gallery = gallery
         self._change = self.threshold * self.tracking.change_share
@@ -121,28 +103,31 @@ class SpeakerTracker:
         self._held: _Piece | None = None
         self._last_speech_seconds = 0.0
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         before = self._pause(segment.start_seconds)
         self._last_speech_seconds = segment.end_seconds
         alone = unit(self._aggregator.step(embedding, self._aggregator.initial_state()).embedding[0])
         return before + self._place(_Piece(segment.start_seconds, segment.end_seconds, embedding, alone))
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
         return self._pause(segment.end_seconds)
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Decision]:
         """The end of the stream, or a long pause: what was held back is decided, and the turn ends."""
         held, self._held = self._held, None
         return [*(self._stray(held) if held else []), *self._end_turn()]
 
-    def _pause(self, now_seconds: float) -> list[Finding]:
+    def speaker(self, name: str) -> None:
+        """Who speaks now: nothing that this tracker does not know."""
+
+    def _pause(self, now_seconds: float) -> list[Decision]:
         if now_seconds - self._last_speech_seconds < self.tracking.pause_seconds:
             return []
         return self.finish()
 
-    def _place(self, piece: _Piece) -> list[Finding]:
+    def _place(self, piece: _Piece) -> list[Decision]:
         held, self._held = self._held, None
         if self._turn and self._goes_on(self._turn, piece.alone):
             return self._join(piece, since=held)
@@ -152,7 +137,7 @@ class SpeakerTracker:
             return [*before, *self._join(piece, since=held)]
         before = self._stray(held) if held else []
         label, cosine = self._match(piece.alone, piece.seconds)
-        if cosine >= (self.threshold if label in self._strangers else self._known.at(piece.seconds)):
+        if cosine >= (self.threshold if label in self._strangers else self._of_people.at(piece.seconds)):
             if self._turn and label != self._turn.label:
                 before += self._end_turn()
             return [*before, *self._join(piece)]
@@ -171,29 +156,29 @@ class SpeakerTracker:
         likeness = max(likeness, rivals.pop(turn.label, -1.0))
         own = self._nearly(turn)
         mine = own[0] if own and not self._is_known(turn.label) else turn.label
-        known = self._gallery.match(alone, leave_out=mine) if self._gallery else None
-        return likeness >= max([*rivals.values(), known[1] if known else -1.0])
+        person = self._gallery.match(alone, leave_out=mine) if self._gallery else None
+        return likeness >= max([*rivals.values(), person[1] if person else -1.0])
 
     def _is_known(self, label: str) -> bool:
         return self._gallery is not None and label in self._gallery.names
 
     def _nearly(self, turn: _Turn) -> tuple[str, float] | None:
         """The known person whose voice a turn may turn out to be, and the cosine, if there is one."""
-        known = self._gallery.match(turn.voice) if self._gallery else None
-        return known if known and known[1] >= self._known.at(turn.seconds) * self.tracking.early_share else None
+        person = self._gallery.match(turn.voice) if self._gallery else None
+        return person if person and person[1] >= self._of_people.at(turn.seconds) * self.tracking.early_share else None
 
-    def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Finding]:
+    def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Decision]:
         """Make the piece part of the turn, or the first of a new one, and say whose turn it is, if that can be said."""
         likeness = self._absorb(piece)
         turn = self._turn
         assert turn is not None
-        if turn.untold_seconds is None:
-            turn.untold_seconds = (since or piece).start_seconds
+        if turn.undecided_seconds is None:
+            turn.undecided_seconds = (since or piece).start_seconds
         named = self._name(turn, likeness)
         if named is None:
             return []
         turn.label, turn.score = named
-        return self._tell(turn)
+        return self._decide(turn)
 
     def _name(self, turn: _Turn, likeness: float) -> tuple[str, float] | None:
         """Somebody known, a stranger's number or a new one.
@@ -213,13 +198,13 @@ class SpeakerTracker:
             return None
         return self._new_number(turn), likeness
 
-    def _tell(self, turn: _Turn) -> list[Finding]:
-        """What was heard of the turn and not told yet."""
-        since, turn.untold_seconds = turn.untold_seconds, None
+    def _decide(self, turn: _Turn) -> list[Decision]:
+        """The decision about the turn's sound that no decision has covered yet."""
+        since, turn.undecided_seconds = turn.undecided_seconds, None
         if since is None:
             return []
-        threshold = self._known.at(turn.seconds)
-        return [Finding(since, turn.end_seconds, turn.label, turn.score, threshold=threshold)]
+        threshold = self._of_people.at(turn.seconds)
+        return [Decision(since, turn.end_seconds, turn.label, turn.score, threshold=threshold)]
 
     def _absorb(self, piece: _Piece) -> float:
         """Let the turn's aggregator hear the piece; gives the cosine of the two before that."""
@@ -232,32 +217,32 @@ class SpeakerTracker:
         self._turn = turn
         return likeness
 
-    def _stray(self, piece: _Piece) -> list[Finding]:
+    def _stray(self, piece: _Piece) -> list[Decision]:
         """A piece that agrees with nothing goes to the turn it came in; alone it founds nobody."""
         start, end = piece.start_seconds, piece.end_seconds
         if self._turn:
-            threshold = self._known.at(self._turn.seconds)
-            stray = Finding(start, end, self._turn.label, self._turn.score, threshold=threshold)
-            return [*self._tell(self._turn), stray]
-        threshold = self._known.at(piece.seconds)
+            threshold = self._of_people.at(self._turn.seconds)
+            stray = Decision(start, end, self._turn.label, self._turn.score, threshold=threshold)
+            return [*self._decide(self._turn), stray]
+        threshold = self._of_people.at(piece.seconds)
         label, cosine = self._match(piece.alone, piece.seconds)
-        known = cosine >= self._level(label, piece.seconds)
-        return [Finding(start, end, label if known else UNKNOWN, cosine, threshold=threshold)]
+        is_close = cosine >= self._level(label, piece.seconds)
+        return [Decision(start, end, label if is_close else UNKNOWN, cosine, threshold=threshold)]
 
     def _match(self, voice: Array, seconds: float) -> tuple[str, float]:
         """The known person, or else the stranger, nearest to a unit vector [D] of so many seconds of speech."""
-        known = self._gallery.match(voice) if self._gallery else None
-        if known and known[1] >= self._known.at(seconds):
-            return known
+        person = self._gallery.match(voice) if self._gallery else None
+        if person and person[1] >= self._of_people.at(seconds):
+            return person
         return max(
             self._strangers.likeness(voice).items(),
             key=lambda item: item[1],
-            default=(UNKNOWN, known[1] if known else 0.0),
+            default=(UNKNOWN, person[1] if person else 0.0),
         )
 
     def _level(self, label: str, seconds: float) -> float:
         if label not in self._strangers:
-            return self._known.at(seconds)
+            return self._of_people.at(seconds)
         young = seconds < self.tracking.early_seconds - TOLERANCE_SECONDS
         return self.threshold * (self.tracking.early_share if young else self.tracking.return_share)
 
@@ -267,11 +252,11 @@ class SpeakerTracker:
             turn.number = self._numbers
         return f"speaker {turn.number}"
 
-    def _end_turn(self) -> list[Finding]:
+    def _end_turn(self) -> list[Decision]:
         turn, self._turn = self._turn, None
         if turn is None:
             return []
-        untold = self._tell(turn)
+        last = self._decide(turn)
         if turn.label != UNKNOWN and not self._is_known(turn.label):
             self._strangers.add(turn.label, turn.voice, turn.pieces)
-        return untold
+        return last

@@ -1,4 +1,4 @@
-"""Voices that nobody enrolled, by the number they were given. Unit vectors [D] in, cosines out; at most 200 are remembered."""
+"""Unknown speakers' voices, by the number they were given. Unit vectors [D] in, cosines out; at most 200 are remembered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Strangers:
         """The cosine of everyone with a unit vector [D]."""
         if not self._rows:
             return {}
-        cosines = (self._voices[: len(self._rows)] @ voice).tolist()
+        cosines = np.einsum(
+            "nd,d->n", self._voices[: len(self._rows)], voice
+        ).tolist()  # in one thread, see `Gallery.match`
         return {name: cosines[row] for name, row in self._rows.items()}
 
     def add(self, name: str, voice: Array, segments: int) -> None:

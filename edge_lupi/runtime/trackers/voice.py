@@ -1,49 +1,34 @@
-"""What voices were so far, for a task that tells labels beside it. Utterance embeddings [D] in, the voice [1 + D] of a state out.
+"""Running averages of voices, for a task that decides beside them. Utterance embeddings [D] in, the voice [1 + D] of a state out.
 
 A stretch of speech joins its voice's average once it is over, so nobody is compared with themselves in the same breath. The
-average counts in clips, as training did, and is of the last five minutes or so of a voice's speech. Where a task that tells
-who speaks listens beside, every person has one of their own, which for an enrolled one goes on from what `enroll` kept;
-otherwise a stream has one. Each run begins anew.
+average counts in clips, as training did, and is of the last five minutes or so of a voice's speech. Where a task that names
+speakers listens beside, every person has one of their own, which for an enrolled one goes on from what `enroll` kept;
+otherwise a stream has one. Every run has averages of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOBODY", "VoiceSoFar", "Voices"]
+from edge_lupi.runtime.speakers.averages import MOST_CLIPS, VoiceSoFar
+
+__all__ = ["NOBODY", "Voices"]
 
 Array = NDArray[np.float32]
 CLIP_SECONDS = 3.0  # of speech make a clip: so long are those of RAVDESS
-MOST_CLIPS = 100.0  # what is older fades
 MOST_PEOPLE = 1000  # of one run; the one who was silent for longest is forgotten
-NOBODY = ""  # nobody tells who speaks
-
-
-@dataclass(frozen=True, eq=False)
-class VoiceSoFar:
-    """In how many clips a voice was heard, and the mean of their utterance embeddings, float32 [D]."""
-
-    clips: float
-    mean: Array
-
-    def put_into(self, state: Array) -> None:
-        """Into the end of a branch's carried state [1, K], in place."""
-        size = 1 + len(self.mean)
-        if size > state.shape[1]:
-            raise ValueError(f"expected room for {size} numbers, got a state of {state.shape[1]}")
-        state[0, -size], state[0, 1 - size :] = self.clips, self.mean
+NOBODY = ""  # no task says who speaks
 
 
 class Voices:
-    """The voices of one stream, for one task. `speaking` is who speaks now, as far as anybody tells."""
+    """The voices of one stream, for one task. `speaking` is who speaks now, as far as a task has decided."""
 
-    def __init__(self, known: Mapping[str, VoiceSoFar] | None = None) -> None:
+    def __init__(self, voices: Mapping[str, VoiceSoFar] | None = None) -> None:
         self.speaking = NOBODY
-        self._voices = dict(known or {})
+        self._voices = dict(voices or {})
 
     @property
     def now(self) -> VoiceSoFar | None:

@@ -14,7 +14,8 @@ from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate, make_gate
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SILERO = Path(__file__).with_name("silero_vad_16k_sequence.onnx")  # as Silero publishes it

@@ -22,8 +22,8 @@ import soundfile
 from rich.console import Console
 
 from edge_lupi.events import Event
+from edge_lupi.runtime.listening.statistics import Progress, Statistics
 from edge_lupi.runtime.outputs.live import LiveView, live_view
-from edge_lupi.runtime.statistics import Heard, Statistics
 
 TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac"
 ESCAPE = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])")
@@ -40,14 +40,14 @@ def _rows(width: int, statistics: Statistics, *events: Event, encoding: str = "u
     return out.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
 
 
-def _statistics(**streams: Heard) -> Statistics:
+def _statistics(**streams: Progress) -> Statistics:
     found = Statistics(algorithm_seconds=1.53, by_stream={name.strip("_"): heard for name, heard in streams.items()})
     found.compute_ms.append(3.4)
     return found
 
 
 ALICE = Event(time=9.5, start=8.5, task="speaker", label="alice", score=0.74)
-ONE = _statistics(_=Heard(10.0, -30.0, 800))
+ONE = _statistics(_=Progress(10.0, -30.0, 800))
 
 
 def test_a_row_says_who_how_sure_how_loud_how_late_and_what_was_lost() -> None:
@@ -71,7 +71,7 @@ def test_of_two_tasks_a_row_says_who_first_whichever_came_first() -> None:
 @pytest.mark.parametrize("width", range(1, 120, 7))
 def test_a_row_never_breaks(width: int) -> None:
     both = (ALICE, Event(time=9.5, start=8.5, task="emotion", label="surprised", probability=0.6))
-    for statistics in (ONE, _statistics(left=Heard(10.0, -3.0), right=Heard(10.0, -30.0, 10**9))):
+    for statistics in (ONE, _statistics(left=Progress(10.0, -3.0), right=Progress(10.0, -30.0, 10**9))):
         rows = _rows(width, statistics, *both)
         assert len(rows) == len(statistics.by_stream)
         assert all(len(row) <= width for row in rows)
@@ -86,19 +86,19 @@ def test_narrow_terminals_keep_what_matters_most() -> None:
 
 
 def test_silence_names_nobody_but_still_shows_the_level() -> None:
-    (row,) = _rows(100, _statistics(_=Heard(12.0, -58.0)), ALICE)
+    (row,) = _rows(100, _statistics(_=Progress(12.0, -58.0)), ALICE)
     assert "alice" not in row
     assert "-58 dB" in row
 
 
 def test_a_row_for_each_stream_and_a_bound_on_them() -> None:
     event = Event(time=9.5, start=8.5, task="speaker", label="bob", score=0.5, stream="right")
-    left, right = _rows(100, _statistics(left=Heard(10.0, -70.0), right=Heard(10.0, -20.0)), event)
+    left, right = _rows(100, _statistics(left=Progress(10.0, -70.0), right=Progress(10.0, -20.0)), event)
     assert left.startswith("left ")
     assert "bob" not in left
     assert right.startswith("right")
     assert "bob" in right
-    many = _statistics(**{f"s{n}": Heard(1.0, -20.0) for n in range(50)})
+    many = _statistics(**{f"s{n}": Progress(1.0, -20.0) for n in range(50)})
     assert _rows(100, many)[-1].rstrip() == "and 38 more streams"
 
 

@@ -14,15 +14,12 @@ import pytest
 import soundfile
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.sources.files import (
-    Microphone,
-    Several,
-    SoundFile,
-    Source,
-    StdinSource,
-    open_source,
-    stop_on_signals,
-)
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.sources.microphone import Microphone
+from edge_lupi.runtime.sources.open import open_source
+from edge_lupi.runtime.sources.several import Several
+from edge_lupi.runtime.sources.source import Source, stop_on_signals
+from edge_lupi.runtime.sources.stdin import StdinSource
 
 
 def _tone(seconds: float, rate_hz: int = 16_000) -> np.ndarray:

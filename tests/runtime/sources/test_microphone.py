@@ -11,8 +11,8 @@ import pytest
 
 from edge_lupi.errors import DeviceError
 from edge_lupi.runtime.sources import microphone as microphones
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.microphone import Microphone, input_devices
-from edge_lupi.runtime.sources.ring import Block
 
 
 def _tone(seconds: float, rate_hz: int = 16_000) -> np.ndarray:

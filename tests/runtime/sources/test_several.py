@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.listening.statistics import Statistics
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.several import Several
-from edge_lupi.runtime.sources.source import Source
+from edge_lupi.runtime.sources.source import Source, blocks_of
 
 
 class Counting(Source):
@@ -106,7 +107,9 @@ def test_what_goes_wrong_in_one_is_told(live: bool) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edge-lupi")]
 
 
-def test_counts_what_its_devices_count() -> None:
-    first, second = Counting(0, 1), Counting(0, 1)
-    first.reconnections, second.reconnections = 2, 3
-    assert Several({"a": first, "b": second}).reconnections == 5
+def test_a_device_that_came_back_counts_once_however_many_channels_it_has() -> None:
+    statistics, samples = Statistics(), np.zeros((160, 2), np.float32)
+    for block in blocks_of(samples, (0, 1), gap=True, dropped=80, reconnected=True, peak_fill_seconds=0.5):
+        statistics.count_block(block, 0.01, None)
+    assert (statistics.reconnections, statistics.peak_fill_seconds) == (1, 0.5)
+    assert (statistics.dropped, list(statistics.by_stream)) == (160, ["0", "1"])

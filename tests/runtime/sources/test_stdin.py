@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.errors import InputError
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.stdin import StdinSource
 from edge_lupi.sound.audio import stream_audio
 

@@ -12,6 +12,7 @@ from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 from edge_lupi.runtime.speakers.gallery_file import MAX_DIMENSION, MAX_EXEMPLARS
+from edge_lupi.vectors import unit
 
 
 def _units(count: int, seed: int = 0, size: int = 8) -> np.ndarray:
@@ -278,7 +279,6 @@ def test_changes_at_the_same_time_all_count(tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, random, signal, sys, time
 import numpy as np
-from edge_lupi.runtime.speakers.gallery import Gallery
 
 path, kills = sys.argv[1], int(sys.argv[2])
 
@@ -387,3 +387,25 @@ def test_without_a_home_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "getuid", lambda: 2**31)
     with pytest.raises(InputError, match="set XDG_DATA_HOME to a folder, or pass --gallery"):
         default_gallery_path()
+
+
+def test_the_nearest_person_is_who_a_loop_over_people_finds(tmp_path: Path) -> None:
+    random, gallery = np.random.default_rng(0), Gallery(tmp_path / "people.json", "student")
+    voices = [unit(vector) for vector in random.standard_normal((60, 16)).astype(np.float32)]
+    assert gallery.match(voices[0]) is None
+
+    def by_loop(voice: np.ndarray, leave_out: str | None) -> str | None:
+        cosines = {name: (gallery.exemplars(name) @ voice).max() for name in gallery.names if name != leave_out}
+        return max(cosines, key=lambda name: cosines[name], default=None)
+
+    for number in range(12):
+        gallery.add(f"{number % 7}", np.stack([unit(v) for v in random.standard_normal((3, 16)).astype(np.float32)]))
+        if number == 9:
+            gallery.remove("3")
+        for voice in voices:
+            for leave_out in (None, "0", "6", "nobody"):
+                nearest = gallery.match(voice, leave_out=leave_out)
+                assert (nearest and nearest[0]) == by_loop(voice, leave_out)
+                assert nearest is None or nearest[1] == pytest.approx(
+                    (gallery.exemplars(nearest[0]) @ voice).max(), abs=1e-6
+                )

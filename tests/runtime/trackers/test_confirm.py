@@ -2,7 +2,7 @@ import numpy as np
 
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.trackers.confirm import Confirmed
-from edge_lupi.runtime.trackers.speaker import Finding
+from edge_lupi.runtime.trackers.tracker import Decision
 
 EMBEDDING = np.zeros((1, 4), np.float32)
 
@@ -13,14 +13,14 @@ class Saying:
     def __init__(self, labels: list[str | None]) -> None:
         self._labels = iter(labels)
 
-    def speech(self, segment: Segment, embedding: np.ndarray) -> list[Finding]:
+    def speech(self, segment: Segment, embedding: np.ndarray) -> list[Decision]:
         label = next(self._labels)
-        return [] if label is None else [Finding(segment.start_seconds, segment.end_seconds, label, 0.5)]
+        return [] if label is None else [Decision(segment.start_seconds, segment.end_seconds, label, 0.5)]
 
-    def silence(self, segment: Segment) -> list[Finding]:
+    def silence(self, segment: Segment) -> list[Decision]:
         return []
 
-    def finish(self) -> list[Finding]:
+    def finish(self) -> list[Decision]:
         return []
 
 

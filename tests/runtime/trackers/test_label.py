@@ -10,11 +10,11 @@ from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.compiled_student import Step
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.speaker import Finding
+from edge_lupi.runtime.trackers.tracker import Decision
 from edge_lupi.task import Task
 
 TASK = Task("emotion", "classification", ("calm", "happy", "sad"))
@@ -30,9 +30,9 @@ class LastSegment:
         return Step(embedding, state + 1, embedding)
 
 
-def _track(said: list[list[float] | None], smoothing: Smoothing | None = None, task: Task = TASK) -> list[Finding]:
+def _track(said: list[list[float] | None], smoothing: Smoothing | None = None, task: Task = TASK) -> list[Decision]:
     """Probabilities of each segment, None where nobody speaks."""
-    tracker, findings = LabelTracker(LastSegment(), task, smoothing), list[Finding]()
+    tracker, findings = LabelTracker(LastSegment(), task, smoothing), list[Decision]()
     for index, probabilities in enumerate(said):
         segment = Segment(np.zeros((80, 1, 100), np.float32), index * 0.5, index * 0.5 + 1.0, 1.0, -20.0)
         if probabilities is None:
@@ -43,7 +43,7 @@ def _track(said: list[list[float] | None], smoothing: Smoothing | None = None, t
     return findings + tracker.finish()
 
 
-def _labels(findings: list[Finding]) -> list[str]:
+def _labels(findings: list[Decision]) -> list[str]:
     return [finding.label for finding in findings]
 
 

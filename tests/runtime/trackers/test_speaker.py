@@ -6,7 +6,8 @@ import pytest
 from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.trackers.speaker import Finding, SpeakerTracker
+from edge_lupi.runtime.trackers.speaker import SpeakerTracker
+from edge_lupi.runtime.trackers.tracker import Decision
 from edge_lupi.vectors import unit
 
 VOICES = np.eye(8, dtype=np.float32)
@@ -29,7 +30,7 @@ def _segment(index: int, share: float = 1.0) -> Segment:
     return Segment(np.zeros((80, 1, 100), np.float32), index * 0.5, index * 0.5 + 1.0, share, -20.0)
 
 
-def _track(voices: list[np.ndarray | None], tracker: SpeakerTracker | None = None, first: int = 0) -> list[Finding]:
+def _track(voices: list[np.ndarray | None], tracker: SpeakerTracker | None = None, first: int = 0) -> list[Decision]:
     """One voice [8] per segment, None where nobody speaks."""
     tracker = tracker or SpeakerTracker(MeanOfSegments(), 0.5)
     findings = []
@@ -40,7 +41,7 @@ def _track(voices: list[np.ndarray | None], tracker: SpeakerTracker | None = Non
     return findings + tracker.finish()
 
 
-def _labels(findings: list[Finding]) -> list[str]:
+def _labels(findings: list[Decision]) -> list[str]:
     return [finding.label for finding in findings]
 
 

@@ -16,15 +16,16 @@ from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student, save_student
 from edge_lupi.models.student import Student
 from edge_lupi.runtime.compiled_student import Branch, CompiledStudent
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.enrolment.usual import usual_voice
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import enroll
+from edge_lupi.runtime.speakers.averages import MOST_CLIPS, VoiceSoFar
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.label import LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.usual import usual_voice
-from edge_lupi.runtime.trackers.voice import CLIP_SECONDS, MOST_CLIPS, Voices, VoiceSoFar
+from edge_lupi.runtime.trackers.voice import CLIP_SECONDS, Voices
 from edge_lupi.sound.audio import read_audio
 
 TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac"

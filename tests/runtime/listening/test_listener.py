@@ -17,14 +17,14 @@ from edge_lupi.bundle.bundle import SHIPPED, Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.enrolment.enrolment import Enrolment
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import Enrolment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.vectors import unit
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 TWO_VOICES = EXAMPLES / "two_voices.flac"
 
 

@@ -16,9 +16,9 @@ from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.enrolment import Enrolment, enroll, re_embed
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.speakers.enrolment import Enrolment, enroll, re_embed
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.recordings import Recordings
 from edge_lupi.sound.audio import from_pcm, read_audio, stream_audio, to_pcm

@@ -1,4 +1,4 @@
-"""One person's speech: sources in, segment embeddings [S, D] and unit vectors out. What enrolment and calibration share."""
+"""One person's speech for enrolment and calibration: sources in, segment embeddings [S, D] and unit vectors [D] out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import SPEECH_SHARE
-from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.listening.ears import ear_of
+from edge_lupi.runtime.listening.listening import Listening
+from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.trackers.tracker import Decision, Tracker
 from edge_lupi.vectors import unit
 
 __all__ = ["Speech", "exemplars", "pieces", "voice"]
@@ -24,15 +26,17 @@ PATIENCE = 3.0  # a microphone is given this many times the seconds asked for,
 GRACE_SECONDS = 3.0  # and this
 
 
-class Speech:
-    """Hears one person, from any number of sources: `embeddings` [S, D] of the segments in which they speak, and how it sounded."""
+class Speech(Tracker):
+    """Gathers one person's speech, from any number of sources: `embeddings` [S, D] of its segments, its level and clipping."""
 
     def __init__(self, student: CompiledStudent) -> None:
         self._student = student
+        self._tasks = [task.name for task in student.tasks]
         self._embeddings: list[Array] = []
         self._powers: list[float] = []
         self._loudest_db = -np.inf
         self._clipped = 0
+        self._covered_seconds = 0.0  # of the present source: where its newest segment ends
         self._band = Band()
         self.speech_seconds = 0.0
 
@@ -63,33 +67,42 @@ class Speech:
         enough_seconds: float = np.inf,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        """Listen until the source ends or enough speech was heard; `progress` is told the share in per cent."""
-        segmenter = Segmenter(self._student.log_mel, self._student.segmentation)
-        covered = 0.0
+        """Listen until the source ends or enough speech was heard; `progress` is given the share in per cent."""
+        self._covered_seconds = 0.0
+        listening = Listening(
+            [ear_of(self._student)], lambda: dict.fromkeys(self._tasks, self), notify=lambda notice: None
+        )
         for block in source:
-            if block.gap:
-                segmenter.reset()
             self._clipped += int((np.abs(block.samples) >= FULL_SCALE).sum())
-            for segment in segmenter.push(block.samples):
-                self._take(segment, covered)
-                covered = segment.end_seconds
+            listening.push(block)
             if progress:
                 progress(min(100.0, 100 * self.speech_seconds / enough_seconds))
-            if self.speech_seconds >= enough_seconds or covered >= PATIENCE * enough_seconds + GRACE_SECONDS:
+            patience_seconds = PATIENCE * enough_seconds + GRACE_SECONDS
+            if self.speech_seconds >= enough_seconds or self._covered_seconds >= patience_seconds:
                 return
-        for segment in segmenter.finish():
-            self._take(segment, covered)
+        listening.finish()
 
-    def _take(self, segment: Segment, covered_seconds: float) -> None:
-        self._loudest_db = max(self._loudest_db, segment.level_db)
-        if segment.speech_share < SPEECH_SHARE:
-            return
-        self.speech_seconds += segment.speech_share * (
-            segment.end_seconds - max(segment.start_seconds, covered_seconds)
-        )
-        self._band.hear(segment.log_mel)
+    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
+        """A segment in which they speak, with its embedding [1, D]; nothing is decided about it."""
+        begin_seconds = max(segment.start_seconds, self._covered_seconds)
+        self.speech_seconds += segment.speech_share * (segment.end_seconds - begin_seconds)
+        self._band.turns_narrow(segment.log_mel)
         self._powers.append(10 ** (segment.level_db / 10))
-        self._embeddings.append(self._student.encode(segment.log_mel[None])[0])
+        self._embeddings.append(embedding[0])
+        return self.silence(segment)
+
+    def silence(self, segment: Segment) -> list[Decision]:
+        """A segment in which hardly anybody speaks."""
+        self._loudest_db = max(self._loudest_db, segment.level_db)
+        self._covered_seconds = segment.end_seconds
+        return []
+
+    def finish(self) -> list[Decision]:
+        """The end of a source; nothing was held back."""
+        return []
+
+    def speaker(self, name: str) -> None:
+        """Who speaks now: the one person whose speech this is."""
 
 
 def voice(student: CompiledStudent, embeddings: Array) -> Array:
@@ -112,5 +125,5 @@ def pieces(student: CompiledStudent, embeddings: Array, seconds: float) -> Array
     cut = student.segmentation
     length = max(1, round((seconds - cut.seconds) / cut.hop_seconds) + 1)
     starts = range(0, len(embeddings) - length + 1, length)
-    found = [voice(student, embeddings[start : start + length]) for start in starts]
-    return np.stack(found) if found else np.zeros((0, embeddings.shape[1]), np.float32)
+    voices = [voice(student, embeddings[start : start + length]) for start in starts]
+    return np.stack(voices) if voices else np.zeros((0, embeddings.shape[1]), np.float32)

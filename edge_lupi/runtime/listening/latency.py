@@ -1,10 +1,10 @@
-"""How long the method takes to answer, whatever the computer: presets, and the seconds that follow from them.
+"""Algorithmic latency, whatever the computer: presets, and the seconds that follow from them.
 
 seconds = segment + hop + gate + confirmations * hop
 
 A voice fills a whole segment at most one hop after it has spoken for a segment's length; the gate lags a little behind;
-every confirmation waits for one segment more. (A voice that nobody knows is told of later, see
-`tracker`.)
+every confirmation waits for one segment more. (A voice that nobody knows gets its number later, see
+`trackers.speaker`.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LATENCIES", "Latency", "latency"]
 
 @dataclass(frozen=True)
 class Latency:
-    """`hop_share` of the student's hop; `confirmations`: further segments that must bear a label before it is told."""
+    """`hop_share` of the student's hop; `confirmations`: further segments that must bear a label before it stands."""
 
     hop_share: float = 1.0
     confirmations: int = 0

@@ -2,7 +2,7 @@ import pytest
 
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
-from edge_lupi.runtime.latency import LATENCIES, latency
+from edge_lupi.runtime.listening.latency import LATENCIES, latency
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Bundles and tasks in, ears out: which student tells which task, and how it wants the stream cut.
+"""Tasks and their students: bundles in, ears out, each with its tasks and how it wants the stream cut.
 
 A task falls to the first bundle that knows it, and every bundle must have one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,21 +13,27 @@ from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.latency import Latency
+from edge_lupi.runtime.listening.latency import Latency
 from edge_lupi.runtime.segments import LogMel
+from edge_lupi.runtime.trackers.tracker import Aggregator, Array
 from edge_lupi.task import Task
 
-__all__ = ["Ear", "bundles_for", "ears_of"]
+__all__ = ["Ear", "bundles_for", "ear_of", "ears_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Ear:
-    """A student, the tasks that it listens for, and its segments; `log_mel` is another ear's where theirs is the same."""
+    """A student, the tasks that it listens for, and its segments; `log_mel` is another ear's where theirs is the same.
+
+    `encode` makes segment embeddings [B, D] of log-mel [B, 80, 1, frames]; `branches` are the aggregators by task.
+    """
 
     student: CompiledStudent
     tasks: tuple[Task, ...]
     segmentation: Segmentation
     log_mel: LogMel
+    encode: Callable[[Array], Array]
+    branches: Mapping[str, Aggregator]
 
     @property
     def bundle(self) -> Bundle:
@@ -47,12 +53,18 @@ def bundles_for(
     return bundles, list(tasks) or [bundle.task().name for bundle in bundles]
 
 
+def ear_of(student: CompiledStudent, latency: Latency | None = None, log_mel: LogMel | None = None) -> Ear:
+    """The ear of a student for all of its tasks, at its own hop unless told otherwise."""
+    segmentation = (latency or Latency()).segmentation(student.segmentation)
+    return Ear(student, student.tasks, segmentation, log_mel or student.log_mel, student.encode, student.branches)
+
+
 def ears_of(bundles: Sequence[Bundle], tasks: Sequence[str], latency: Latency) -> list[Ear]:
     """An ear for each bundle."""
     if not tasks or len(set(tasks)) < len(tasks):
         raise InputError(f"expected each task once, got {', '.join(tasks) or 'none'}")
     owners = {task: _owner(bundles, task) for task in tasks}
-    found = list[Ear]()
+    ears = list[Ear]()
     for bundle in bundles:
         own = [task for task in tasks if owners[task] is bundle]
         if not own:
@@ -61,19 +73,18 @@ def ears_of(bundles: Sequence[Bundle], tasks: Sequence[str], latency: Latency) -
                 f"{', '.join(bundle.tasks)}: ask for one of these too, or leave the bundle out"
             )
         student = CompiledStudent(bundle, own)
-        same = next((ear.log_mel for ear in found if ear.student.front_end == student.front_end), student.log_mel)
-        of_bundle = tuple(bundle.task(task) for task in own)
-        found.append(Ear(student, of_bundle, latency.segmentation(student.segmentation), same))
-    return found
+        same = next((ear.log_mel for ear in ears if ear.student.front_end == student.front_end), None)
+        ears.append(ear_of(student, latency, same))
+    return ears
 
 
 def _owner(bundles: Sequence[Bundle], task: str) -> Bundle:
     if not bundles:
         raise InputError("expected a bundle to listen with, got none")
-    known = next((bundle for bundle in bundles if task in bundle.tasks), None)
-    if known is None and len(bundles) > 1:
+    owner = next((bundle for bundle in bundles if task in bundle.tasks), None)
+    if owner is None and len(bundles) > 1:
         each = ", ".join(f"{bundle.path.name} ({', '.join(bundle.tasks)})" for bundle in bundles)
         raise InputError(f"expected a bundle for task {task} among those named, got {each}: name one that knows it too")
-    if known is None:
+    if owner is None:
         bundles[0].task(task)  # says what it knows
-    return known or bundles[0]
+    return owner or bundles[0]

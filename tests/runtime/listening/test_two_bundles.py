@@ -15,11 +15,11 @@ from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.gates.silero import VoiceGate
 from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.sound.audio import read_audio
 
-TWO_VOICES = Path(__file__).resolve().parents[2] / "examples" / "two_voices.flac"
+TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac"
 TASKS = ["speaker", "emotion"]
 BOTH = [shipped_bundle(task) for task in TASKS]
 

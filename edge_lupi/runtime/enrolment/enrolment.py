@@ -1,4 +1,4 @@
-"""Learning a voice: sources of a person's speech in, exemplars float32 [n, D] for the gallery out, or a reason why not."""
+"""Speaker enrolment: sources of a person's speech in, exemplars float32 [n, D] for the gallery out, or an InputError saying why not."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from numpy.typing import NDArray
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
-from edge_lupi.runtime.band import Band
+from edge_lupi.runtime.band import NARROW
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.sources.files import SoundFile, Source
-from edge_lupi.runtime.sources.ring import Block
-from edge_lupi.runtime.sources.source import say
+from edge_lupi.runtime.enrolment.usual import usual_voice
+from edge_lupi.runtime.enrolment.voice import Speech, exemplars, voice
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
-from edge_lupi.runtime.speakers.voice import Speech, exemplars, voice
-from edge_lupi.runtime.trackers.usual import usual_voice
 from edge_lupi.task import DEFAULT_THRESHOLD, speaker_task
 from edge_lupi.words import printable
 
-__all__ = ["Enrolled", "Enrolment", "Limits", "enroll", "likeness_of_halves", "re_embed"]
-
+__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed"]
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Limits:
+class EnrolmentLimits:
     """What speech must be like, found on the 20 voices that the LibriSpeech recipe keeps for validation (benchmarks/enrolment.py).
 
     Clipped so much, 9 of 10 of them still have a cosine of 0.8 with themselves; at this level all have, and in a quiet room the
@@ -60,11 +59,11 @@ class Enrolled:
 
 
 class Enrolment(Speech):
-    """Hears one person and says whether that will do."""
+    """Gathers one person's speech and checks it: level, length, clipping, one voice."""
 
-    def __init__(self, student: CompiledStudent, limits: Limits | None = None) -> None:
+    def __init__(self, student: CompiledStudent, limits: EnrolmentLimits | None = None) -> None:
         super().__init__(student)
-        self.limits = limits or Limits()
+        self.limits = limits or EnrolmentLimits()
         own = student.task.threshold
         self.threshold = DEFAULT_THRESHOLD if own is None else own
 
@@ -79,10 +78,10 @@ class Enrolment(Speech):
         if not force:
             self._check_clipping()
             self._check_one_voice()
-        found = exemplars(self._student, self.embeddings)
+        learnt = exemplars(self._student, self.embeddings)
         if earlier is not None and not force:
             self._check_like(earlier)
-        return found
+        return learnt
 
     def _check_level(self) -> None:
         if self.level_db < self.limits.level_db:
@@ -145,23 +144,23 @@ def enroll(
 ) -> Enrolled:
     """Add a person's voice to the gallery file. `replace` forgets their earlier ones; `keep_audio` keeps the recordings too.
 
-    To `emotion`, a bundle that tells labels beside what a voice was so far, it is kept how they usually sound. With `enough_seconds` (a microphone) the progress is shown on stderr.
+    For `emotion`, a bundle that decides beside the running average of a voice, that average is kept. With `enough_seconds` (a microphone) the progress is shown on stderr.
     """
     name = checked_name(name)
     student = CompiledStudent(bundle, speaker_task(bundle).name)
     Gallery.load(gallery, bundle.fingerprint)  # refused before anybody has spoken
-    enrolment, heard = Enrolment(student), list[Array]()
+    enrolment, recordings = Enrolment(student), list[Array]()
     for source in sources:
-        kept = list[Array]()
+        parts = list[Array]()
         with source:
-            blocks = _kept(source, kept) if keep_audio or emotion else source
+            blocks = _recorded(source, parts) if keep_audio or emotion else source
             if enough_seconds is None:
                 enrolment.hear(blocks)
             else:
                 enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
-        heard += [np.concatenate(kept)] if kept else []
+        recordings += [np.concatenate(parts)] if parts else []
     if enrolment.narrow_band:
-        say(f"{name}: {Band.told}")
+        say(f"{name}: {NARROW}")
     with Gallery.changed(gallery, bundle.fingerprint) as known:
         if len(enrolment.embeddings):
             known.check_width(voice(student, enrolment.embeddings).shape[-1])
@@ -172,9 +171,9 @@ def enroll(
             known.remove(name)
         resembles = known.match(voice(student, enrolment.embeddings), leave_out=name)
         known.add(name, learnt, narrow_band=enrolment.narrow_band)
-        for samples in heard if keep_audio else ():
+        for samples in recordings if keep_audio else ():
             known.keep(name, samples)
-        if emotion and (sounds := usual_voice(emotion, heard)) is not None:
+        if emotion and (sounds := usual_voice(emotion, recordings)) is not None:
             known.sounds(name, emotion.fingerprint, sounds)
     close = resembles if resembles and resembles[1] >= enrolment.threshold else None
     return Enrolled(name, enrolment.speech_seconds, len(known.exemplars(name)), known.path, close)
@@ -196,20 +195,20 @@ def re_embed(bundle: Bundle, gallery: str | Path) -> Gallery:
 
 def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
     """Exemplars [n, D] of somebody's recordings, each for itself, oldest first."""
-    found = list[Array]()
+    exemplars_of = list[Array]()
     for path in recordings:
         enrolment = Enrolment(student)
         enrolment.hear(SoundFile(path))
-        found.append(enrolment.exemplars(force=True))
-    return np.concatenate(found)
+        exemplars_of.append(enrolment.exemplars(force=True))
+    return np.concatenate(exemplars_of)
 
 
-def _kept(source: Iterable[Block], kept: list[Array]) -> Iterator[Block]:
-    """The same blocks; the first minute of them is put into `kept`."""
+def _recorded(source: Iterable[Block], parts: list[Array]) -> Iterator[Block]:
+    """The same blocks; the first minute of them is put into `parts`."""
     room = round(LONGEST_SECONDS * 16_000)
     for block in source:
         if room > 0:
-            kept.append(block.samples[:room])
+            parts.append(block.samples[:room])
             room -= len(block.samples)
         yield block
 

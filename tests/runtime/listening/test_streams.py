@@ -16,12 +16,12 @@ from edge_lupi.bundle.bundle import SHIPPED, Bundle
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.events import Event
 from edge_lupi.runtime.compiled_student import CompiledStudent
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segmenter
-from edge_lupi.runtime.sources.ring import Block
+from edge_lupi.runtime.sources.block import Block
 from edge_lupi.sound.offset import without_offset
 
-TWO_VOICES = Path(__file__).resolve().parents[2] / "examples" / "two_voices.flac"
+TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac"
 
 
 @pytest.fixture(scope="module")

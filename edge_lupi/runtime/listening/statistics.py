@@ -1,4 +1,4 @@
-"""What a listener has heard and what it cost: counts and times in, a line for people out."""
+"""Counts and compute times of a run: Blocks in, figures and a line for people out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Heard", "Statistics"]
+from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.runtime.sources.block import Block
+
+__all__ = ["Progress", "Statistics"]
 
 KEPT_TIMES = 2_000  # of the newest segments: over a quarter of an hour of one stream
 
 
 @dataclass(frozen=True)
-class Heard:
+class Progress:
     """How far a stream has come, the RMS level of its last segment in dB of full scale, and its lost samples."""
 
     seconds: float = 0.0
@@ -23,7 +26,7 @@ class Heard:
 
 @dataclass
 class Statistics:
-    """What was heard and what it cost, all streams together.
+    """Counts and times of all streams together.
 
     `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
     segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
@@ -42,8 +45,18 @@ class Statistics:
     reconnections: int = 0
     gpu_failures: int = 0
     compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
-    by_stream: dict[str, Heard] = field(default_factory=dict)
+    by_stream: dict[str, Progress] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+
+    def count_block(self, block: Block, stream_seconds: float, level_db: float | None) -> None:
+        """One more block: how far its stream has come with it, and the level of the last segment that it completed."""
+        before = self.by_stream.get(block.stream, Progress())
+        level_db = before.level_db if level_db is None else level_db
+        self.by_stream[block.stream] = Progress(stream_seconds, level_db, block.dropped)
+        self.dropped += block.dropped - before.dropped
+        self.heard_seconds += len(block.samples) / SAMPLE_RATE_HZ
+        self.peak_fill_seconds = max(self.peak_fill_seconds, block.peak_fill_seconds)
+        self.reconnections += block.reconnected
 
     def percentile_ms(self, percent: float) -> float:
         """The compute time that so many per cent of the segments stay below."""
