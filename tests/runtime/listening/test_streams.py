@@ -122,12 +122,23 @@ def test_embeddings_in_a_batch_are_those_alone(two_tasks: Bundle, real_speech: n
     np.testing.assert_allclose(student.encode(segments), alone, atol=1e-5)
 
 
+def _encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many segments each pass of an encoder takes from now on."""
+    batches, encode = list[int](), CompiledStudent.encode
+
+    def counted(self: CompiledStudent, log_mel: np.ndarray) -> np.ndarray:
+        batches.append(len(log_mel))
+        return encode(self, log_mel)
+
+    monkeypatch.setattr(CompiledStudent, "encode", counted)
+    return batches
+
+
 def test_what_is_ready_together_is_one_batch(
     two_tasks: Bundle, real_speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener, batches = Listener(two_tasks, "speaker", gate="energy"), list[int]()
-    encode = listener.student.encode
-    monkeypatch.setattr(listener.student, "encode", lambda log_mel: (batches.append(len(log_mel)), encode(log_mel))[1])
+    batches = _encoded(monkeypatch)
+    listener = Listener(two_tasks, "speaker", gate="energy")
     list(listener.listen(_in_turn({str(n): real_speech for n in range(20)})))
     assert max(batches) == listener.student.max_batch == 16
     assert sum(batches) == listener.statistics.encoded
@@ -138,9 +149,8 @@ def test_two_tasks_from_one_pass_of_the_encoder(
     two_tasks: Bundle, voice: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = voice(0, 4.0)
-    both, encoded = Listener(two_tasks, ["speaker", "mood"], gate="energy"), list[int]()
-    encode = both.student.encode
-    monkeypatch.setattr(both.student, "encode", lambda log_mel: (encoded.append(len(log_mel)), encode(log_mel))[1])
+    encoded = _encoded(monkeypatch)
+    both = Listener(two_tasks, ["speaker", "mood"], gate="energy")
     told = _told(both.listen(_blocks(samples, _forever(1600))))
     assert sum(encoded) == both.statistics.encoded
     for task in ("speaker", "mood"):

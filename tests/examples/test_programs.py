@@ -10,7 +10,7 @@ import pytest
 
 from edge_lupi import Listener, SoundFile, shipped_bundle
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = ("from_a_callback.py", "from_a_file.py")
 # PortAudio's part of the program: what a microphone would give, from a recording
 SOUNDDEVICE = """
