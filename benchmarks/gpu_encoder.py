@@ -26,7 +26,7 @@ from edge_lupi.bundle.engines import FOLDER, read_engine
 from edge_lupi.compile.engines.build import build_engines
 from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student, encoders
-from edge_lupi.device.bench import environment
+from edge_lupi.device.processor import environment
 from edge_lupi.errors import EdgeLupiError
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel

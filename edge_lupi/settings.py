@@ -41,10 +41,7 @@ def read_toml(
     try:
         result: dict[str, Any] = tomllib.loads(text.decode())
         return result
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no TOML, no UTF-8, numbers of 5,000 digits, brackets within brackets
+    except (ValueError, RecursionError) as error:  # no TOML or UTF-8, numbers of 5,000 digits, brackets within brackets
         reason = printable(str(error))[:200]
         raise InputError(f"{printable(str(path))} is not TOML ({reason}): correct it there; {hint}") from error
 

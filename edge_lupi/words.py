@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_lupi.errors import InputError
 
-__all__ = ["composed", "folder_word", "json_text", "json_value", "printable"]
+__all__ = ["composed", "folder_word", "json_text", "json_value", "number", "printable"]
 
 LONGEST_WORD = 64
 _FOLDER_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_WORD - 1}}}")
@@ -41,6 +41,13 @@ def printable(text: str) -> str:
 
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def number(value: Any, low: float, high: float) -> float:
+    """A number from a file. Raises ValueError for anything else: a bool, NaN, one of 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"expected a number from {low} to {high}, got {printable(f'{value!r:.40}')}")
+    return float(value)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -285,13 +285,13 @@ def make_grid_student() -> Callable[[], Any]:
     """Makes a TrainedStudent: nano, random weights, folded, with the ranges that its numbers reach on five voices."""
     import torch
 
-    from edge_lupi.bundle.bundle import Task
     from edge_lupi.bundle.provenance import Provenance
     from edge_lupi.frames import Segmentation
     from edge_lupi.models.files import TrainedStudent
     from edge_lupi.models.front_end import cut, log_mel
     from edge_lupi.models.rounding import convolutions, points
     from edge_lupi.models.student import Student, StudentConfig
+    from edge_lupi.task import Task
 
     sounds = np.stack([make_voice(seed, 2.0) for seed in range(5)])
 

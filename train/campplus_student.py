@@ -31,8 +31,9 @@ from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.unit import Unit
 from edge_lupi.train.examples.clips import heard_at_speed
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.sounds.surroundings import Surroundings
 from edge_lupi.train.stages.prune import chosen, fit_unit, hold_norm, least_squares

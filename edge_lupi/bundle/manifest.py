@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.bundle.provenance import Provenance, number
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.disk import MAX_FILE_BYTES, kind_of, read_bounded
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.words import json_value, printable
+from edge_lupi.words import json_value, number, printable
 
 __all__ = [
     "FORMAT",
@@ -18,7 +18,6 @@ __all__ = [
     "VERSION",
     "is_ours",
     "manifest_bytes",
-    "number",
     "parsed_manifest",
 ]
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from edge_lupi.words import printable
+from edge_lupi.words import number
 
-__all__ = ["UNKNOWN_LICENCE", "Provenance", "number"]
+__all__ = ["UNKNOWN_LICENCE", "Provenance"]
 
 UNKNOWN_LICENCE = "unknown: ask whoever trained these weights"
 Plain = Mapping[str, Any]  # what JSON holds
@@ -131,13 +131,6 @@ def _checked(content: object) -> Plain:
         raise ValueError("expected the recipe's 'segments' to be an object")
     number(segments.get("trim_db", 0.0), 0, 1000)
     return content
-
-
-def number(value: Any, low: float, high: float) -> float:
-    """A number from a file. Raises ValueError for anything else: a bool, NaN, one of 400 digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"expected a number from {low} to {high}, got {printable(f'{value!r:.40}')}")
-    return float(value)
 
 
 def _says_origin(one: object) -> bool:

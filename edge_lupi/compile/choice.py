@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_lupi.compile.findings import CPU, LIVE_BATCH, Findings, Loss, Measured
 from edge_lupi.errors import InputError
-from edge_lupi.metrics.verification import Interval
+from edge_lupi.metrics.bootstrap import Interval
 
 __all__ = ["Choice", "Limits", "choose", "fastest"]
 

@@ -15,27 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi import disk
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.compile.findings import Findings, Metric
 from edge_lupi.compile.outcome import Outcome
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import (
-    Answer,
-    Answerer,
-    answers,
-    corpus_for,
-    known_labels,
-    scored,
-    trim_db_of,
-    unheard,
-)
+from edge_lupi.evaluate.answers import Answer, Answerer, answers, trim_db_of
+from edge_lupi.evaluate.measure import known_labels, scored
+from edge_lupi.evaluate.unheard import corpus_for, unheard
 from edge_lupi.runtime.compiled_student import Branch, CompiledStudent
 from edge_lupi.runtime.engines.engine import Engine
+from edge_lupi.task import Task
 
 __all__ = ["AroundEncoder", "Evidence", "evidence_for_bundle", "read_evidence"]
 
@@ -94,7 +88,7 @@ class Evidence:
 
     def judge(self, findings: Findings, encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and by how much it is worse than that of `truth`, the float student's."""
-        if self.around.task.kind == "verification" and not self.trials:
+        if self.around.task.verifies and not self.trials:
             log.info("no --trials: EER is not measured, the speech serves for the cosines alone")
             return findings
         reference = self._outcome(truth)
@@ -151,7 +145,7 @@ def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:
 
 def _utterances(data: Path, task: Task, origin: Provenance) -> tuple[Utterance, ...]:
     utterances, _ = unheard(corpus_for(origin, data, task.name), origin)
-    if task.kind == "classification":
+    if task.classifies:
         known_labels(task.labels, utterances)
     if not utterances:
         raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
@@ -171,8 +165,7 @@ def _segments(student: AroundEncoder, utterances: Sequence[Utterance], trim_db: 
 
 
 def _task_for(tasks: Mapping[str, Task], trials: Path | None) -> Task:
-    wanted = "classification" if trials is None else "verification"
-    fitting = [task for task in tasks.values() if task.kind == wanted]
+    fitting = [task for task in tasks.values() if task.verifies == (trials is not None)]
     if not fitting and trials is not None:
         raise InputError(f"expected a student that compares voices for --trials, got one for {', '.join(tasks)}")
     return fitting[0] if fitting else next(iter(tasks.values()))

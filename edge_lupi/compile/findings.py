@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge_lupi.metrics.verification import Interval
+from edge_lupi.metrics.bootstrap import Interval
 
 __all__ = ["CPU", "Findings", "Int8Share", "Loss", "Measured", "Metric"]
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.compile.findings import Loss
-from edge_lupi.metrics.verification import bootstrap, eer, uar
+from edge_lupi.metrics.bootstrap import bootstrap
+from edge_lupi.metrics.classification import uar
+from edge_lupi.metrics.verification import eer
 
 __all__ = ["Outcome"]
 

@@ -19,15 +19,16 @@ import torch
 from numpy.typing import NDArray
 
 from edge_lupi import __version__
-from edge_lupi.bundle.bundle import Bundle, Task, refuse_to_replace, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
-from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.bundle.graph_bounds import OPSET, check_graph
 from edge_lupi.bundle.provenance import UNKNOWN_LICENCE, Provenance
+from edge_lupi.bundle.write import refuse_to_replace, write_bundle
 from edge_lupi.compile.choice import Choice, choose
 from edge_lupi.compile.evidence import AroundEncoder, Evidence, read_evidence
 from edge_lupi.compile.findings import Findings
-from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
+from edge_lupi.compile.graphs.export import aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.graphs.faults import int8_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
@@ -44,6 +45,7 @@ from edge_lupi.runtime.compiled_student import Branch
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.level import Level
 from edge_lupi.sound.audio import from_pcm
+from edge_lupi.task import Task
 
 __all__ = ["Compiled", "compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.metrics.verification import Interval, bootstrap
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.runtime.engines.engine import Engine
 
 __all__ = ["Times", "speedup", "take_turns", "taken"]

@@ -14,7 +14,7 @@ from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.faces import FACE_MODEL
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import Answer, Answerer, Model
+from edge_lupi.evaluate.answers import Answer, Answerer, Model
 from edge_lupi.models.files import TEACHER, TrainedStudent, describe, load_student, load_teacher
 from edge_lupi.models.front_end import cut_samples
 from edge_lupi.models.rounding import fix_ranges
@@ -33,7 +33,7 @@ def open_trained(path: Path, task: str | None) -> Model:
         teacher, provenance = load_teacher(path)
         return Model(teacher_answerer(teacher, provenance), teacher.config.task, provenance)
     trained = load_student(path)
-    tasks = {known.name: known for known in trained.student.config.tasks}
+    tasks = {one.name: one for one in trained.student.config.tasks}
     if task is not None and task not in tasks:
         raise InputError(f"expected a task of {path} ({', '.join(tasks)}), got {task!r}")
     chosen = tasks[task] if task else trained.student.config.tasks[0]

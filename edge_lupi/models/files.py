@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.bundle.provenance import Provenance
-from edge_lupi.disk import kind_of, read_bounded, write_at_once
+from edge_lupi.disk import kind_of, read_bounded, write_at_once, writing
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.plain_tensors import plain_tensors
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.teacher import Teacher, TeacherConfig
+from edge_lupi.task import Task
 
 __all__ = [
     "STUDENT",
@@ -144,15 +144,10 @@ def describe(path: str | Path) -> str:
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """torch.save, at once or not at all."""
-    try:
-        buffer = io.BytesIO()
-        torch.save(dict(content), buffer)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    with writing(path, "nothing was changed; free some space or choose another folder"):
         write_at_once(path, buffer.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another folder"
-        ) from error
 
 
 class _said_of:
@@ -190,8 +185,8 @@ def _read(path: str | Path, *formats: str) -> dict[str, Any]:
             f"{path} is not a {kind} of edge-lupi (it does not hold plain tensors, or is damaged): it was not opened further"
         ) from error
     if not isinstance(content, dict) or content.get("format") not in formats:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise BundleError(f"expected a {kind} of edge-lupi in {path}, got {found!r}: make one with edge-lupi train")
+        got = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise BundleError(f"expected a {kind} of edge-lupi in {path}, got {got!r}: make one with edge-lupi train")
     if content.get("version") != VERSION:
         raise BundleError(
             f"expected {kind} version {VERSION}, got {content.get('version')} in {path}: train it with this edge-lupi"

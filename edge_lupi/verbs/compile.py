@@ -11,8 +11,8 @@ from edge_lupi.terminal import say, say_done, say_json
 from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite, need
 
 if TYPE_CHECKING:
-    from edge_lupi.bundle.bundle import Task
     from edge_lupi.bundle.provenance import Provenance
+    from edge_lupi.task import Task
 
 
 Student = Annotated[

@@ -14,7 +14,7 @@ from edge_lupi.terminal import note, say_done
 from edge_lupi.verbs.options import need
 
 if TYPE_CHECKING:
-    from edge_lupi.train.examples.corpus import Prepared
+    from edge_lupi.train.examples.prepared import Prepared
     from edge_lupi.train.recipe import Recipe
 
 

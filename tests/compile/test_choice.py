@@ -16,7 +16,7 @@ from edge_lupi.compile.graphs.export import encoder_graph
 from edge_lupi.compile.measure import measure
 from edge_lupi.compile.outcome import Outcome
 from edge_lupi.errors import InputError
-from edge_lupi.metrics.verification import Interval
+from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 
 

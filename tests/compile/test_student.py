@@ -118,7 +118,7 @@ def test_the_front_end_graph_in_the_bundle_gives_the_golden_log_mel(compiled: Pa
 
 
 def test_another_encoder_does_not_pass_the_golden_vectors(compiled: Path, tmp_path: Path) -> None:
-    from edge_lupi.bundle.bundle import write_bundle
+    from edge_lupi.bundle.write import write_bundle
 
     bundle = Bundle.load(compiled / "fp32.lupi")
     model = onnx.load_from_string(bundle.file("encoder.onnx"))

@@ -21,7 +21,7 @@ from edge_lupi.data.readers.table import read_table
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.disk import TEMPORARY
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import report
+from edge_lupi.evaluate.measure import report
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.models import faces
 from edge_lupi.models.files import load_teacher

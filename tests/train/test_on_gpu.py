@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from edge_lupi.models.files import load_student
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.sounds.fresh import fresh_crops
 from edge_lupi.train.stages.qat import train_qat

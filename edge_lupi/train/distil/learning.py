@@ -87,6 +87,6 @@ def hold_still(module: nn.Module) -> None:
 
 def margin_header(recipe: Recipe, prepared: Prepared, size: int) -> MarginHeader | None:
     """The training header of a verification task; None for classes, whose header stays with the student."""
-    if prepared.task.kind != "verification":
+    if not prepared.task.verifies:
         return None
     return MarginHeader(size, len(prepared.classes) * len(recipe.augment.speeds), margin=recipe.student.margin)

@@ -19,6 +19,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.faces import find_faces
 from edge_lupi.models.front_end import cut, padded_log_mel
 from edge_lupi.models.sight import video_of
+from edge_lupi.task import verifies
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
 __all__ = [
@@ -73,7 +74,7 @@ def load_examples(
     held = 0
     for utterance in utterances:
         for number, speed in enumerate(recipe.augment.speeds):
-            label = index[utterance.label] + (number * len(classes) if recipe.data.task == "speaker" else 0)
+            label = index[utterance.label] + (number * len(classes) if verifies(recipe.data.task) else 0)
             examples.append(_example(utterance, speed, label, recipe, video))
             held += examples[-1].frames.nbytes + (0 if (seen := examples[-1].video) is None else seen.nbytes)
         if held > MAX_BYTES:

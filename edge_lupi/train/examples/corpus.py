@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edge_lupi.bundle.bundle import Task
-from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.place import found_data, places_of
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.shards import Shards, are_shards, open_shards
 from edge_lupi.data.splits import Split, refuse_shared_speakers, split
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
+from edge_lupi.task import Task, kind_of_task, verifies
 from edge_lupi.train.examples.also import taken
 from edge_lupi.train.examples.cut_settings import check_cut
 from edge_lupi.train.examples.prepared import Prepared, PreparedCorpus, PreparedShards, in_memory_alone
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["VERIFICATION_TASKS", "Prepared", "corpus_of", "data_path", "prepare"]
-
-VERIFICATION_TASKS = ("speaker",)
+__all__ = ["Prepared", "corpus_of", "data_path", "prepare"]
 
 
 def data_path(root: str) -> Path:
@@ -68,11 +66,8 @@ def prepare(recipe: Recipe) -> Prepared:
     more = [read_corpus(_found(recipe, root)) for root in recipe.data.unlabelled]
     nameless = tuple(_nameless(one, u) for one in more for u in one.utterances)
     parts = replace(parts, unlabelled=(*parts.unlabelled, *nameless))
-    if recipe.data.task in VERIFICATION_TASKS:
-        classes = tuple(sorted({utterance.label for utterance in parts.train}))
-        task = Task(recipe.data.task, "verification")
-    else:
-        classes, task = corpus.labels, Task(recipe.data.task, "classification", corpus.labels)
+    task = _task(recipe, corpus.labels)
+    classes = tuple(sorted({utterance.label for utterance in parts.train})) if task.verifies else corpus.labels
     return PreparedCorpus(
         corpus,
         parts,
@@ -123,7 +118,11 @@ def _from_shards(recipe: Recipe, shards: Shards) -> Prepared:
     corpus = Corpus(
         shards.corpus, (*shards.train, *shards.validation), shards.licence, shards.labels, shards.root, dependent
     )
-    verifies = recipe.data.task in VERIFICATION_TASKS
-    kind, labels = ("verification", ()) if verifies else ("classification", shards.labels)
     parts = Split(shards.train, shards.validation, (), dependent)
-    return PreparedShards(corpus, parts, Task(recipe.data.task, kind, labels), shards.classes, shards)
+    return PreparedShards(corpus, parts, _task(recipe, shards.labels), shards.classes, shards)
+
+
+def _task(recipe: Recipe, labels: tuple[str, ...]) -> Task:
+    """Where voices are compared, the corpus's labels are people and none of the task's."""
+    name = recipe.data.task
+    return Task(name, kind_of_task(name), () if verifies(name) else labels)

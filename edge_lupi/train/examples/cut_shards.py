@@ -267,7 +267,7 @@ def _write_index(work: _Work, prepared: Prepared, count: int) -> None:
 def _keep_speech(prepared: Prepared, folder: Path) -> dict[str, list[list[str | None]]]:
     """Write some sound of training, and of validation where it sets a threshold; name, label and speaker of each."""
     sides = {"train": _far_apart(prepared.split.train, SPEECH_PIECES), "validation": []}
-    if prepared.task.kind == "verification":
+    if prepared.task.verifies:
         voices: dict[str, list[Utterance]] = {}
         for utterance in prepared.split.validation:
             voices.setdefault(utterance.label, []).append(utterance)

@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.digest import digest_of, file_digest, json_digest
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.shards import are_shards, open_shards
 from edge_lupi.train.examples.corpus import corpus_of, data_path
 from edge_lupi.train.recipe import Recipe

@@ -14,13 +14,13 @@ from typing import Protocol
 import torch
 
 from edge_lupi import __version__
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.digest import digest_of
 from edge_lupi.data.shards import Shards
 from edge_lupi.data.splits import Split, told_of
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError
+from edge_lupi.task import Task
 from edge_lupi.train.examples.clips import UNLABELLED, Example, load_examples, shuffled
 from edge_lupi.train.examples.shard_examples import ShardExamples
 from edge_lupi.train.recipe import Recipe

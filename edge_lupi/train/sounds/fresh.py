@@ -21,6 +21,7 @@ from torch import Tensor
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.models.front_end import log_mel
+from edge_lupi.task import verifies
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import UNLABELLED
 from edge_lupi.train.examples.draw import Draw
@@ -90,7 +91,7 @@ class FreshCrops:
 
     @property
     def _verifies(self) -> bool:
-        return self.recipe.data.task == "speaker"
+        return verifies(self.recipe.data.task)
 
     def _batch(self, which: Tensor, draw: Draw) -> Batch:
         chance = draw.uniform(len(which), 5)

@@ -23,6 +23,7 @@ from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.metrics.verification import eer
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student
+from edge_lupi.task import verifies
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.fresh import margin_samples
@@ -100,7 +101,7 @@ def _pieces(sounds: Sounds, utterances: Sequence[Utterance], recipe: Recipe) -> 
     which, first = _grid(sounds, PIECE_SECONDS * SAMPLE_RATE_HZ, at_least_one=False)
     voices = np.array([utterances[i].label for i in which.tolist()])
     again = len(voices) > len(set(voices.tolist())) > 1
-    if recipe.data.task != "speaker" or not again:
+    if not verifies(recipe.data.task) or not again:
         return torch.zeros(0), voices
     speed = torch.ones(len(which), dtype=torch.float64)
     return log_mel(sounds.crops(which, first, speed, PIECE_SECONDS * SAMPLE_RATE_HZ)), voices

@@ -57,7 +57,7 @@ def train_qat(
     student = trained.student
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
-    distilled = trained.provenance.distilled and prepared.task.kind == "classification"  # no projection between
+    distilled = trained.provenance.distilled and prepared.task.classifies  # no projection between
     material = _material(recipe, prepared, teachers if distilled else (), folder, fabric)
     known = material.known
     if known and (known.axes or known.utterances.shape[1] != student.encoder.embedding_size):

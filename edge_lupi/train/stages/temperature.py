@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate.reports import answers
+from edge_lupi.evaluate.answers import answers
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import TrainedStudent
@@ -53,7 +53,7 @@ def fit_temperature(
 
 def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
     """A student with its task's temperature set, where the task has labels and the recipe keeps speakers for this; else the same."""
-    if prepared.task.kind != "classification":
+    if prepared.task.verifies:
         return trained
     if not prepared.split.validation or prepared.split.speaker_dependent:
         log.info(

@@ -36,7 +36,7 @@ PIECE_SECONDS = 3
 
 def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
     """A student with its task's threshold set, where the task compares voices and the recipe keeps some for this; else the same."""
-    if prepared.task.kind != "verification" or not prepared.split.validation:
+    if not prepared.task.verifies or not prepared.split.validation:
         return trained
     classes = tuple(sorted({u.label for u in prepared.split.validation}))
     vectors, voices = _pieces(trained, prepared.split.validation)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.metrics.verification import Interval
+from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.words import json_text
 
 __all__ = ["distance_to_teacher", "summarise", "table", "write_summary"]
@@ -144,7 +144,7 @@ def _nearer(results: Sequence[dict[str, Any]], arm: str, other: str) -> dict[str
 
 
 def _by_fold(results: Sequence[dict[str, Any]], condition: str) -> dict[str, float]:
-    from edge_lupi.metrics.verification import uar
+    from edge_lupi.metrics.classification import uar
 
     folds = sorted({r["fold"] for r in results})
     return {

@@ -19,10 +19,13 @@ import numpy as np
 from edge_lupi.data.pairs import pairs_of
 from edge_lupi.disk import write_at_once
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import ClassReport, TrialReport, answers, class_report, scored, trial_report
+from edge_lupi.evaluate.answers import answers
+from edge_lupi.evaluate.measure import scored
+from edge_lupi.evaluate.reports import ClassReport, TrialReport, class_report, trial_report
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.metrics.confidence import probabilities_of
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.stages.student import train_student
 from edge_lupi.words import json_text, printable
@@ -46,7 +49,7 @@ def leave_one_out(
     prepared = prepared.in_memory("leaving speakers out in turn")
     if prepared.split.speaker_dependent:
         raise InputError("expected a corpus that is split by speaker, to leave speakers out in turn")
-    verifies = prepared.task.kind == "verification"
+    verifies = prepared.task.verifies
     nobody = [u.name for u in prepared.corpus.utterances if u.speaker is None]
     if nobody:
         raise InputError(
@@ -86,7 +89,7 @@ def folds_of(speakers: Sequence[str], size: int) -> list[tuple[str, ...]]:
 def measured(path: Path, parts: Prepared) -> dict[str, Any]:
     """What a student.pt says of a fold's test utterances, as arrays [N]: cosines, targets, enrolled; or truth, probabilities, groups."""
     model, test = open_trained(path, None), parts.split.test
-    if model.task.kind == "verification":
+    if model.task.verifies:
         scores, targets, enrolled = scored(model.answer, pairs_of(test).trials)
         names = np.array([f"{path} {number}" for number in enrolled])
         return {"scores": scores, "targets": targets, "enrolled": names}
@@ -99,7 +102,7 @@ def measured(path: Path, parts: Prepared) -> dict[str, Any]:
 def pooled(prepared: Prepared, folds: Sequence[dict[str, Any]]) -> TrialReport | ClassReport:
     """One figure over what `measured` found in every fold."""
     every = {key: np.concatenate([one[key] for one in folds]) for key in folds[0]}
-    if prepared.task.kind == "verification":
+    if prepared.task.verifies:
         return trial_report(prepared.task.name, every["scores"], every["targets"], every["enrolled"])
     groups = every.pop("groups")
     return class_report(prepared.task.name, prepared.task.labels, **every, groups=groups if len(folds) > 1 else None)

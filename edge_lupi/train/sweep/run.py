@@ -290,11 +290,12 @@ def _train_one(job: Job, folder: Path) -> None:
 
 def _measured(job: Job, folder: Path) -> dict[str, Any]:
     """What the trained file says of every test utterance, in every condition, and how far it is from its teacher."""
-    from edge_lupi.evaluate.reports import answers, open_model
+    from edge_lupi.evaluate.answers import answers
+    from edge_lupi.evaluate.open import open_model
     from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(job.recipe)
-    if prepared.task.kind != "classification":
+    if prepared.task.verifies:
         raise InputError(
             "expected a task with classes for a sweep, got one that compares voices: use edge-lupi evaluate"
         )

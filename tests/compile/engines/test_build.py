@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import FOLDER, Device, read_engine
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.compile.engines.build import engine_for, engine_key
 from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import InputError
@@ -124,7 +125,6 @@ def test_a_graph_that_tensorrt_refuses_is_one_sentence(tensorrt_builder: dict[st
     code = """
 import tensorrt
 from edge_lupi.compile.engines.tensorrt import engine_from_onnx
-from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import EdgeLupiError
 from onnx import TensorProto, helper
 value = helper.make_tensor_value_info

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.compile.graphs.export import aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.graphs.half import half_graph
@@ -22,6 +21,7 @@ from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.task import Task
 
 STEPS = 100_000
 

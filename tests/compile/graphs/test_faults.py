@@ -10,13 +10,13 @@ import pytest
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.compile.graphs.export import encoder_graph
 from edge_lupi.compile.graphs.faults import int8_faults
 from edge_lupi.compile.graphs.quantised import signed_int8, unsigned_int8
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.task import Task
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from edge_lupi.compile.findings import Findings
 from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
-from edge_lupi.metrics.verification import Interval
+from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.models.files import save_student
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines import cuda

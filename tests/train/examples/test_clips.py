@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.errors import InputError
 from edge_lupi.frames import LOG_FLOOR
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.sight import video_of
 from edge_lupi.models.teacher import Teacher, TeacherConfig
+from edge_lupi.task import Task
 from edge_lupi.train.distil import embeddings as cache
 from edge_lupi.train.distil.embeddings import given_outputs, teacher_embeddings
+from edge_lupi.train.distil.learning import margin_header
 from edge_lupi.train.examples.augment import disturbed_segments
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Example, load_examples, segments_of, shuffled
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.epochs import batches
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
 
 CUT = SegmentRecipe(seconds=0.5, hop_seconds=0.25, crop_seconds=1.0)
@@ -136,6 +138,23 @@ def test_short_ones_are_padded_to_a_crop_and_speeds_are_other_voices(
     assert (plain_one.label, slow.label) == (0, 0)
     speakers = replace(recipe, data=replace(recipe.data, task="speaker"))
     assert [e.label for e in load_examples([utterance(path)], ("a", "b"), speakers)] == [0, 2]
+
+
+def test_a_second_task_that_compares_voices_counts_speeds_as_voices(
+    voice: Callable[..., Any], sound_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lupi.task.VERIFICATION_TASKS", ("speaker", "singer"))
+    folder = sound_file("ann/1.wav", voice(1, 0.7)).parent
+    sound_file("ben/1.wav", voice(2, 0.7))
+    data = DataRecipe(str(folder.parent), "singer", test=())
+    recipe = replace(RECIPE, data=data, augment=AugmentRecipe(speeds=(1.0, 0.5)))
+    prepared = prepare(recipe)
+    assert prepared.task == Task("singer", "verification")
+    assert {u.speaker for u in prepared.split.train} == {"ann", "ben"}
+    examples = load_examples(prepared.split.train, prepared.classes, recipe)
+    header = margin_header(recipe, prepared, 8)
+    assert header is not None
+    assert sorted(e.label for e in examples) == [0, 1, 2, 3] == list(range(len(header.weight)))
 
 
 def test_for_the_control_everyone_is_shown_another(examples: list[Example]) -> None:

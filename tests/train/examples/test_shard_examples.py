@@ -24,9 +24,10 @@ from edge_lupi.train.distil.shard_embeddings import shard_embeddings
 from edge_lupi.train.examples import cut_shards as cutting
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Example, load_examples, shuffled
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.cut_shards import cut_shards
 from edge_lupi.train.examples.epochs import Epochs
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.examples.shard_examples import ShardExamples
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.stages.student import train_student

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.models.files import load_teacher
 from edge_lupi.models.teacher import FeatureEye
 from edge_lupi.train.examples.clips import load_examples, shuffled

@@ -11,8 +11,9 @@ import torch
 from edge_lupi.errors import InputError
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.train.examples.clips import UNLABELLED
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, PretrainedTeacherRecipe, Recipe, SegmentRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops, margin_samples
 from edge_lupi.train.stages.teacher import train_teacher
@@ -89,6 +90,16 @@ def test_another_speed_is_another_class_and_a_free_one_nobody(crops: Callable[..
     assert free.labelled == 0.5
     emotion = replace(free, recipe=replace(free.recipe, data=replace(DATA, task="emotion")))
     assert min(int(b.labels.min()) for b in emotion(0)) >= 0  # at another speed a mood is the same mood
+
+
+def test_a_second_task_that_compares_voices_hears_other_speeds_as_others(
+    crops: Callable[..., FreshCrops], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lupi.task.VERIFICATION_TASKS", ("speaker", "singer"))
+    speaker = crops(speeds=(1.0, 0.9, 1.1))
+    singer = replace(speaker, recipe=replace(speaker.recipe, data=replace(DATA, task="singer")))
+    for one, other in zip(speaker(0), singer(0), strict=True):
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_nameless_voices_only_beside_teachers(crops: Callable[..., FreshCrops]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from edge_lupi.bundle.bundle import SHIPPED, Bundle
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.evaluate.reports import open_model
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import load_recipe

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.metrics.verification import eer
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.sound.audio import read_audio
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.task import Task
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe, StudentRecipe
 from edge_lupi.train.stages.held_out import Best, held_out
 from edge_lupi.train.stages.student import train_student

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from edge_lupi.bundle.bundle import Task
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import Encoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.task import Task
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.train.stages.qat import train_qat

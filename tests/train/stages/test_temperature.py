@@ -10,7 +10,8 @@ from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile.request import Request
 from edge_lupi.compile.targets import compile_for
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import open_model, report
+from edge_lupi.evaluate.measure import report
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import prepare

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.metrics.verification import uar
+from edge_lupi.metrics.classification import uar
 from edge_lupi.train.sweep.gain import distance_to_teacher, summarise, table, write_summary
 
 LABELS = ["plain", "bright"]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import ClassReport, TrialReport, evaluate_classes
+from edge_lupi.evaluate.measure import evaluate_classes
+from edge_lupi.evaluate.reports import ClassReport, TrialReport
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.models.files import load_student, save_student
 from edge_lupi.train.examples.corpus import prepare

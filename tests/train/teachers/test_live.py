@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import (
     AugmentRecipe,
     DataRecipe,

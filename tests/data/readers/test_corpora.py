@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.data.corpora import KINDS, read_corpus
+from edge_lupi.data.readers.corpora import KINDS, read_corpus
 from edge_lupi.data.readers.grid import digit_window, fold_of
 from edge_lupi.errors import InputError
 

@@ -10,23 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.bundle.bundle import Task, shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.bundle.provenance import Provenance
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.trials import Trial
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import (
-    Answer,
-    ClassReport,
-    Model,
-    TrialReport,
-    evaluate_classes,
-    evaluate_trials,
-    open_model,
-    report,
-    unheard,
-)
+from edge_lupi.evaluate.answers import Answer, Model
+from edge_lupi.evaluate.measure import evaluate_classes, evaluate_trials, report
+from edge_lupi.evaluate.open import open_model
+from edge_lupi.evaluate.reports import ClassReport, TrialReport
+from edge_lupi.evaluate.unheard import unheard
+from edge_lupi.task import Task
 
 LABELS = ("bright", "plain")
 NOWHERE = np.zeros(2, np.float32)

@@ -23,11 +23,11 @@ from edge_lupi.data.readers import emodb, folder, grid, librispeech, ravdess, ta
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
 
-__all__ = ["KINDS", "Kind", "kind_of", "read_corpus"]
+__all__ = ["KINDS", "CorpusKind", "corpus_kind", "read_corpus"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class CorpusKind:
     """How one kind of corpus is recognised and read. `tasks` is empty where labels mean what the user says."""
 
     recognises: Callable[[Path], bool]
@@ -37,18 +37,24 @@ class Kind:
 
 
 KINDS = {
-    "ravdess": Kind(ravdess.is_ravdess, ravdess.read_ravdess, ravdess.TASKS, "labels.csv and video_au_mean35.csv"),
-    "emodb": Kind(emodb.is_emodb, emodb.read_emodb, emodb.TASKS, "labels.csv with audio,label,speaker,sex,sentence"),
-    "librispeech": Kind(librispeech.is_librispeech, librispeech.read_librispeech, librispeech.TASKS, "utterances.csv"),
-    "grid": Kind(grid.is_grid, grid.read_grid, grid.TASKS, "labels.csv and clips/"),
-    "voxceleb": Kind(
+    "ravdess": CorpusKind(
+        ravdess.is_ravdess, ravdess.read_ravdess, ravdess.TASKS, "labels.csv and video_au_mean35.csv"
+    ),
+    "emodb": CorpusKind(
+        emodb.is_emodb, emodb.read_emodb, emodb.TASKS, "labels.csv with audio,label,speaker,sex,sentence"
+    ),
+    "librispeech": CorpusKind(
+        librispeech.is_librispeech, librispeech.read_librispeech, librispeech.TASKS, "utterances.csv"
+    ),
+    "grid": CorpusKind(grid.is_grid, grid.read_grid, grid.TASKS, "labels.csv and clips/"),
+    "voxceleb": CorpusKind(
         voxceleb.is_voxceleb,
         voxceleb.read_voxceleb,
         voxceleb.TASKS,
         "wav/ or aac/ with idNNNNN/video/NNNNN.wav or .m4a",
     ),
-    "table": Kind(table.is_table, table.read_table, (), "a .csv file with audio,label"),
-    "folder": Kind(folder.is_folder, folder.read_folder, (), "one folder of sound files per label"),
+    "table": CorpusKind(table.is_table, table.read_table, (), "a .csv file with audio,label"),
+    "folder": CorpusKind(folder.is_folder, folder.read_folder, (), "one folder of sound files per label"),
 }
 
 
@@ -64,25 +70,27 @@ def read_corpus(
         return folder.read_folder(path, task, pattern)
     if disk.kind_of(path) == "nothing":
         raise InputError(f"expected a corpus at {path}, got no such file or folder: check the path")
-    name = kind or kind_of(path)
+    name = kind or corpus_kind(path)
     if name not in KINDS:
         raise InputError(f"expected a kind of corpus among {', '.join(KINDS)}, got {name!r}: choose one of them")
-    found = KINDS[name]
+    reader = KINDS[name]
     lies = disk.kind_of(path)
-    if kind and not (lies == "file" if name == "table" else lies == "folder" and found.recognises(path)):
+    if kind and not (lies == "file" if name == "table" else lies == "folder" and reader.recognises(path)):
         raise InputError(
-            f"expected a corpus of kind {name} ({found.needs}) at {path}, got something else: check the path"
+            f"expected a corpus of kind {name} ({reader.needs}) at {path}, got something else: check the path"
         )
-    if task and found.tasks and task not in found.tasks:
-        raise InputError(f"expected a task among {', '.join(found.tasks)} for {name}, got {task!r}: choose one of them")
-    return found.read(path, task or (found.tasks[0] if found.tasks else ""))
+    if task and reader.tasks and task not in reader.tasks:
+        raise InputError(
+            f"expected a task among {', '.join(reader.tasks)} for {name}, got {task!r}: choose one of them"
+        )
+    return reader.read(path, task or (reader.tasks[0] if reader.tasks else ""))
 
 
-def kind_of(path: Path) -> str:
+def corpus_kind(path: Path) -> str:
     """The first kind whose files are there."""
     folder = disk.kind_of(path) == "folder"
     for name, kind in KINDS.items():
         if folder != (name == "table") and kind.recognises(path):
             return name
-    known = "; ".join(f"{name}: {kind.needs}" for name, kind in KINDS.items())
-    raise InputError(f"expected a corpus at {path}, got no kind that is known ({known}): arrange the files so")
+    kinds = "; ".join(f"{name}: {kind.needs}" for name, kind in KINDS.items())
+    raise InputError(f"expected a corpus at {path}, got no kind that is known ({kinds}): arrange the files so")
