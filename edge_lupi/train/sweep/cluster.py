@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker, get_worker
 from distributed.security import Security
 
 from edge_lupi.errors import InputError
@@ -95,20 +95,22 @@ def remote_client(address: str) -> Iterator[Client]:
     with client:
         if not client.scheduler_info()["workers"]:
             note(f"no worker at {address} yet: start some with {_command(address)}")
+            client.wait_for_workers(1)
         yield client
 
 
 def worker_faults(client: Client, check: Callable[..., None], *args: Any) -> list[str]:
-    """What `check(*args)` finds wrong with the workers that are there, a sentence each."""
+    """What `check(*args, dask_worker)` finds wrong with the workers that are there, a sentence each."""
     found = client.run(check, *args, on_error="return").values()
     return [str(fault) for fault in found if isinstance(fault, BaseException)]
 
 
-def worker_place() -> str:
-    """In a worker: its machine and address. Raises InputError where it would do several trainings at once."""
-    from distributed import get_worker
+def worker_place(worker: Worker | None) -> str:
+    """Machine and address of a worker; of the one whose task this is, where None is given.
 
-    worker = get_worker()
+    Raises InputError where it would do several trainings at once.
+    """
+    worker = worker or get_worker()
     place = f"the worker {worker.address} on {socket.gethostname()}"
     if worker.state.nthreads != 1:
         raise InputError(
@@ -118,4 +120,4 @@ def worker_place() -> str:
 
 
 def _command(address: str) -> str:
-    return f"dask worker {address} --nthreads 1 --memory-limit 0 --no-dashboard"
+    return f"dask worker {address} --nthreads 1 --memory-limit 0 --no-dashboard --dashboard-address 127.0.0.1:0"

@@ -1,10 +1,15 @@
-"""Sameness of another machine: a worker must have this version, the sweep's folder and its data, at the same paths."""
+"""Sameness of another machine: a worker must have this version, the sweep's folder and its data, at the same paths.
+
+Dask gives `dask_worker` to what it runs outside a task.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from distributed import Worker
 
 from edge_lupi import __version__
 from edge_lupi.disk import read_bounded
@@ -35,9 +40,9 @@ def home_of(folder: Path, token: str) -> Home:
     return Home(folder, token, f"edge-lupi {__version__} with torch {torch.__version__}")
 
 
-def check_worker(job: Job, home: Home) -> None:
+def check_worker(job: Job, home: Home, dask_worker: Worker | None = None) -> None:
     """Raise InputError, in a worker, where it has other versions, another folder, or no corpus where the recipe says."""
-    place, here = worker_place(), home_of(home.folder, home.token)
+    place, here = worker_place(dask_worker), home_of(home.folder, home.token)
     if here.versions != home.versions:
         raise InputError(f"expected {home.versions} in {place}, got {here.versions}: install the same there")
     try:
@@ -48,11 +53,11 @@ def check_worker(job: Job, home: Home) -> None:
         raise InputError(f"{place} lacks what the sweep needs, at the same paths as here: {error}") from error
 
 
-def check_data(job: Job) -> None:
+def check_data(job: Job, dask_worker: Worker | None = None) -> None:
     """Raise InputError, in a worker, where a file that the job learns from has other content than where the sweep was started."""
     if job.inputs and inputs_of(job.recipe, _corpora()) != job.inputs:
         raise InputError(
-            f"expected the recordings of {job.recipe.data.root} as they are where the sweep was started, got others in {worker_place()}: copy them there again"
+            f"expected the recordings of {job.recipe.data.root} as they are where the sweep was started, got others in {worker_place(dask_worker)}: copy them there again"
         )
 
 
