@@ -1,6 +1,6 @@
 """Training loop of teacher, student and fine-tuning: epochs, progress, history, checkpoints that resume; by Lightning Fabric.
 
-One CPU, one GPU or `torchrun --nproc-per-node N` run the same code and give the same losses, to rounding: the batch of a
+One CPU, one GPU or `torchrun --nnodes M --nproc-per-node N` run the same code and give the same losses, to rounding: the batch of a
 recipe is the global one. Every epoch draws its order, crops and disturbances from seed and epoch alone, so a run that was
 cut off and taken up again gives what an unbroken one gives.
 """
@@ -33,7 +33,7 @@ from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.epochs import epoch_seed
 from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.recipe import Course
-from edge_lupi.train.together import act_as_one
+from edge_lupi.train.together import act_as_one, check_agreement
 from edge_lupi.words import json_text
 
 __all__ = ["Epochs", "History", "Run", "begin", "fit", "make_fabric"]
@@ -95,9 +95,15 @@ def begin(seed: int) -> Fabric:
 
 
 def make_fabric() -> Fabric:
-    """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device."""
+    """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device of every machine."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(accelerator="auto", devices=world if world > 1 else 1, strategy="ddp" if world > 1 else "auto")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if world % here:
+        raise InputError(
+            f"expected as many processes on every machine, got {here} of {world} here: give torchrun one --nproc-per-node"
+        )
+    strategy = "ddp" if world > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=here, num_nodes=world // here, strategy=strategy)
     if world > 1:
         fabric.launch()
         atexit.register(_part)
@@ -134,6 +140,8 @@ def fit(
         act_as_one(module)
     optimiser, schedule = _optimiser(module, course, epochs.steps)
     first, history = _resume(module, optimiser, schedule, run)
+    if fabric.world_size > 1:
+        check_agreement(fabric, first, run.fingerprint)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
     wrapped, optimiser = fabric.setup(module, optimiser)
     step = _Step(fabric, wrapped, optimiser, schedule, losses)

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
+import socket
 import sys
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
 import pytest
@@ -76,22 +76,38 @@ for line in open(sys.argv[1]).read().splitlines():
 """
 
 
+def run_torch(*commands: list[Any]) -> list[CompletedProcess[str]]:
+    """torchrun once per machine, without a GPU."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    launchers = [Popen([*launcher, *words], stdout=PIPE, stderr=PIPE, text=True, env=environment) for words in commands]  # fmt: skip
+    try:
+        said = [one.communicate(timeout=120) for one in launchers]
+        return [CompletedProcess(one.args, one.returncode, *of) for one, of in zip(launchers, said, strict=True)]
+    finally:
+        for one in launchers:
+            one.terminate()  # which ends its processes; kill would not
+            one.wait()
+
+
 def torchrun(folder: Path, *lines: str) -> tuple[str, str]:
-    """Two processes that run these lines of edge-lupi, without a GPU; stdout and stderr."""
+    """Two processes that run these lines of edge-lupi; stdout and stderr."""
     (folder / "verbs.py").write_text(VERBS)
     (folder / "lines").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen(
-        [*command, folder / "verbs.py", folder / "lines"], stdout=PIPE, stderr=PIPE, text=True, env=environment
-    ) as launcher:
-        try:
-            said = launcher.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            launcher.terminate()  # which ends its processes; kill would not
-            raise
-    assert launcher.returncode == 0, said[1]
-    return said
+    (done,) = run_torch(["--standalone", "--nproc-per-node", "2", folder / "verbs.py", folder / "lines"])
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def two_machines(words: list[Any], *folders: Path) -> list[CompletedProcess[str]]:
+    """A process on each of two "machines" on the loopback, with an --out of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    verb = ["-m", "edge_lupi.cli", *words, "--out"]
+    first, second = ([*meeting, "--node-rank", str(rank), *verb, folder] for rank, folder in enumerate(folders))
+    return run_torch(first, second)
 
 
 def test_under_torchrun_two_processes_lose_what_one_does(mood_chain: Any, tmp_path: Path) -> None:
@@ -114,3 +130,25 @@ def test_under_torchrun_two_processes_lose_what_one_does(mood_chain: Any, tmp_pa
     for found, alone in zip(history(tmp_path, "teacher") + history(tmp_path, "student"), wanted, strict=True):
         assert found == pytest.approx(alone, abs=1e-3)
     assert out.count("trained on") == 2  # one of them speaks
+
+
+def test_two_machines_lose_what_one_process_does(mood_chain: Any, tmp_path: Path) -> None:
+    """Without a disk that both see: then nothing may be taken up again on one of them alone."""
+    near, far = tmp_path / "near", tmp_path / "far"
+    for folder in (near, far):
+        folder.mkdir()
+    words = ["train", "student", mood_chain.recipe, "--teacher", mood_chain.folder / "teacher.pt"]
+    first, second = two_machines(words, near, far)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    wanted = history(mood_chain.folder, "student")
+    assert len(wanted) == 3
+    for losses, alone in zip(history(near, "student"), wanted, strict=True):
+        assert losses == pytest.approx(alone, abs=1e-3)
+    assert first.stdout.count("trained on") == 1
+    assert "epoch" not in second.stderr, "one of them speaks"
+    assert [(folder / "student.pt").exists() for folder in (near, far)] == [True, False]
+
+    again = two_machines(words, near, far)
+    assert all(done.returncode for done in again)
+    said = "".join(done.stderr for done in again)
+    assert "expected a checkpoint that every machine sees, got epochs 0 and 3: give all an --out on one shared" in said
