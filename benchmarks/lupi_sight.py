@@ -337,7 +337,7 @@ def report(asked: argparse.Namespace) -> None:
     pairs = {pair: pair_row(trainings, *pair.split("/")) for pair in PAIRS if set(pair.split("/")) <= set(arms)}
     results = HERE / "results"
     kept = {"epochs": EPOCHS, "trainings": len(trainings), "arms": arms, "pairs": pairs}
-    (results / "lupi_sight.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (results / "lupi_sight.json").write_text(json.dumps(kept) + "\n")
     (results / "lupi_sight.md").write_text("\n".join(page(arms, pairs, len(trainings))))
     plot(pairs, results / "lupi_sight.png")
     print("\n".join(page(arms, pairs, len(trainings))))
@@ -374,6 +374,7 @@ def pair_row(trainings: list[dict], one: str, other: str) -> dict:
         "sd": [spread.actor, spread.seed, spread.rest],
         "by_seed": table.mean(0).tolist(),
         "by_actor": table.mean(1).tolist(),
+        "table": table.round(3).tolist(),
     }
 
 
@@ -408,7 +409,26 @@ def page(arms: dict, pairs: dict, count: int) -> list[str]:
             f"| {one} less {other} | {row['gain']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}) | {row['p']:.3f}"
             f" | {above[0]} | {above[1]} | {spread} |"
         )
-    return [*lines, "", "![gains](lupi_sight.png)", "", "    python benchmarks/lupi_sight.py report", ""]
+    return [
+        *lines,
+        "",
+        verdict(pairs[PAIRS[0]]),
+        "",
+        "![gains](lupi_sight.png)",
+        "",
+        "    python benchmarks/lupi_sight.py report",
+        "",
+    ]
+
+
+def verdict(row: dict) -> str:
+    """What the plan says is said of the one comparison that counts."""
+    gain, bounds = f"{row['gain']:+.1f} points", f"({row['low']:+.1f} to {row['high']:+.1f})"
+    if row["low"] > 0:
+        return f"Sight itself helps, by {gain} {bounds}, on these terms."
+    if row["high"] < 0:
+        return f"Sight harms, by {gain} {bounds}, on these terms."
+    return f"That sight itself helps is not shown: {gain}, and {bounds} bounds what it can be worth here."
 
 
 def plot(pairs: dict, path: Path) -> None:
