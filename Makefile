@@ -17,6 +17,7 @@ types: .venv/installed
 
 test: .venv/installed
 	bash tests/install_system_packages.sh
+	sh tests/install_browser.sh
 	PYTHON=.venv/bin/python bash tests/install_tensorrt_builder.sh
 	.venv/bin/python -m pytest
 

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_lupi.evaluate import open_model, report
+from edge_lupi.evaluate.reports import open_model, report
 
 
 def main() -> None:

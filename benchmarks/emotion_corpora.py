@@ -25,19 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sounds import data_root
 
-from edge_lupi.bench.hop import environment
-from edge_lupi.bundle import Bundle
-from edge_lupi.confidence import calibration_error, probabilities_of
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate import unheard
+from edge_lupi.device.bench import environment
+from edge_lupi.evaluate.reports import unheard
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics import Interval, bootstrap, uar
-from edge_lupi.runtime.labels import UNSURE, LabelTracker
+from edge_lupi.metrics.confidence import calibration_error, probabilities_of
+from edge_lupi.metrics.verification import Interval, bootstrap, uar
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.student import CompiledStudent
-from edge_lupi.runtime.voice import Voices
+from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker
+from edge_lupi.runtime.trackers.voice import Voices
 
 Array = NDArray[np.float32]
 USUAL = ("neutral", "calm")

@@ -61,9 +61,9 @@ def one(
     """One fold of one arm: what it says of the speakers on that side, and the minutes of its training."""
     import torch
 
-    from edge_lupi.train.corpus import prepare
-    from edge_lupi.train.leave_one_out import measured
-    from edge_lupi.train.student import train_student
+    from edge_lupi.train.examples.corpus import prepare
+    from edge_lupi.train.stages.student import train_student
+    from edge_lupi.train.sweep.leave_one_out import measured
 
     torch.set_num_threads(1)
     recipe = recipe_of(task, arm, root, f"data.test={list(speakers)}", f"student.epochs={epochs}")
@@ -108,8 +108,8 @@ def tell(
     found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int, epochs: int, *, keep: bool
 ) -> None:
     """The table, and the results beside those of earlier runs."""
-    from edge_lupi.train.corpus import prepare
-    from edge_lupi.train.leave_one_out import pooled
+    from edge_lupi.train.examples.corpus import prepare
+    from edge_lupi.train.sweep.leave_one_out import pooled
 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for (task, arm), rows in found.items():

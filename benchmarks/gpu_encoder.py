@@ -22,16 +22,16 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from edge_lupi.audio import from_pcm
-from edge_lupi.bench.hop import environment
-from edge_lupi.compile.engines import build_engines
+from edge_lupi.bundle.engines import FOLDER, read_engine
+from edge_lupi.compile.engines.build import build_engines
+from edge_lupi.compile.engines.tensorrt import BuilderOptions
 from edge_lupi.compile.student import compile_student, encoders
-from edge_lupi.compile.tensorrt import BuilderOptions
-from edge_lupi.engines import FOLDER, read_engine
+from edge_lupi.device.bench import environment
 from edge_lupi.errors import EdgeLupiError
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
-from edge_lupi.runtime.accelerator import BACKENDS
+from edge_lupi.runtime.engines.choose import BACKENDS
+from edge_lupi.sound.audio import from_pcm
 
 Array = NDArray[np.float32]
 Runner = Callable[[Array], Array]

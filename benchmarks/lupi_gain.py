@@ -18,9 +18,9 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 
-from edge_lupi.train.arms import load_plan
-from edge_lupi.train.gain import plot_gains, table
-from edge_lupi.train.sweep import chosen_arms, chosen_folds, run_sweep
+from edge_lupi.train.sweep.gain import plot_gains, table
+from edge_lupi.train.sweep.plan import load_plan
+from edge_lupi.train.sweep.run import chosen_arms, chosen_folds, run_sweep
 
 HERE = Path(__file__).parent
 

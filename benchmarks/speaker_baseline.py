@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_lupi.data.trials import read_trials
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate import Answer, evaluate_trials, open_model
+from edge_lupi.evaluate.reports import Answer, evaluate_trials, open_model
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.runtime.front_end import FftFrontEnd
 

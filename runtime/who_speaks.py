@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from edge_lupi import Event, Listener, shipped_bundle
-from edge_lupi.runtime.sources import open_source, stop_on_signals
+from edge_lupi.runtime.sources.open import open_source
+from edge_lupi.runtime.sources.source import stop_on_signals
 
 
 def seconds_by_speaker(events: Iterable[Event]) -> Counter[str]:

@@ -268,7 +268,7 @@ def make_grid_student() -> Callable[[], Any]:
     """Makes a TrainedStudent: nano, random weights, folded, with the ranges that its numbers reach on five voices."""
     import torch
 
-    from edge_lupi.bundle import Task
+    from edge_lupi.bundle.bundle import Task
     from edge_lupi.frames import Segmentation
     from edge_lupi.models.files import TrainedStudent
     from edge_lupi.models.front_end import cut, log_mel

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 
 Cli = Callable[..., CompletedProcess[str]]
 VERBS = (

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from edge_lupi import disk
-from edge_lupi.bundle import Bundle, shipped_bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle, write_bundle
 from edge_lupi.disk import identity, kind_of, locked, read_bounded, temporary_prefix, unpacked_arrays, write_folder
 from edge_lupi.errors import InputError
 

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi import disk
-from edge_lupi.bundle import Bundle, Task
-from edge_lupi.compile.gate import Findings, Measured, Metric
+from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.compile.choice import Findings, Measured, Metric
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.trials import Trial, read_trials
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
-from edge_lupi.runtime.accelerator import Engine
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.evaluate.reports import Answer, Answerer, Model, corpus_for, evaluate_classes, evaluate_trials, unheard
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.engines.engine import Engine
 from edge_lupi.terminal import note
 
 __all__ = ["Evidence", "read_evidence"]

@@ -19,27 +19,27 @@ import torch
 from numpy.typing import NDArray
 
 from edge_lupi import __version__
-from edge_lupi.audio import from_pcm
-from edge_lupi.bundle import Bundle, refuse_to_replace, write_bundle
+from edge_lupi.bundle.bundle import Bundle, refuse_to_replace, write_bundle
+from edge_lupi.bundle.calibration import kept_calibrations
+from edge_lupi.bundle.engines import ENCODER
+from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
+from edge_lupi.compile.choice import Choice, Findings, Limits, choose, measure
 from edge_lupi.compile.evidence import Evidence, read_evidence
-from edge_lupi.compile.faults import grid_faults
-from edge_lupi.compile.gate import Choice, Findings, Limits, choose, measure
-from edge_lupi.compile.graphs import OPSET, aggregator_graph, encoder_graph, front_end_graph
-from edge_lupi.compile.grid import float_layers, signed_grid, unsigned_grid
-from edge_lupi.compile.half import half_graph
-from edge_lupi.compile.optimised import int8_share
+from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
+from edge_lupi.compile.graphs.faults import grid_faults
+from edge_lupi.compile.graphs.half import half_graph
+from edge_lupi.compile.graphs.optimised import int8_share
+from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid
 from edge_lupi.compile.wanted import Wanted
-from edge_lupi.engines import ENCODER
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from edge_lupi.graph_bounds import check_graph
-from edge_lupi.manifest import UNKNOWN_LICENCE, licences_of, origin_of
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
-from edge_lupi.runtime.calibration import kept_calibrations
-from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.sound.audio import from_pcm
 
 __all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 

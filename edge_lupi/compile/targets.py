@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.bundle import Bundle
-from edge_lupi.compile.engines import EngineReport, build_engines
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.compile.choice import Choice
+from edge_lupi.compile.engines.build import EngineReport, build_engines
 from edge_lupi.compile.evidence import read_evidence
-from edge_lupi.compile.gate import Choice
 from edge_lupi.compile.wanted import Wanted
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import DeviceError, InputError, MissingExtra
-from edge_lupi.runtime.accelerator import BACKENDS
-from edge_lupi.runtime.cuda import find_gpu, why_no_gpu
+from edge_lupi.runtime.engines.choose import BACKENDS
+from edge_lupi.runtime.engines.cuda import find_gpu, why_no_gpu
 
 __all__ = ["Done", "compile_for"]
 

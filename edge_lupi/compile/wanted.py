@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_lupi.compile.gate import Limits
-from edge_lupi.compile.tensorrt import BuilderOptions
+from edge_lupi.compile.choice import Limits
+from edge_lupi.compile.engines.tensorrt import BuilderOptions
 from edge_lupi.errors import InputError
 
 __all__ = ["TARGETS", "Wanted"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_lupi import disk
-from edge_lupi.data import emodb, folder, grid, librispeech, ravdess, table, voxceleb
+from edge_lupi.data.readers import emodb, folder, grid, librispeech, ravdess, table, voxceleb
 from edge_lupi.data.utterance import Corpus
 from edge_lupi.errors import InputError
 

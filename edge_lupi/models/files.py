@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_lupi.bundle import Task
+from edge_lupi.bundle.bundle import Task
+from edge_lupi.bundle.manifest import check_origin
 from edge_lupi.disk import kind_of, read_bounded, write_at_once
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.manifest import check_origin
 from edge_lupi.models.plain_tensors import plain_tensors
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig

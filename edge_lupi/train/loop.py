@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, progress
-from edge_lupi.train.batch import Batch
-from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import epoch_seed
+from edge_lupi.train.examples.batch import Batch
+from edge_lupi.train.examples.clips import epoch_seed
+from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.recipe import Course
 from edge_lupi.train.together import act_as_one
 

@@ -13,8 +13,8 @@ from edge_lupi.data.video import REGIONS
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, Segmentation
 from edge_lupi.train.also import AlsoRecipe
-from edge_lupi.train.lesson import LessonRecipe
 from edge_lupi.train.settings import make, read_toml, shown, within
+from edge_lupi.train.teachers.lesson import LessonRecipe
 from edge_lupi.train.voice import VoiceRecipe
 from edge_lupi.words import folder_word
 
@@ -209,7 +209,7 @@ class DistilRecipe:
     [N, C], or [folds, N, C] where `data.test` is fold0, fold1 ..., of log-odds or probabilities. It has no embeddings.
 
     With `part` "audible" or "beyond" the second of two teachers only hears, and of the first's embeddings is taught what it
-    can tell, or what it cannot: see `edge_lupi.train.parts`. `fast` weighs what differs between the segments of a crop against
+    can tell, or what it cannot: see `edge_lupi.train.distil.parts`. `fast` weighs what differs between the segments of a crop against
     what they share (Fourier-decoupled distillation, arXiv 2511.19887); 0 leaves it out.
     """
 
@@ -377,7 +377,7 @@ def _differing(content: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]
 def load_recipe(path: str | Path, changes: Sequence[str] | None = None) -> Recipe:
     """Read a recipe; `changes` such as "student.epochs=3" come on top, their values written as in TOML."""
     content = read_toml(path)
-    for key in ("sweep", "arms"):  # see edge_lupi.train.arms
+    for key in ("sweep", "arms"):  # see edge_lupi.train.sweep.plan
         content.pop(key, None)
     for change in changes or []:
         _apply(content, change)

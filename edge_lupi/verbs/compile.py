@@ -12,7 +12,7 @@ from edge_lupi.terminal import say, say_done, say_json
 from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite, need
 
 if TYPE_CHECKING:
-    from edge_lupi.bundle import Task
+    from edge_lupi.bundle.bundle import Task
 
 
 def compile(
@@ -62,7 +62,7 @@ def compile(
     json: JsonOption = False,
 ) -> None:
     """Make the bundle that an edge device runs, and prove that it is still the same student."""
-    from edge_lupi.compile.profile import read_profile
+    from edge_lupi.compile.request import read_profile
     from edge_lupi.compile.targets import compile_for
     from edge_lupi.disk import kind_of
 
@@ -87,8 +87,8 @@ def compile(
 
 def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: JsonOption = False) -> None:
     """Say what is in a bundle, after checking every hash."""
-    from edge_lupi.bundle import Bundle, shipped_bundle
-    from edge_lupi.runtime.accelerator import engine_lines, engines_plain
+    from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.engines.choose import engine_lines, engines_plain
 
     found = Bundle.load(bundle or shipped_bundle(task))
     if json:
@@ -115,7 +115,7 @@ def _task_line(task: Task) -> str:
 
 def _origin_lines(licence: str, training: Mapping[str, Any]) -> list[str]:
     """Licence and corpus; of each branch, where they were taught one after the other."""
-    from edge_lupi.manifest import licences_of, origin_of
+    from edge_lupi.bundle.manifest import licences_of, origin_of
 
     found = []
     for task, own in (licences_of(training) or {"": licence}).items():
@@ -132,9 +132,9 @@ def sign(
     ],
 ) -> None:
     """Sign a bundle, so that whoever has the public key can listen with --require-signature."""
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.manifest import MANIFEST
-    from edge_lupi.signature import sign_manifest
+    from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.bundle.manifest import MANIFEST
+    from edge_lupi.bundle.signature import sign_manifest
 
     found = Bundle.load(bundle)  # what does not hold is not signed
     say_done(f"signed: {sign_manifest(found.path, found.papers[MANIFEST], key)}")

@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from edge_lupi.bundle import Bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile import student as compiling
+from edge_lupi.compile.choice import Limits
 from edge_lupi.compile.evidence import read_evidence
-from edge_lupi.compile.gate import Limits
 from edge_lupi.compile.student import compile_student, encoders
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import TrainedStudent, load_student, save_student

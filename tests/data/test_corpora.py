@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_lupi.data.corpora import KINDS, read_corpus
-from edge_lupi.data.grid import digit_window, fold_of
+from edge_lupi.data.readers.grid import digit_window, fold_of
 from edge_lupi.errors import InputError
 
 RAVDESS = "clip,audio,actor,emotion,emotion_id,fold\nx-01,a.wav,3,sad,1,0\nx-02,b.wav,12,happy,0,4\n"

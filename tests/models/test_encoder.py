@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_lupi.bundle import Task
+from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edge_lupi.bundle import Task
+from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.student import Student, StudentConfig

@@ -9,15 +9,15 @@ import torch
 
 from edge_lupi.data.corpora import read_corpus
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate import unheard
+from edge_lupi.evaluate.reports import unheard
 from edge_lupi.models.files import load_teacher
 from edge_lupi.models.teacher import FeatureEye
-from edge_lupi.train.corpus import prepare
-from edge_lupi.train.examples import load_examples, shuffled
-from edge_lupi.train.learnt import inputs_of
+from edge_lupi.train.examples.clips import load_examples, shuffled
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.learnt import inputs_of
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.student import train_student
-from edge_lupi.train.teacher import train_teacher
+from edge_lupi.train.stages.student import train_student
+from edge_lupi.train.stages.teacher import train_teacher
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_lupi.bundle import Bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import TrainedStudent, load_student, load_teacher
 from edge_lupi.train.recipe import load_recipe
@@ -78,8 +78,8 @@ def test_a_teacher_with_raw_frames_and_whole_inputs(speaker_chain: Any, cli: Cli
 
 
 def test_a_teacher_of_another_segmentation_is_refused(mood_chain: Any, tmp_path: Path) -> None:
-    from edge_lupi.train.corpus import prepare
-    from edge_lupi.train.student import train_student
+    from edge_lupi.train.examples.corpus import prepare
+    from edge_lupi.train.stages.student import train_student
 
     recipe = load_recipe(mood_chain.recipe, ["segments.hop_seconds=0.5"])
     with pytest.raises(InputError, match="train it anew"):
@@ -97,9 +97,9 @@ def test_a_split_that_shares_a_speaker_is_refused(mood_chain: Any, cli: Cli, tmp
 
 
 def test_of_speakers_without_labels_a_student_learns_what_its_teacher_says(mood_chain: Any, tmp_path: Path) -> None:
-    from edge_lupi.train.corpus import prepare
-    from edge_lupi.train.student import train_student
-    from edge_lupi.train.teacher import train_teacher
+    from edge_lupi.train.examples.corpus import prepare
+    from edge_lupi.train.stages.student import train_student
+    from edge_lupi.train.stages.teacher import train_teacher
 
     unlabelled: set[str] = set()
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
-from edge_lupi.train.batch import Batch
-from edge_lupi.train.draw import Draw
+from edge_lupi.train.examples.batch import Batch
+from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.loop import Run, fit, make_fabric
 from edge_lupi.train.recipe import Course
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from edge_lupi.models.files import load_student
-from edge_lupi.train import fresh_lesson
-from edge_lupi.train.corpus import Prepared, prepare
-from edge_lupi.train.fresh import fresh_crops
-from edge_lupi.train.qat import train_qat
+from edge_lupi.train.examples.corpus import Prepared, prepare
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.student import train_student
-from edge_lupi.train.torch_graph import TorchGraph
-from tests.train.test_lessons import mean_graph
-from tests.train.test_torch_graph import graph  # noqa: F401
+from edge_lupi.train.sounds.fresh import fresh_crops
+from edge_lupi.train.stages.qat import train_qat
+from edge_lupi.train.stages.student import train_student
+from edge_lupi.train.teachers import fresh_lesson
+from edge_lupi.train.teachers.torch_graph import TorchGraph
+from tests.train.teachers.test_lessons import mean_graph
+from tests.train.teachers.test_torch_graph import graph  # noqa: F401
 
 pytestmark = [pytest.mark.needs_gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 RECIPE = Path(__file__).resolve().parents[2] / "train" / "speaker_campplus.toml"

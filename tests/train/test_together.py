@@ -99,9 +99,9 @@ def test_under_torchrun_two_processes_lose_what_one_does(
     mood_chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A teacher with video and dropout; a student with all that may happen to its crops."""
-    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.examples.corpus import prepare
     from edge_lupi.train.recipe import load_recipe
-    from edge_lupi.train.student import train_student
+    from edge_lupi.train.stages.student import train_student
 
     changes = ["augment.mixup=0.4", "augment.reverb_share=0.5", "segments.every=2", "distil.soft=1", "student.epochs=2"]
     teacher = mood_chain.folder / "teacher.pt"

@@ -1,0 +1,1 @@
+"""A teacher's embeddings, kept, and the distances of a student from them."""

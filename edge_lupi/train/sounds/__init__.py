@@ -1,0 +1,1 @@
+"""Crops drawn anew in every epoch as samples: rooms, noises, microphones, wires."""

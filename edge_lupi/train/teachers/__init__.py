@@ -1,0 +1,1 @@
+"""Any model as a teacher: ONNX files, tables, the project's own."""
