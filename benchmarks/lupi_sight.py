@@ -31,12 +31,12 @@ from torch.nn import functional as F
 from edge_lupi.models.encoder import Encoder
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.teacher import Teacher, TeacherConfig
-from edge_lupi.train.augment import add_noise, disturb, mask, warp
-from edge_lupi.train.batch import Batch
-from edge_lupi.train.cache import standardise
-from edge_lupi.train.corpus import Prepared, prepare
-from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import Epochs, Example, epoch_seed, load_examples, segments_of, shuffled
+from edge_lupi.train.distil.embeddings import standardise
+from edge_lupi.train.examples.augment import add_noise, disturb, mask, warp
+from edge_lupi.train.examples.batch import Batch
+from edge_lupi.train.examples.clips import Epochs, Example, epoch_seed, load_examples, segments_of, shuffled
+from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.recipe import AugmentRecipe, Recipe, load_recipe
 
 HERE = Path(__file__).parent
