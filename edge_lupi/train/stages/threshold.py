@@ -44,7 +44,7 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     same = voices[first] == voices[second]
     if not same.any() or same.all():
         log.info(
-            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices"
+            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices: raise data.validation_speakers, or set it with edge-lupi calibrate"
         )
         return trained
     found = eer((vectors @ vectors.T)[first, second], same)
