@@ -132,8 +132,9 @@ def read_evidence(
 
 def evidence_for_bundle(bundle: Bundle, data: Path, trials: Path | None) -> Evidence:
     """What a corpus holds for a compiled student."""
-    origin = bundle.manifest.get("training", {})
-    return read_evidence(bundle.tasks, origin, lambda task: AroundEncoder.of_bundle(bundle, task), data, trials)
+    return read_evidence(
+        bundle.tasks, bundle.provenance, lambda task: AroundEncoder.of_bundle(bundle, task), data, trials
+    )
 
 
 def _recordings(trials: Sequence[Trial]) -> tuple[Utterance, ...]:

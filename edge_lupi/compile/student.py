@@ -109,7 +109,7 @@ def _evidence(
         branch = Branch(task, OnnxEngine(graphs[name], name=name))
         return AroundEncoder(task, lambda samples: _segments(samples, segmentation), level.raised, branch)
 
-    return read_evidence(tasks, _json_safe(trained.provenance), around, data, trials)
+    return read_evidence(tasks, trained.provenance, around, data, trials)
 
 
 def _fixed_graphs(student: Student) -> dict[str, bytes]:
