@@ -30,10 +30,11 @@ from edge_lupi.data.readers.librispeech import read_librispeech
 from edge_lupi.data.readers.ravdess import read_ravdess
 from edge_lupi.data.trials import read_trials
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.device.bench import environment
-from edge_lupi.evaluate.reports import open_model
+from edge_lupi.device.processor import environment
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import Interval, bootstrap, eer
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import eer
 from edge_lupi.sound.audio import read_audio
 
 Samples = NDArray[np.float32]

@@ -16,8 +16,7 @@ from edge_lupi.runtime.sources.source import stop_on_signals
 
 def seconds_by_speaker(events: Iterable[Event]) -> Counter[str]:
     """Seconds per label. Segments overlap: each adds only what the events before it have not covered."""
-    spoken: Counter[str] = Counter()
-    told = 0.0
+    spoken, told = Counter[str](), 0.0
     for event in events:
         if event.gap_seconds:
             print(f"{event.gap_seconds:.1f} s were lost before {event.start:.1f} s", file=sys.stderr)

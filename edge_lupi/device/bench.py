@@ -8,20 +8,16 @@ branches on what it hears, so speech takes as long. Silence costs front end and 
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from edge_lupi import __version__
 from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.device.processor import environment
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.runtime.gates.make import make_gate
@@ -31,7 +27,7 @@ from edge_lupi.runtime.segments import LogMel
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.tracker import Aggregator
 
-__all__ = ["HopReport", "Spread", "environment", "measure"]
+__all__ = ["HopReport", "Spread", "measure"]
 
 PARTS = ("front_end", "gate", "encoder", "aggregator", "hop", "listener")
 WARM_UP_HOPS = 20
@@ -199,30 +195,3 @@ def _hops(cuts: Sequence[Segmentation]) -> tuple[int, int]:
 def _spreads(names: Sequence[str], seconds: NDArray[np.float64]) -> dict[str, Spread]:
     percentiles = np.percentile(seconds * 1e3, [50, 90, 99], axis=0)
     return {name: Spread(*percentiles[:, i].tolist()) for i, name in enumerate(names)}
-
-
-def environment() -> dict[str, Any]:
-    """What the figures depend on, besides the bundle."""
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "edge_lupi": __version__,
-    }
-
-
-def _cpu() -> str:
-    """The processor's name, with the 8-bit instructions that int8 speed hangs on."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or "unknown"
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = set(fields.get("flags", fields.get("Features", "")).split())
-    special = [name for name in ("avx512_vnni", "avx_vnni", "avx2", "asimddp", "i8mm") if name in flags]
-    return f"{fields.get('model name', platform.processor() or 'unknown')} ({', '.join(special) or 'no 8-bit dot product'})"

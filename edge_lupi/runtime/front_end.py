@@ -53,7 +53,10 @@ def _windows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """A view [F, 400] of float32 [240 + 160 * F]. numpy's own takes a tenth of the front end's time, through a dict each time."""
     frames = (len(samples) - CONTEXT_SAMPLES) // HOP_SAMPLES
     step = samples.itemsize
-    return np.ndarray((frames, WINDOW_SAMPLES), np.float32, samples, strides=(HOP_SAMPLES * step, step))
+    result: NDArray[np.float32] = np.ndarray(
+        (frames, WINDOW_SAMPLES), np.float32, samples, strides=(HOP_SAMPLES * step, step)
+    )
+    return result
 
 
 class GraphFrontEnd:

@@ -37,6 +37,6 @@ class Level:
             return segments
         gain = (10 ** (gains_db[quiet] / 10)).astype(np.float32)[:, None, None, None]
         floor = np.float32(LOG_FLOOR)
-        out = segments.copy()
+        out: Array = segments.copy()
         out[quiet] = np.log(np.maximum(power[quiet] - floor, 0) * gain + floor)
         return out

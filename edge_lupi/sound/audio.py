@@ -171,7 +171,8 @@ def to_pcm(samples: Samples) -> NDArray[np.int16]:
 
 def from_pcm(samples: NDArray[np.int16]) -> Samples:
     """int16 -> float32 in [-1, 1]."""
-    return samples.astype(np.float32) / np.float32(32768)
+    result: Samples = samples.astype(np.float32) / np.float32(32768)
+    return result
 
 
 def speech_span(samples: Samples, below_db: float) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.block import Block

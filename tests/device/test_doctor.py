@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,7 +121,9 @@ def test_whatever_is_raised_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     ("release", "status", "words"),
     [
         ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "ok", "L4T 36.4.3, power mode MAXN"),
-        ("# R35 (release), REVISION: 6.1, GCID: 1, BOARD: t186ref", "warn", "engines need JetPack 6 or newer"),
+        ("# R35 (release), REVISION: 6.1, GCID: 1, BOARD: t186ref", "warn", "has a TensorRT that lacks strongly typed"),
+        ("# R36 (release), REVISION: 3.0, GCID: 1", "warn", "JetPack 6.0, whose TensorRT 8.6 lacks strongly typed"),
+        ("# R38 (release), REVISION: 2.1, GCID: 1", "ok", "L4T 38.2.1"),
         ("something else", "warn", "is not as NVIDIA writes it"),
     ],
 )
@@ -192,3 +195,14 @@ def test_a_driver_without_a_gpu(tmp_path: Path) -> None:
 def test_the_real_tensorrt_is_named(tensorrt_builder: dict[str, str], cli: Cli) -> None:
     lines = cli("doctor", env=tensorrt_builder).stdout.splitlines()
     assert "ok      TensorRT      11.4.0.106" in lines
+
+
+def test_jetpack_6_0_in_one_sentence() -> None:
+    """Its TensorRT is refused before any object of it exists; `compile` says the same."""
+    from edge_lupi.runtime.engines.tensorrt import why_not
+
+    said = why_not(SimpleNamespace(__version__="8.6.2.3", __file__=__file__), None)  # type: ignore[arg-type]
+    assert said == (
+        "TensorRT 8.6.2.3 is too old, engines need strongly typed networks of 10.3 or newer "
+        "(JetPack 6.0 has 8.6): on a Jetson install JetPack 6.1 or newer"
+    )

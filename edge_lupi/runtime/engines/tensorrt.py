@@ -61,7 +61,10 @@ def why_not(trt: ModuleType, driver: tuple[int, int] | None) -> str:
     """
     found = str(trt.__version__)
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
-        return f"TensorRT {found} is too old, engines need 10.3 or newer: on a Jetson install JetPack 6.1 or newer"
+        return (
+            f"TensorRT {found} is too old, engines need strongly typed networks of 10.3 or newer "
+            "(JetPack 6.0 has 8.6): on a Jetson install JetPack 6.1 or newer"
+        )
     built_for = _cuda_majors(trt)
     if driver and built_for and driver[0] < min(built_for):
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
+from edge_lupi.progress import progress
 from edge_lupi.runtime.band import NARROW
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.enrolment.usual import usual_voice
@@ -22,11 +23,11 @@ from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD
-from edge_lupi.terminal import progress
+from edge_lupi.task import DEFAULT_THRESHOLD, speaker_task
 from edge_lupi.words import printable
 
-__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
+__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed"]
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 
@@ -202,16 +203,6 @@ def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
     return np.concatenate(exemplars_of)
 
 
-def speaker_task(bundle: Bundle) -> Task:
-    """The task of a bundle that compares voices."""
-    task = next((task for task in bundle.tasks.values() if task.kind == "verification"), None)
-    if task is None:
-        raise InputError(
-            f"expected a bundle for speakers, got {bundle.path.name}, which knows {', '.join(bundle.tasks)}"
-        )
-    return task
-
-
 def _recorded(source: Iterable[Block], parts: list[Array]) -> Iterator[Block]:
     """The same blocks; the first minute of them is put into `parts`."""
     room = round(LONGEST_SECONDS * 16_000)
@@ -223,15 +214,14 @@ def _recorded(source: Iterable[Block], parts: list[Array]) -> Iterator[Block]:
 
 
 class _Progress:
-    """Per cent on stderr: rewritten in place on a terminal, else a line for every ten."""
+    """Per cent, logged as progress: each one often, and the first of every ten."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = -1
+        self._told = -1
 
     def __call__(self, percent: float) -> None:
-        step = int(percent) if self._live else int(percent) // 10 * 10
-        if step == self._shown:
-            return
-        self._shown = step
-        progress(f"{step:3} % of the speech needed", last=step >= 100)
+        step = int(percent)
+        if step != self._told:
+            often = step // 10 == self._told // 10
+            progress(log, f"{step:3} % of the speech needed", last=step >= 100, often=often)
+            self._told = step

@@ -37,7 +37,7 @@ def levels_db(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
 def with_pre_roll(speech: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Speech [F], and also the 0.1 s before every moment at which the gate opened."""
     openings = np.flatnonzero(speech[1:] & ~speech[:-1]) + 1
-    widened = speech.copy()
+    widened: NDArray[np.bool_] = speech.copy()
     for opening in openings:
         widened[max(0, opening - PRE_ROLL_FRAMES) : opening] = True
     return widened

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.runtime.sources.block import Block
-from edge_lupi.terminal import note
 
 __all__ = ["POLL_SECONDS", "Source", "blocks_of", "say", "stop_on_signals"]
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon stop() is seen
 
@@ -68,7 +70,7 @@ def blocks_of(
 
 def say(words: str) -> None:
     """One sentence on stderr, of what somebody should know while it goes on."""
-    note(f"edge-lupi: {words}")
+    log.warning(words)
 
 
 def stop_on_signals(source: Source) -> None:

@@ -1,4 +1,4 @@
-"""Speech after a real codec: MP3, Opus, AMR (of GSM telephones), G.722. samples int16 [T] at 16 kHz -> the same length.
+"""Codec simulation: speech after a real codec, MP3, Opus, AMR (of GSM telephones), G.722. samples int16 [T] at 16 kHz -> the same length.
 
 Through PyAV, on the CPU: of every utterance one coded version is made when a training begins, by a codec and bit rate drawn
 for it, and kept beside the results, so a training step only reads. What the codec delays is found by correlation, and taken
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.terminal import note
-from edge_lupi.train.keep import keep
+from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.sounds.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]
+
+log = logging.getLogger(__name__)
 
 LONGEST_DELAY = SAMPLE_RATE_HZ // 5
 PIECE_SAMPLES = 960  # for codecs that take any number at once
@@ -78,8 +80,8 @@ def coded_sounds(sounds: Sounds, seed: int, folder: Path) -> Sounds:
         if kept.shape == flat.shape and kept.dtype == np.int16:
             return sounds.beside(kept)
     except (InputError, ValueError):
-        pass  # absent or damaged: made anew
-    note(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
+        pass  # absent or damaged: made again
+    log.info(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
     found = _all_coded(flat, sounds, here, seed)
     packed = io.BytesIO()
     np.save(packed, found)

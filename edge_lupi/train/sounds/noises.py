@@ -1,4 +1,4 @@
-"""What else sounds while somebody speaks: babble of the batch's other voices, hiss, hum, music. float32 [B, T] at 16 kHz.
+"""Additive noise: babble of the batch's other voices, hiss, hum, music. float32 [B, T] at 16 kHz.
 
 Every function gives sounds of any level; `added` sets it by a ratio to the speech. Numbers by the row come from the
 CPU's draw, those by the sample from a generator on the device.
@@ -66,7 +66,8 @@ def hiss(chance: Tensor, length: int, generator: torch.Generator) -> Tensor:
     white = torch.randn(len(chance), length, generator=generator, device=device)
     hz = torch.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ, device=device).clamp_min(40) / 40
     slope = -chance[:, :1].to(device)  # of the amplitude
-    return torch.fft.irfft(torch.fft.rfft(white) * hz[None] ** slope, length)
+    result: Tensor = torch.fft.irfft(torch.fft.rfft(white) * hz[None] ** slope, length)
+    return result
 
 
 def hum(chance: Tensor, length: int, generator: torch.Generator) -> Tensor:

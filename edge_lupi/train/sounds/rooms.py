@@ -1,4 +1,4 @@
-"""Rooms by image sources (Allen and Berkley 1979), convolved by FFT. samples float32 [B, T] at 16 kHz -> the same shape.
+"""Room simulation by image sources (Allen and Berkley 1979), convolved by FFT. samples float32 [B, T] at 16 kHz -> the same shape.
 
 A bank of impulse responses is made once per run, from its seed: shoeboxes with a mouth and a microphone, near and far.
 Reflections of the first 64 ms are images of the mouth; later ones are so dense that noise stands for them, with the power
@@ -52,11 +52,12 @@ def convolved(samples: Tensor, responses: Tensor) -> Tensor:
     length = samples.shape[1]
     points = 1 << (length + responses.shape[1] - 1).bit_length()
     spectrum = torch.fft.rfft(samples, points) * torch.fft.rfft(responses, points)
-    return torch.fft.irfft(spectrum, points)[:, :length]
+    result: Tensor = torch.fft.irfft(spectrum, points)[:, :length]
+    return result
 
 
 def impulse_response(draw: np.random.Generator, decay_seconds: float, length: int) -> NDArray[np.float32]:
-    """One room drawn anew: float32 [length], the direct sound first."""
+    """One room, drawn at random: float32 [length], the direct sound first."""
     size = draw.uniform(SMALLEST_METRES, LARGEST_METRES)
     low, high = np.full(3, FROM_WALL_METRES), size - FROM_WALL_METRES
     mouth = draw.uniform(low, high)
@@ -69,7 +70,8 @@ def impulse_response(draw: np.random.Generator, decay_seconds: float, length: in
     fade[EARLY - FADE : EARLY] = np.linspace(0, 1, FADE)
     found = _late(draw, float(size.prod()), direct, decay_seconds, length) * np.sqrt(fade)
     found[:EARLY] += _early(draw, size, mouth, ear, direct, decay_seconds) * np.sqrt(1 - fade[:EARLY])
-    return (found / np.abs(found).max()).astype(np.float32)
+    result: NDArray[np.float32] = (found / np.abs(found).max()).astype(np.float32)
+    return result
 
 
 def _early(

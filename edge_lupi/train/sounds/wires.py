@@ -1,4 +1,4 @@
-"""Telephone lines: the band of 8 kHz and the 8 bits of G.711. samples float32 [B, T] at 16 kHz -> the same shape.
+"""Telephone simulation: the band of 8 kHz and the 8 bits of G.711. samples float32 [B, T] at 16 kHz -> the same shape.
 
 Companding is the continuous A-law (A = 87.6) and mu-law (mu = 255) that G.711's segments approximate. What is still
 wide-band in the recording is taken by a filter in the spectrum, whose edges are a raised cosine.
@@ -39,7 +39,8 @@ def telephone(samples: Tensor, law: Tensor, low_hz: Tensor, high_hz: Tensor) -> 
     # the bin at 4 kHz stands for two where there are no others above it: left out, as the band ends below it
     wide = torch.zeros(batch, even // 2 + 1, dtype=back.dtype, device=device)
     wide[:, : half // 2] = back[:, : half // 2]
-    return torch.fft.irfft(wide, even)[:, :length]
+    result: Tensor = torch.fft.irfft(wide, even)[:, :length]
+    return result
 
 
 def a_law(samples: Tensor) -> Tensor:

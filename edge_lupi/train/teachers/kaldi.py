@@ -34,7 +34,8 @@ def fbank(samples: Tensor) -> Tensor:
     before = torch.cat([framed[..., :1], framed[..., :-1]], -1)
     spectrum = torch.fft.rfft((framed - EMPHASIS * before) * window, FFT_POINTS)
     power = spectrum.real.square() + spectrum.imag.square()
-    return (power @ filters).clamp_min(FLOOR).log()
+    result: Tensor = (power @ filters).clamp_min(FLOOR).log()
+    return result
 
 
 @cache

@@ -41,8 +41,11 @@ def test_short_recordings_of_a_voice_are_joined(data_root: Path, tmp_path: Path)
     _people(data_root, tmp_path / "people")
     recipe = _recipe(tmp_path, 0.5)
     prepared = prepare(load_recipe(recipe))
-    trained = with_threshold(load_student(STUDENT), load_recipe(recipe), prepared)
-    assert trained.provenance["threshold"]["pieces"] == 3 * 4  # four speakers validate, six recordings each
+    before = load_student(STUDENT)
+    trained = with_threshold(before, load_recipe(recipe), prepared)
+    assert trained.provenance.threshold["pieces"] == 3 * 4  # four speakers validate, six recordings each
+    assert before.student.config.tasks[0].threshold != trained.student.config.tasks[0].threshold
+    assert before.provenance.threshold != trained.provenance.threshold, "what was given stays as it was"
     threshold = trained.student.config.tasks[0].threshold
     assert threshold is not None
     assert 0.2 < threshold < 0.9
