@@ -27,6 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fine_tuning.json"
 RECIPES = {"emotion": "my_own_labels.toml", "speaker": "my_own.toml"}
 PATTERNS = {"emotion": "{speaker}/{label}/*", "speaker": "{speaker}/*/*"}
+COMMANDS = (
+    "python benchmarks/fine_tuning.py emotion speaker --folds 2 --epochs 20",
+    "python benchmarks/fine_tuning.py emotion --folds 2 --epochs 60",
+)
 AS_IT_IS = "the shipped student as it is"  # of emotions it has other labels
 STARTED = "from the shipped student"
 ARMS = {STARTED: [], "from nothing": ['student.start_from=""', "student.rate=3e-3"]}
@@ -140,7 +144,7 @@ def page(results: dict[str, dict[str, Any]]) -> list[str]:
     for task, arms in results.items():
         for arm, row in arms.items():
             lines.append(f"| {task} | {arm} | {row['folds']} | {row['told']} | {row['minutes_of_a_training']:.1f} |")
-    return [*lines, "", "    python benchmarks/fine_tuning.py emotion speaker --folds 2 --epochs 20", ""]
+    return [*lines, "", *(f"    {line}" for line in COMMANDS), ""]
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ from edge_lupi.models.teacher import Teacher, TeacherConfig
 from edge_lupi.train.distil.embeddings import standardise
 from edge_lupi.train.examples.augment import add_noise, disturb, mask, warp
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Epochs, Example, load_examples, segments_of, shuffled
+from edge_lupi.train.examples.clips import Example, load_examples, segments_of, shuffled
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.examples.epochs import epoch_seed
+from edge_lupi.train.examples.epochs import Epochs, epoch_seed
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, Recipe, load_recipe
 
