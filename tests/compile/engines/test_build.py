@@ -125,6 +125,7 @@ def test_a_graph_that_tensorrt_refuses_is_one_sentence(tensorrt_builder: dict[st
     code = """
 import tensorrt
 from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import EdgeLupiError
 from onnx import TensorProto, helper
 value = helper.make_tensor_value_info

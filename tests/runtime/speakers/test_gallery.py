@@ -279,6 +279,7 @@ def test_changes_at_the_same_time_all_count(tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, random, signal, sys, time
 import numpy as np
+from edge_lupi.runtime.speakers.gallery import Gallery
 
 path, kills = sys.argv[1], int(sys.argv[2])
 

@@ -154,6 +154,7 @@ def test_whoever_takes_a_name_gets_no_recordings_of_the_one_before(store: Path, 
 def test_recordings_of_one_name_at_once_are_all_kept(store: Path) -> None:
     keep = f"""
 import numpy as np
+from edge_lupi.runtime.speakers.gallery import Gallery
 with Gallery.changed({str(store)!r}) as gallery:
     gallery.keep("ann", np.zeros(1600, np.float32))
 """
@@ -179,6 +180,8 @@ KILLED = """
 import os, random, signal, sys, time
 import numpy as np
 from pathlib import Path
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.runtime.speakers.recordings import Recordings
 
 path, kills = Path(sys.argv[1]), int(sys.argv[2])
 voice, sound = np.eye(4, dtype=np.float32)[:1], np.random.default_rng(0).standard_normal(16_000).astype(np.float32) / 9
