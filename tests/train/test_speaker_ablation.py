@@ -6,13 +6,13 @@ from edge_lupi.train.arms import load_plan
 from edge_lupi.train.recipe import load_recipe
 
 RECIPE = Path(__file__).resolve().parents[2] / "train" / "speaker_ablation.toml"
-VERSIONS = {"clean.csv": 1, "disturbed.csv": 3}  # of every recording
+RECORDINGS = {"clean.csv": 200, "disturbed.csv": 560}  # of the tables that benchmarks/speaker_ablation.py makes
 
 
 def test_every_arm_hears_as_many_crops() -> None:
-    crops = set()
+    crops = []
     for arm in load_plan(RECIPE).arms.values():
         recipe = load_recipe(RECIPE, arm.set)
-        heard = VERSIONS[Path(recipe.data.root).name] * len(recipe.augment.speeds)
-        crops.add(heard * recipe.student.epochs)
-    assert len(crops) == 1
+        heard = RECORDINGS[Path(recipe.data.root).name] * len(recipe.augment.speeds)
+        crops.append(heard * recipe.student.epochs)
+    assert max(crops) < 1.1 * min(crops)
