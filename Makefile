@@ -4,21 +4,35 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install lint types test fuzz demo clean
+.PHONY: install lint types test edge fuzz demo dist clean
 
 install: .venv/installed
 
 lint: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-logo --no-cache
 
 types: .venv/installed
 	.venv/bin/mypy
 
 test: .venv/installed
 	bash tests/install_system_packages.sh
+	sh tests/install_browser.sh
 	PYTHON=.venv/bin/python bash tests/install_tensorrt_builder.sh
 	.venv/bin/python -m pytest
+
+# The edge part on the oldest Python that it takes, which is JetPack 6's; one line where there is none.
+OLDEST ?= $(shell command -v python3.10 || ls -d $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 2>/dev/null | tail -1)
+edge:
+	@if ! $(OLDEST) -c '' 2>/dev/null; then echo "no Python 3.10 here: the edge part is not run on it"; \
+	else $(MAKE) .venv-oldest/installed && .venv-oldest/bin/python -m pytest tests/sound tests/runtime/outputs \
+	  tests/runtime/listening/test_listening.py tests/test_terminal.py tests/test_words.py; fi
+
+.venv-oldest/installed: pyproject.toml $(shell find edge_lupi -name '*.py' -o -path '*.lupi/*')
+	$(OLDEST) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet . pytest
+	touch $@
 
 fuzz: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable '.[fuzz]'
@@ -40,5 +54,11 @@ demo: .venv-edge/installed
 	.venv-edge/bin/python -m pip install --quiet .
 	touch $@
 
+# dist/edge_lupi-VERSION-py3-none-any.whl, for `pip install` on a device that has no copy of this repository
+dist:
+	rm -rf dist
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	ls dist
+
 clean:
-	rm -rf .venv .venv-edge .tensorrt_builder build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-edge .venv-oldest dist .tensorrt_builder build *.egg-info .mypy_cache .ruff_cache .pytest_cache

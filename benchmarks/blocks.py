@@ -16,10 +16,10 @@ import numpy as np
 from sounds import Samples, clips
 
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segmenter
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.sources.block import Block
 
 SIZES = ("1", "7", "160", "1600", "16000", "random")
 

@@ -18,14 +18,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from edge_lupi.bundle import Bundle, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
-from edge_lupi.runtime.enrolment import Enrolment
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import SoundFile
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.enrolment import Enrolment
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.gallery import Gallery
 
 Samples = np.ndarray
 RATE_HZ = 16_000

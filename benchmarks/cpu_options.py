@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from edge_lupi.audio import from_pcm
-from edge_lupi.bench.hop import environment
 from edge_lupi.compile.student import encoders
+from edge_lupi.device.processor import environment
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
-from edge_lupi.metrics import bootstrap
+from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.runtime.front_end import FftFrontEnd
+from edge_lupi.sound.audio import from_pcm
 
 AS_IT_IS = "as it is"
 WARM_UP = 20
@@ -54,7 +54,7 @@ CHANGES: dict[str, Change] = {
 
 
 def session(graph: bytes, change: Change) -> ort.InferenceSession:
-    """As edge_lupi.runtime.engine makes it, and one change."""
+    """As edge_lupi.runtime.engines.onnx_runtime makes it, and one change."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -17,18 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
-from edge_lupi.diarisation import Stretch, diarisation_error
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.metrics import bootstrap
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.tracker import UNKNOWN
-from edge_lupi.runtime.turns import Turns
+from edge_lupi.metrics.bootstrap import bootstrap
+from edge_lupi.metrics.diarisation import diarisation_error
+from edge_lupi.rttm import Stretch
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.outputs.turns import Turns
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.trackers.tracker import UNKNOWN
+from edge_lupi.sound.audio import read_audio
 
 LEAST_SECONDS = 6.0  # of a voice, so that turns of 4 s differ
 Voices = dict[str, np.ndarray]

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 from emotion_corpora import READERS, TRIM_DB, Array, Model, data_root
 
-from edge_lupi.bench.hop import environment
-from edge_lupi.confidence import calibration_error, probabilities_of
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.metrics import uar
-from edge_lupi.runtime.labels import UNSURE, LabelTracker, Smoothing
+from edge_lupi.device.processor import environment
+from edge_lupi.metrics.classification import uar
+from edge_lupi.metrics.confidence import calibration_error, probabilities_of
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.train.corpus import prepare
-from edge_lupi.train.recipe import load_recipe
+from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.recipe.recipe import load_recipe
 
 TRAIN = Path(__file__).parents[1] / "train"
 HEATS = (1.0, 1.5, 2.0)  # times a model's own temperature

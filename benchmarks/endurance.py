@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from sounds import Samples, clips, music, white
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.frames import CONTEXT_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ // 10
 CLIPS = 20

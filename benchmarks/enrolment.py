@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.audio import from_pcm, read_audio, to_pcm
-from edge_lupi.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics import Interval, bootstrap
-from edge_lupi.runtime.enrolment import Enrolment
-from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.enrolment import Enrolment
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.sound.audio import from_pcm, read_audio, to_pcm
 
 REASONS = ("too short", "too quiet", "clipped", "two voices", "unlike the earlier recordings")
 GOOD_SECONDS = (6.0, 10.0)
@@ -102,7 +102,7 @@ def main() -> None:
     for kind, answers in found.items():
         refused = np.array([reason is not None for _, reason in answers])
         share = bootstrap(lambda i, refused=refused: float(refused[i].mean()), groups=[whose for whose, _ in answers])
-        if share.value == 0:  # the rule of three, as in edge_lupi/evaluate.py
+        if share.value == 0:  # the rule of three, as in edge_lupi/evaluate/reports.py
             share = Interval(0.0, 0.0, min(1.0, 3 / len({whose for whose, _ in answers})))
         why = Counter(reason for _, reason in answers if reason)
         summary[kind] = {

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from sounds import SPEECH_RMS_DB, Samples, clips, music, white
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.source import blocks_of
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.source import blocks_of
 
 KINDS = ("silence", "white", "music")
 SNR_DB = 10.0

@@ -99,7 +99,7 @@ def bundle(stage: Stage) -> None:
 def driver(stage: Stage) -> None:
     """The driver by itself: no torch, no TensorRT."""
     from edge_lupi.errors import DeviceError
-    from edge_lupi.runtime import cuda
+    from edge_lupi.runtime.engines import cuda
 
     gpu = cuda.find_gpu()
     if gpu is None:
@@ -145,7 +145,7 @@ def driver(stage: Stage) -> None:
 
 def child(stage: Stage) -> None:
     """A child that was forked after CUDA began has no GPU, and is told so in a sentence."""
-    from edge_lupi.runtime import cuda
+    from edge_lupi.runtime.engines import cuda
 
     gpu = cuda.find_gpu()
     assert gpu is not None
@@ -200,10 +200,11 @@ def hops(stage: Stage) -> None:
 def speeds(stage: Stage) -> None:
     """The encoder, transfers included, beside the CPU's int8 on one thread."""
     os.environ["PRETENDED_TENSORRT_GRAPHS"] = "1"
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.compile.tensorrt import BuilderOptions, engine_from_onnx
-    from edge_lupi.runtime.engine import OnnxEngine
-    from edge_lupi.runtime.tensorrt import Tensorrt
+    from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+    from edge_lupi.compile.request import BuilderOptions
+    from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+    from edge_lupi.runtime.engines.tensorrt import Tensorrt
 
     backend, draw = Tensorrt("gpu_day"), np.random.default_rng(0)
     batches = BATCHES[:3] if is_pretended() else BATCHES
@@ -225,27 +226,27 @@ def speeds(stage: Stage) -> None:
 
 def turns(stage: Stage) -> None:
     """The same turns as on the CPU; where not, which events, and by how little embeddings and scores part: the aggregators run on the CPU."""
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.compile.engines import build_engines
-    from edge_lupi.compile.tensorrt import BuilderOptions
+    from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.compile.engines.build import build_engines
+    from edge_lupi.compile.request import Request
 
     path = stage.bundle("turns")
     wanted = heard(Bundle.load(path), stage.task)
     for precision in ("fp32", "fp16", "int8"):
-        build_engines(path, BuilderOptions(), precision)
+        build_engines(Bundle.load(path), Request("tensorrt", precision))
         compare(stage, precision, wanted, heard(Bundle.load(path), stage.task))
     torch = sys.modules.get("torch")
     if torch is not None:  # what a builder without clear_flag(TF32) would do
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        build_engines(path, BuilderOptions(), "fp32")
+        build_engines(Bundle.load(path), Request("tensorrt", "fp32"))
         compare(stage, "fp32 in TF32", wanted, heard(Bundle.load(path), stage.task))
 
 
 def heard(bundle: Any, task: str) -> dict[str, Any]:
     """What a bundle makes of the example, where it runs: embeddings of every segment, and events."""
-    from edge_lupi.audio import read_audio
-    from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.sources import open_source
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.sources.open import open_source
+    from edge_lupi.sound.audio import read_audio
 
     listener = Listener(bundle, task, gallery=None)
     student = listener.student
@@ -294,14 +295,14 @@ def rules(stage: Stage) -> None:
 
 def lost(stage: Stage) -> None:
     """An error of the GPU in mid-stream that it does not get over: listening goes on with the CPU."""
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.compile.engines import build_engines
-    from edge_lupi.compile.tensorrt import BuilderOptions
-    from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.sources import open_source
+    from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.compile.engines.build import build_engines
+    from edge_lupi.compile.request import Request
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.sources.open import open_source
 
     path = stage.bundle("lost")
-    build_engines(path, BuilderOptions(), "fp32")
+    build_engines(Bundle.load(path), Request("tensorrt", "fp32"))
     listener = Listener(Bundle.load(path), stage.task, gallery=None, gate="energy")
     before, events = listener.student.runs_on, []
     with open_source(str(SOUND)) as source:
@@ -327,7 +328,7 @@ def break_gpu() -> None:
 
 
 def is_pretended() -> bool:
-    from edge_lupi.runtime import cuda
+    from edge_lupi.runtime.engines import cuda
 
     return hasattr(ctypes.CDLL(cuda.LIBRARY), "pretended_launch")
 

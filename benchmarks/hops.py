@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from sounds import data_root
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bundle import Bundle, shipped_bundle
-from edge_lupi.data.librispeech import read_librispeech
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.data.readers.librispeech import read_librispeech
 from edge_lupi.data.splits import split
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.metrics import eer
+from edge_lupi.metrics.verification import eer
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.segments import Segmenter
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.sound.audio import read_audio
 
 HOPS = (0.1, 0.25, 0.5, 1.0)
 PIECES_SECONDS = (1.5, 3.0, 5.0)

@@ -32,7 +32,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 
 STUDENT = Path(__file__).parents[1] / "train" / "students" / "speaker.pt"
 MOST_SECONDS, MOST_MB = 10, 500

@@ -19,12 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bench.hop import environment
-from edge_lupi.bundle import Task
-from edge_lupi.compile.optimised import int8_share, optimised_graph
+from edge_lupi.compile.graphs.optimised import int8_share, optimised_graph
 from edge_lupi.compile.student import encoders
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
+from edge_lupi.device.processor import environment
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES
@@ -32,7 +30,9 @@ from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
-from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import Task
 
 
 def held_out_segments(corpus: Path, split: str, segmentation: Segmentation, count: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from edge_lupi.bundle import Bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import BundleError
 

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_lupi.disk import TEMPORARY
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.recordings import Recordings
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.runtime.speakers.recordings import Recordings
 
 LONGEST_DELAY_SECONDS = 0.03  # after a file was seen to change: what writing takes, and a little more
 

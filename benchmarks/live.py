@@ -31,20 +31,20 @@ import numpy as np
 import soundfile
 from sounds import CONDITIONS, SPEECH_RMS_DB, Condition, Samples, at_level, data_root, white
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bench.hop import environment
-from edge_lupi.bundle import Bundle
-from edge_lupi.data.librispeech import read_librispeech
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.readers.librispeech import read_librispeech
 from edge_lupi.data.splits import split
-from edge_lupi.diarisation import Stretch
+from edge_lupi.device.processor import environment
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.metrics import Interval, bootstrap
-from edge_lupi.runtime.enrolment import enroll
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
-from edge_lupi.runtime.sources import SoundFile
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.rttm import Stretch
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.sound.audio import read_audio
 
 PEOPLE = 4  # in a conversation, of whom the last is a stranger
 TURN_SECONDS = (2.0, 4.0)

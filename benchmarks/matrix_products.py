@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_lupi.bench.hop import environment
+from edge_lupi.device.processor import environment
 
 SHAPES = ((2000, 288, 32), (500, 576, 64), (130, 1152, 128))
 

@@ -24,11 +24,11 @@ import numpy as np
 from endurance import resident_mb
 from sounds import Samples, clips
 
-from edge_lupi.audio import to_pcm
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.sound.audio import to_pcm
 
 SERVER = "pulseaudio -n --exit-idle-time=-1 --use-pid-file=no -L module-native-protocol-unix -L"
 SINK = "module-null-sink sink_name=virt rate=16000 channels=1"
@@ -81,7 +81,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def listen_for(listener: Listener, seconds: float, stall_at: float | None = None) -> tuple[list[Event], dict[str, Any]]:
-    from edge_lupi.runtime.microphone import Microphone
+    from edge_lupi.runtime.sources.microphone import Microphone
 
     events = []
     with Microphone() as microphone:
@@ -112,7 +112,7 @@ def in_real_time(listener: Listener, speech: Samples, seconds: float) -> dict[st
 
 def stalled(listener: Listener, speech: Samples) -> dict[str, Any]:
     """With a ring of 2 s, so that 5 s are too long for it."""
-    from edge_lupi.runtime import microphone as microphones
+    from edge_lupi.runtime.sources import microphone as microphones
 
     before, microphones.RING_SECONDS = microphones.RING_SECONDS, 2.0
     try:

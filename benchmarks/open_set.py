@@ -17,19 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import Bundle
-from edge_lupi.calibrate import calibrate_with_impostors, keep
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.metrics import Interval, bootstrap, open_set
-from edge_lupi.runtime.enrolment import Enrolment, Limits
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.impostors import DURATIONS_SECONDS
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import SoundFile
-from edge_lupi.runtime.speech import Speech, pieces
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.evaluate.calibrate import calibrate_with_impostors, keep
+from edge_lupi.evaluate.impostors import DURATIONS_SECONDS
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import open_set
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.enrolment import Enrolment, EnrolmentLimits
+from edge_lupi.runtime.enrolment.voice import Speech, pieces
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.gallery import Gallery
 
 Trial = tuple[
     str, np.ndarray, int, float
@@ -40,7 +41,7 @@ def enrolled(student: CompiledStudent, people: dict[str, list[Utterance]], path:
     """Everybody, from the first half of their speech, also where enrolment would ask for more of it."""
     gallery = Gallery(path, student.bundle.fingerprint)
     for name, halves in people.items():
-        enrolment = Enrolment(student, Limits(speech_seconds=0))
+        enrolment = Enrolment(student, EnrolmentLimits(speech_seconds=0))
         enrolment.hear(SoundFile(halves[0].audio))
         gallery.add(name, enrolment.exemplars(force=True))
     return gallery

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfiltfilt
 
-from edge_lupi.audio import read_audio
-from edge_lupi.data.librispeech import read_librispeech
+from edge_lupi.data.readers.librispeech import read_librispeech
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.sound.audio import read_audio
 
 Samples = NDArray[np.float32]
 Condition = Callable[[Samples, np.random.Generator], Samples]  # what happens to sound on its way

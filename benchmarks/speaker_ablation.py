@@ -28,18 +28,19 @@ import torch
 from numpy.typing import NDArray
 from speaker_conditions import TO_TEST_BY, VALIDATION, Embed, by_bundle, rows, table
 
-from edge_lupi.bench.hop import environment
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
+from edge_lupi.device.processor import environment
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.train.arms import load_plan
-from edge_lupi.train.corpus import prepare
-from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import heard_at_speed
-from edge_lupi.train.onnx_teacher import OnnxTeacher
-from edge_lupi.train.recipe import AugmentRecipe, Recipe, load_recipe
-from edge_lupi.train.student import train_student
-from edge_lupi.train.surroundings import Surroundings
+from edge_lupi.train.examples.clips import heard_at_speed
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.recipe.augment import AugmentRecipe
+from edge_lupi.train.recipe.recipe import Recipe, load_recipe
+from edge_lupi.train.sounds.surroundings import Surroundings
+from edge_lupi.train.stages.student import train_student
+from edge_lupi.train.sweep.plan import load_plan
+from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parent / "train" / "speaker_ablation.toml"

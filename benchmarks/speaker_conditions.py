@@ -26,15 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sounds import CONDITIONS, Condition, data_root
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bench.hop import environment
-from edge_lupi.data.librispeech import read_librispeech
-from edge_lupi.data.ravdess import read_ravdess
+from edge_lupi.data.readers.librispeech import read_librispeech
+from edge_lupi.data.readers.ravdess import read_ravdess
 from edge_lupi.data.trials import read_trials
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate import open_model
+from edge_lupi.device.processor import environment
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics import Interval, bootstrap, eer
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import eer
+from edge_lupi.sound.audio import read_audio
 
 Samples = NDArray[np.float32]
 Embed = Callable[[Samples], NDArray[np.float32]]
@@ -72,7 +73,7 @@ def listed(folder: str, file: str) -> Trials:
 
 def validation_pieces() -> Trials:
     """Those of the validation voices of the recipe under CAM++."""
-    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.examples.corpus import prepare
     from edge_lupi.train.recipe import load_recipe
 
     return pieces(prepare(load_recipe(VALIDATION)).split.validation)

@@ -20,10 +20,10 @@ import numpy as np
 from endurance import resident_mb
 from sounds import Samples, clips
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.ring import Block
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.block import Block
 
 TICK_SECONDS = 0.1
 TICK_SAMPLES = round(TICK_SECONDS * SAMPLE_RATE_HZ)

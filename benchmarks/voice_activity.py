@@ -23,8 +23,9 @@ from sounds import Samples, clips, mixed, music, white
 
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gate import SPEECH_BANDS, GateSettings, SpeechGate, levels_db
-from edge_lupi.runtime.silero import STATE, VoiceGate, _graph
+from edge_lupi.runtime.gates.energy import SPEECH_BANDS, GateSettings, SpeechGate
+from edge_lupi.runtime.gates.gate import levels_db
+from edge_lupi.runtime.gates.silero import STATE, VoiceGate, _graph
 
 Scores = NDArray[np.float64]
 PAUSE_SECONDS = 2.0

@@ -6,6 +6,9 @@ with Microphone() as microphone:  # or SoundFile("call.wav")
     for event in Listener(shipped_bundle("speaker")).listen(microphone):
         print(event.time, event.label)
 
+A program that has its own audio callback needs no source: `Listener(...).begin()` gives a `Listening`, whose `push(Block(samples))`
+gives the events that are ready, and `finish()` the last.
+
 Whoever was enrolled is called by their name, as in `edge-lupi listen`; `gallery=Gallery.open("people.json")` reads another
 file, and with `gallery=None` everybody is numbered. A list of bundles tells what each of them knows, of the same sound.
 """
@@ -20,24 +23,39 @@ from edge_lupi.telemetry import send_nothing
 send_nothing()  # before anything here imports ONNX Runtime
 
 if TYPE_CHECKING:
-    from edge_lupi.bundle import Bundle, shipped_bundle
+    from edge_lupi.bundle.bundle import Bundle, shipped_bundle
     from edge_lupi.events import Event
-    from edge_lupi.runtime.gallery import Gallery
-    from edge_lupi.runtime.listener import Listener
-    from edge_lupi.runtime.microphone import Microphone
-    from edge_lupi.runtime.sources import SoundFile
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.listening.listening import Listening
+    from edge_lupi.runtime.sources.block import Block
+    from edge_lupi.runtime.sources.files import SoundFile
+    from edge_lupi.runtime.sources.microphone import Microphone
+    from edge_lupi.runtime.speakers.gallery import Gallery
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "Event", "Gallery", "Listener", "Microphone", "SoundFile", "__version__", "shipped_bundle"]
+__all__ = [
+    "Block",
+    "Bundle",
+    "Event",
+    "Gallery",
+    "Listener",
+    "Listening",
+    "Microphone",
+    "SoundFile",
+    "__version__",
+    "shipped_bundle",
+]
 
 _HOMES = {
-    "Bundle": "edge_lupi.bundle",
+    "Block": "edge_lupi.runtime.sources.block",
+    "Bundle": "edge_lupi.bundle.bundle",
     "Event": "edge_lupi.events",
-    "Gallery": "edge_lupi.runtime.gallery",
-    "Listener": "edge_lupi.runtime.listener",
-    "Microphone": "edge_lupi.runtime.microphone",
-    "SoundFile": "edge_lupi.runtime.sources",
-    "shipped_bundle": "edge_lupi.bundle",
+    "Gallery": "edge_lupi.runtime.speakers.gallery",
+    "Listener": "edge_lupi.runtime.listening.listener",
+    "Listening": "edge_lupi.runtime.listening.listening",
+    "Microphone": "edge_lupi.runtime.sources.microphone",
+    "SoundFile": "edge_lupi.runtime.sources.files",
+    "shipped_bundle": "edge_lupi.bundle.bundle",
 }
 
 

@@ -17,7 +17,7 @@ app = typer.Typer(
     epilog="Begin with: edge-lupi listen (who speaks into the default microphone), edge-lupi enroll alice (call her by "
     "name from now on), edge-lupi listen --task emotion --input call.wav; edge-lupi doctor where something does not work.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,7 +44,7 @@ app.command()(listen.devices)
 app.command()(speakers.enroll)
 app.add_typer(speakers.speakers, name="speakers")
 app.command()(calibrate.calibrate)
-app.command()(compile.compile)
+app.command("compile")(compile.make_bundle)
 app.command()(compile.inspect)
 app.command()(compile.sign)
 app.command()(doctor.doctor)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_lupi.errors import EdgeLupiError, InputError
-from edge_lupi.terminal import make_encodable, note
+from edge_lupi.terminal import log_shown, make_encodable, note
 
 __all__ = ["run"]
 
@@ -35,7 +35,8 @@ def run(command: Callable[..., Any]) -> int:
     """Run a Typer application on what was typed; gives the exit code."""
     try:
         _prepare_streams()
-        code = command(standalone_mode=False) or 0
+        with log_shown():
+            code = command(standalone_mode=False) or 0
         sys.stdout.flush()
     except SystemExit as end:  # Typer's, where the reader of our output went away
         return 0 if isinstance(end.__context__, BrokenPipeError) else _number(end.code)

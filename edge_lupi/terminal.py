@@ -5,6 +5,7 @@
     say_done("alice is kept")    that work is done: where standard output cannot be written, on standard error
     note("no microphone found")  standard error
     progress("40 %")             the same, over the progress before it where that is a terminal
+    with log_shown(): ...        meanwhile what the library logs is said as notes
 
 No word from outside steers a terminal (`words.printable`), or breaks a line in two. Letters that a locale lacks are
 escaped. Output that cannot be written is an InputError; a note that cannot be is lost, as nobody reads it.
@@ -13,17 +14,26 @@ escaped. Output that cannot be written is an InputError; a note that cannot be i
 from __future__ import annotations
 
 import codecs
-import math
+import logging
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, TextIO
 
 from edge_lupi.errors import InputError
-from edge_lupi.words import json_text, printable
+from edge_lupi.words import json_text, numbers_or_none, printable
 
-__all__ = ["make_encodable", "note", "numbers_or_none", "progress", "say", "say_done", "say_json", "write_line"]
+__all__ = [
+    "log_shown",
+    "make_encodable",
+    "note",
+    "progress",
+    "say",
+    "say_done",
+    "say_json",
+    "write_line",
+]
 
 ESCAPED = "edge-lupi-escaped"  # the name of our way with letters that an encoding lacks
 PLAIN = {"–": "-", "°": "deg"}  # what our own sentences have beyond ASCII
@@ -51,18 +61,51 @@ def say_done(*lines: str) -> None:
 
 def note(sentence: str) -> None:
     """A sentence on standard error, beside what is asked for."""
-    if sys.stderr is not None:  # where it was closed, `print` would take standard output instead
+    if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            print(printable(sentence), file=sys.stderr, flush=True)
+            _write(sys.stderr, f"{printable(sentence)}\n")
 
 
 def progress(words: str, *, last: bool = True) -> None:
     """How far work has come, on standard error: in a terminal each takes the place of the one before, until the last."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not _in_a_terminal():
         note(words)
         return
     with suppress(OSError, ValueError):
-        print(f"\r\x1b[K{printable(words)}", end="\n" if last else "", file=sys.stderr, flush=True)
+        _write(sys.stderr, f"\r\x1b[K{printable(words)}" + "\n" * last)
+
+
+class _Notes(logging.Handler):
+    """Log records as notes: a warning begins with the program's name, progress takes the place of the progress before."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it; what is logged often is for a terminal alone, and nothing else below INFO is shown."""
+        words, is_progress = record.getMessage(), getattr(record, "progress", False)
+        if record.levelno < logging.INFO and not (is_progress and _in_a_terminal()):
+            return
+        if is_progress:
+            progress(words, last=getattr(record, "last", True))
+        else:
+            note(f"edge-lupi: {words}" if record.levelno >= logging.WARNING else words)
+
+
+@contextmanager
+def log_shown() -> Iterator[None]:
+    """Meanwhile whatever the library logs is a note on standard error, once, whoever else handles log records."""
+    log = logging.getLogger("edge_lupi")
+    if any(isinstance(handler, _Notes) for handler in log.handlers):
+        yield
+        return
+    handler, level, propagate = _Notes(), log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def write_line(out: TextIO | None, line: str) -> None:
@@ -70,7 +113,7 @@ def write_line(out: TextIO | None, line: str) -> None:
     try:
         if out is None:
             raise OSError("closed")
-        print(line, file=out, flush=True)
+        _write(out, f"{line}\n")
     except BrokenPipeError:  # the reader went away; that is its right
         raise
     except (OSError, ValueError) as error:
@@ -86,13 +129,13 @@ def make_encodable(out: object) -> None:
         out.reconfigure(errors=ESCAPED)
 
 
-def numbers_or_none(value: Any) -> Any:
-    """The same, with None for NaN and infinity, which JSON lacks."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: numbers_or_none(item) for key, item in value.items()}
-    return [numbers_or_none(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _write(out: TextIO, text: str) -> None:
+    out.write(text)
+    out.flush()
+
+
+def _in_a_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

@@ -16,11 +16,11 @@ import json
 import sys
 from pathlib import Path
 
-from edge_lupi.diarisation import Stretch, diarisation_error
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
-from edge_lupi.runtime.rttm import read_rttm
-from edge_lupi.runtime.turns import Turns
+from edge_lupi.metrics.diarisation import diarisation_error
+from edge_lupi.rttm import Stretch, read_rttm
+from edge_lupi.runtime.outputs.turns import Turns
 
 
 def turns_of(lines: list[str], segmentation: Segmentation) -> list[Stretch]:

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from edge_lupi import Event, Listener, shipped_bundle
-from edge_lupi.runtime.sources import open_source, stop_on_signals
+from edge_lupi.runtime.sources.open import open_source
+from edge_lupi.runtime.sources.source import stop_on_signals
 
 
 def seconds_by_speaker(events: Iterable[Event]) -> Counter[str]:
     """Seconds per label. Segments overlap: each adds only what the events before it have not covered."""
-    spoken: Counter[str] = Counter()
-    told = 0.0
+    spoken, told = Counter[str](), 0.0
     for event in events:
         if event.gap_seconds:
             print(f"{event.gap_seconds:.1f} s were lost before {event.start:.1f} s", file=sys.stderr)

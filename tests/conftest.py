@@ -19,6 +19,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,12 @@ Samples = NDArray[np.float32]
 RATE_HZ = 16_000
 SYLLABLE_SECONDS = 0.2
 FORMANTS_HZ = np.array([[730, 1090, 2440], [270, 2290, 3010], [300, 870, 2240], [530, 1840, 2480], [570, 840, 2410]])
+EDGE_ALONE = find_spec("torch") is None
+OF_A_WORKSTATION = re.compile(
+    r"^ *(?:import|from) (?:torch|onnx|av|hypothesis|scipy|matplotlib|cryptography|edge_lupi\.(?:train|models|compile))\b",
+    re.M,
+)
+TRAINS = {"mood_chain", "speaker_chain", "make_grid_student", "with_engines", "video_file", "other_size"}
 NEVER_SKIPPED = ("real_speech", "microphone", "real_builder")
 
 
@@ -73,6 +81,15 @@ def make_voice(seed: int, seconds: float, rate_hz: int = RATE_HZ) -> Samples:
     swell = np.sin(np.pi * (time / SYLLABLE_SECONDS % 1)) ** 0.5
     sound = sound * swell / max(np.abs(sound).max(initial=0), 1e-9) * 0.5
     return (sound + draw.normal(0, 1e-3, len(time))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_a_verb_shows_it() -> Iterator[None]:
+    """What a test makes the library log is on standard error, for `capsys`."""
+    from edge_lupi.terminal import log_shown
+
+    with log_shown():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -268,12 +285,13 @@ def make_grid_student() -> Callable[[], Any]:
     """Makes a TrainedStudent: nano, random weights, folded, with the ranges that its numbers reach on five voices."""
     import torch
 
-    from edge_lupi.bundle import Task
+    from edge_lupi.bundle.provenance import Provenance
     from edge_lupi.frames import Segmentation
     from edge_lupi.models.files import TrainedStudent
     from edge_lupi.models.front_end import cut, log_mel
     from edge_lupi.models.rounding import convolutions, points
     from edge_lupi.models.student import Student, StudentConfig
+    from edge_lupi.task import Task
 
     sounds = np.stack([make_voice(seed, 2.0) for seed in range(5)])
 
@@ -295,7 +313,7 @@ def make_grid_student() -> Callable[[], Any]:
         for name, conv in convolutions(student.encoder):
             ranges[f"{name}.weight"] = conv.weight.detach().abs().amax((1, 2, 3))
         speech = torch.from_numpy((sounds.ravel() * 32767).astype(np.int16))
-        return TrainedStudent(student.eval(), ranges, speech, {"licence": "generated", "corpus": "voices"})
+        return TrainedStudent(student.eval(), ranges, speech, Provenance(corpus="voices", licence="generated"))
 
     return make
 
@@ -368,7 +386,18 @@ def other_size(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where the edge part alone is installed, files that import what only a workstation has are none of its tests."""
+    if EDGE_ALONE and collection_path.suffix == ".py" and OF_A_WORKSTATION.search(collection_path.read_text("utf-8")):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if EDGE_ALONE:
+        trained = [item for item in items if TRAINS.intersection(getattr(item, "fixturenames", ()))]
+        config.hook.pytest_deselected(items=trained)
+        items[:] = [item for item in items if item not in trained]
     for item in items:
         if "data_root" in getattr(item, "fixturenames", ()):
             item.add_marker("real_speech")

@@ -1,6 +1,5 @@
 """Who may import whom, what is exported, and what the wheel holds."""
 
-import ast
 import importlib
 import os
 import shutil
@@ -16,12 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edge_lupi"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES]
-ON_THE_DEVICE = [
-    name
-    for name in MODULES
-    if name.split(".")[1:2] in ([], ["runtime"], ["bench"], ["data"], ["verbs"])
-    or name.split(".")[1:] in (["audio"], ["bundle"], ["events"], ["cli"], ["errors"], ["frames"], ["metrics"], ["evaluate"])
-]  # fmt: skip
+TRAINED = "edge_lupi.evaluate.trained"  # students and teachers of torch
+ON_THE_WORKSTATION = ("edge_lupi.models", "edge_lupi.train", "edge_lupi.compile", TRAINED)
+ON_THE_DEVICE = [name for name in MODULES if not name.startswith(ON_THE_WORKSTATION)]
 TRAINING_ONLY = ("torch", "torchaudio", "modelopt", "lightning_fabric", "onnx", "av", "mediapipe")
 
 
@@ -29,58 +25,43 @@ def in_a_fresh_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports anywhere, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide the arrows"
-            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def reach(folder: str, wanted: str) -> list[str]:
-    """Files of a folder that import `wanted` or something in it."""
-    return [
-        str(path.relative_to(ROOT))
-        for path in sorted((PACKAGE / folder).rglob("*.py"))
-        if any(name == wanted or name.startswith(f"{wanted}.") for name in imports(path))
-    ]
-
-
 def test_the_device_loads_no_torch() -> None:
     loaded = in_a_fresh_python(
         f"import sys, importlib\nfor name in {ON_THE_DEVICE!r}: importlib.import_module(name)\nprint(*sys.modules)"
     ).split()
-    assert "edge_lupi.runtime.student" in loaded
+    assert "edge_lupi.runtime.compiled_student" in loaded
     assert not set(loaded).intersection(TRAINING_ONLY)
 
 
+def contracts_kept(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What import-linter says of the package in a folder by the contracts of pyproject.toml."""
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
 @pytest.mark.parametrize(
-    ("folder", "wanted"),
+    ("file", "line", "broken"),
     [
-        ("models", "edge_lupi.train"),
-        ("models", "edge_lupi.compile"),
-        ("compile", "edge_lupi.train"),
-        ("runtime", "edge_lupi.train"),
-        ("runtime", "edge_lupi.models"),
-        ("runtime", "edge_lupi.compile"),
-        ("runtime", "torch"),
-        ("data", "torch"),
-        ("data", "edge_lupi.train"),
-        (".", "edge_lupi.cli"),
-        ("runtime", "edge_lupi.verbs"),
+        ("words.py", "", ""),
+        ("models/header.py", "import edge_lupi.train.loop", "Rooms by layers"),
+        ("runtime/band.py", "import edge_lupi.models.student", "Rooms by layers"),
+        ("compile/targets.py", "import edge_lupi.train.loop", "Rooms by layers"),
+        ("runtime/listening/latency.py", "import edge_lupi.runtime.listening.listener", "No circles"),
+        ("data/splits.py", "import torch", "needs no torch"),
+        ("runtime/level.py", "from edge_lupi.terminal import note", "everything else logs"),
+        ("new_room.py", "", "Rooms by layers"),
     ],
 )
-def test_arrows_that_must_not_be(folder: str, wanted: str) -> None:
-    assert [file for file in reach(folder, wanted) if file != "edge_lupi/__main__.py"] == []
-
-
-def test_the_arrows_are_seen_at_all() -> None:
-    assert "edge_lupi/compile/student.py" in reach("compile", "edge_lupi.models")
-    assert "edge_lupi/train/loop.py" in reach("train", "torch")
+def test_import_contracts(tmp_path: Path, file: str, line: str, broken: str) -> None:
+    """Kept by the package as it is, and broken by every planted arrow that must not be."""
+    shutil.copytree(PACKAGE, tmp_path / "edge_lupi", ignore=shutil.ignore_patterns("__pycache__", "bundles"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "edge_lupi" / file).open("a") as planted:
+        planted.write(f"{line}\n")
+    done = contracts_kept(tmp_path)
+    assert (done.returncode != 0) == bool(broken), done.stdout + done.stderr
+    assert [row for row in done.stdout.splitlines() if "BROKEN" in row and broken in row] or not broken
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if "." in name])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import resource
 import shutil
@@ -16,7 +17,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi import __version__
+from edge_lupi.bundle.bundle import shipped_bundle
 
 Cli = Callable[..., CompletedProcess[str]]
 VERBS = (
@@ -60,6 +62,24 @@ def test_an_unknown_verb_is_no_traceback(cli: Cli) -> None:
     assert done.returncode == 2
     assert "No such command 'sing'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-m", "edge_lupi"), ("-m", "edge_lupi.cli")])
+def test_version_and_short_help(words: tuple[str, ...]) -> None:
+    for option, begins in (("--version", f"edge-lupi {__version__}\n"), ("-h", "Usage: ")):
+        done = subprocess.run([sys.executable, *words, option], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("li", "listen"), ("train sw", "sweep"), ("listen --laten", "--latency")]
+)
+def test_the_shell_completes_verbs_and_options(typed: str, offered: str) -> None:
+    code = "import sys\nsys.argv = ['edge-lupi']\nfrom edge_lupi.cli import main\nmain()"
+    asked = {"_EDGE_LUPI_COMPLETE": "complete_bash", "COMP_WORDS": f"edge-lupi {typed}"}
+    environment = {**os.environ, **asked, "COMP_CWORD": str(len(typed.split()))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == [offered]
 
 
 def refused(done: CompletedProcess[str], *words: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import edge_lupi
-from edge_lupi.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import shipped_bundle
 from edge_lupi.entry import run
 from edge_lupi.errors import InputError
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_lupi.bundle import SHIPPED
+from edge_lupi.bundle.bundle import SHIPPED
 
 pytestmark = pytest.mark.microphone
 
@@ -29,7 +29,7 @@ NULL_SINK = "module-null-sink sink_name=virt rate=16000 channels=1"
 STALL = """
 import resource, sys, time
 from edge_lupi import Listener, shipped_bundle
-from edge_lupi.runtime import microphone as microphones
+from edge_lupi.runtime.sources import microphone as microphones
 microphones.RING_SECONDS = 2.0
 listener = Listener(shipped_bundle("speaker"), gate="energy")
 with microphones.Microphone() as microphone:
@@ -46,7 +46,7 @@ print(listener.statistics.peak_fill_seconds, listener.statistics.dropped, time.p
 """
 
 COUNT_SAMPLES = """
-from edge_lupi.runtime.sources import Microphone
+from edge_lupi.runtime.sources.microphone import Microphone
 with Microphone() as microphone:
     print("open", flush=True)
     heard = loud = 0

@@ -39,7 +39,7 @@ def test_recipes_load() -> None:
 
 
 def test_arms_load() -> None:
-    from edge_lupi.train.arms import load_plan
+    from edge_lupi.train.sweep.plan import load_plan
 
     with_arms = [path for path in sorted((ROOT / "train").glob("*.toml")) if "[arms." in path.read_text()]
     assert len(with_arms) >= 2

@@ -56,7 +56,7 @@ def test_compile_sends_nothing_and_leaves_nothing(mood_chain: object, tmp_path: 
 
 
 def test_whatever_is_imported_of_the_package_first(tmp_path: Path) -> None:
-    code = "import edge_lupi.runtime.engine, os\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import edge_lupi.runtime.engines.onnx_runtime, os\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
     asked = {**_fresh(tmp_path / "home"), "ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

@@ -4,7 +4,10 @@ import ast
 import errno
 import io
 import json
+import logging
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from edge_lupi import terminal
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
+from edge_lupi.progress import progress
 
 PACKAGE = Path(__file__).resolve().parents[1] / "edge_lupi"
 HOSTILE = "\x1b]0;owned\x07\u009b2J\u202e\ud800\nnext"
@@ -76,15 +80,45 @@ def test_a_note_that_nobody_reads_is_lost(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def _prints(path: Path) -> bool:
+    """Whether it calls `print`, Typer's `echo`, or writes to a standard stream itself."""
     calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
     by_name = any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
-    return by_name or any(isinstance(call, ast.Attribute) and call.attr in ("echo", "secho") for call in calls)
+    methods = [call for call in calls if isinstance(call, ast.Attribute)]
+    return by_name or any(
+        call.attr in ("echo", "secho") or ast.unparse(call) in ("sys.stdout.write", "sys.stderr.write")
+        for call in methods
+    )
 
 
-def test_everything_is_printed_through_the_one_place() -> None:
-    others = set(PACKAGE.rglob("*.py")) - {PACKAGE / "terminal.py"}
-    assert [str(path.relative_to(PACKAGE)) for path in sorted(others) if _prints(path)] == []
-    assert _prints(PACKAGE / "terminal.py")
+def test_everything_is_printed_through_the_one_place(tmp_path: Path) -> None:
+    assert [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")) if _prints(path)] == []
+    for number, line in enumerate(["print(1)", "typer.echo(1)", "sys.stderr.write('1')"]):
+        (tmp_path / f"{number}.py").write_text(line)
+        assert _prints(tmp_path / f"{number}.py")
+
+
+LOG = logging.getLogger("edge_lupi.anything")
+
+
+def test_what_the_library_logs_is_said_beside_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.log_shown(), terminal.log_shown():
+        LOG.debug("not for people")
+        LOG.info("100 %d are left out")
+        LOG.warning("no microphone \x1b")
+        progress(LOG, "step 1", often=True)
+        progress(LOG, "epoch 1/2", last=False)
+    wanted = "100 %d are left out\nedge-lupi: no microphone \\x1b\nepoch 1/2\n"
+    assert capsys.readouterr() == ("", wanted)
+
+
+def test_a_program_decides_itself_what_it_shows() -> None:
+    """Without handlers of its own it sees warnings, as of every library; the package has set up nothing."""
+    code = (
+        "import logging\nimport edge_lupi.runtime.listening.listener\nlog = logging.getLogger('edge_lupi.anything')\n"
+    )
+    code += "log.info('a note')\nlog.warning('a warning')\nassert not logging.getLogger('edge_lupi').handlers"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "a warning\n")
 
 
 def test_progress_is_a_line_each_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,3 +137,6 @@ def test_progress_takes_its_own_place_in_a_terminal(monkeypatch: pytest.MonkeyPa
     terminal.progress("1 %", last=False)
     terminal.progress("100 %")
     assert shown.getvalue() == "\r\x1b[K1 %\r\x1b[K100 %\n"
+    with terminal.log_shown():
+        progress(LOG, "step 7", last=False, often=True)
+    assert shown.getvalue().endswith("\r\x1b[Kstep 7")

@@ -4,7 +4,7 @@
     edge-lupi train student train/speaker_campplus.toml --from runs/campplus_student.pt
 
 The student is of size `dense`: the plan of CAM++ with fewer layers and channels, half the frames in its front, and no
-context masks. Layer by layer, least squares (`edge_lupi.train.prune`) give it the weights that bring it closest to the
+context masks. Layer by layer, least squares (`edge_lupi.train.stages.prune`) give it the weights that bring it closest to the
 layer of CAM++ that it stands for, on the training speech of the recipe at several speeds. CAM++ hears each segment clean, the
 student in the recipe's rooms and wires; the embedding that is wanted is that of the whole crop. Weights of CAM++: 3D-Speaker, Apache-2.0.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,13 @@ from edge_lupi.models.files import TrainedStudent, save_student
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.unit import Unit
-from edge_lupi.train.corpus import Prepared, prepare
-from edge_lupi.train.draw import Draw
-from edge_lupi.train.examples import heard_at_speed
-from edge_lupi.train.prune import chosen, fit_unit, hold_norm, least_squares
+from edge_lupi.train.examples.clips import heard_at_speed
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.surroundings import Surroundings
+from edge_lupi.train.sounds.surroundings import Surroundings
+from edge_lupi.train.stages.prune import chosen, fit_unit, hold_norm, least_squares
 
 CROP = 3 * SAMPLE_RATE_HZ
 SPEEDS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
@@ -256,7 +257,8 @@ def main() -> None:
     growing = Growing(encoder)
     growing.time(teacher, growing.front(teacher, sound.segments, sound.disturbed))
     growing.embedding(told(teacher, sound.crops).repeat(3, 1), asked.ridge)
-    provenance = {**prepared.provenance(recipe, taught=False), "begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    begun = {"begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    provenance = replace(prepared.provenance(recipe, taught=False), more=begun)
     speech, _ = read_speech(prepared.split.train[0], recipe.segments.trim_db)
     spoken = torch.from_numpy((speech * 32767).astype(np.int16))
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_lupi.data.ravdess import read_ravdess
+from edge_lupi.data.readers.ravdess import read_ravdess
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.train.examples import frames_of, strangers
+from edge_lupi.train.examples.clips import frames_of, strangers
 
 FOLDS, GROUPS = 5, 5
 TRIM_DB = 30.0

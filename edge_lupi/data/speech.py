@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.audio import SHORTEST_SAMPLES, read_audio, speech_span
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.sound.audio import SHORTEST_SAMPLES, read_audio, speech_span
 
 __all__ = ["read_speech"]
 

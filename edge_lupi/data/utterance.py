@@ -1,7 +1,7 @@
-"""What every corpus is turned into: a list of utterances, each with its label, its speaker and, where there is one, its video.
+"""Corpus and Utterance, what every reader gives: a list of utterances, each with its label, its speaker and, where there is one, its video.
 
     corpus = read_corpus("ravdess_av")
-    corpus.utterances[0].audio      # Path of a sound file that `edge_lupi.audio.read_audio` reads
+    corpus.utterances[0].audio      # Path of a sound file that `edge_lupi.sound.audio.read_audio` reads
     corpus.utterances[0].video      # Video(features=(0.07, 0.06, ...)), Video(path=Path("clip.mp4")) or None
 
 Video is privileged: training looks at it, nothing on the device ever does.

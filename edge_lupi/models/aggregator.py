@@ -1,4 +1,4 @@
-"""Segment embeddings -> utterance embedding, one step at a time. (embedding [B, D], state [B, K]) -> (utterance [B, D], state).
+"""Attentive aggregation of segment embeddings into an utterance embedding, one step at a time. (embedding [B, D], state [B, K]) -> (utterance [B, D], state).
 
 Attentive statistics pooling (Okabe et al. 2018, arXiv 1803.10963) kept as running sums: weights are exp of a bounded
 score, so the softmax over all segments needs no maximum and a step costs the same after a second and after a day. The
@@ -53,7 +53,8 @@ class AttentiveAggregator(nn.Module):
 
     def _merge(self, mean: Tensor, square: Tensor) -> Tensor:
         deviation = (torch.relu(square - mean.square()) + 1e-5).sqrt()
-        return self.merge(torch.cat([mean, deviation], -1))
+        result: Tensor = self.merge(torch.cat([mean, deviation], -1))
+        return result
 
     def step(self, embedding: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One more segment [B, D] -> the utterance so far [B, D], and the new state."""

@@ -1,4 +1,4 @@
-"""What turns an utterance embedding into an answer. [B, D] -> scores [B, C]."""
+"""Classification headers: utterance embedding [B, D] -> scores [B, C]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class ClassHeader(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, C]."""
-        return self.linear(embedding)
+        result: Tensor = self.linear(embedding)
+        return result
 
 
 class MarginHeader(nn.Module):

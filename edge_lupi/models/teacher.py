@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edge_lupi.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.student import Heard, TaskBranch
+from edge_lupi.task import Task
 
 __all__ = ["FEATURES", "Teacher", "TeacherConfig"]
 
@@ -77,7 +77,8 @@ class FeatureEye(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """[B, V] -> [B, D]."""
         seen = ~video.isnan().all(1, keepdim=True)
-        return self.net(((video - self.mean) / self.spread).nan_to_num(0.0)) * seen
+        result: Tensor = self.net(((video - self.mean) / self.spread).nan_to_num(0.0)) * seen
+        return result
 
 
 class FrameEye(nn.Module):
@@ -99,7 +100,8 @@ class FrameEye(nn.Module):
         """[B, N, H, W] in [0, 1] -> [B, D]."""
         seen = video.amax((2, 3), keepdim=True) > 0
         pixels = seen.sum((1, 2, 3), keepdim=True).clamp_min(1) * video[0, 0].numel()
-        return self.net((video - video.sum((1, 2, 3), keepdim=True) / pixels) * seen)
+        result: Tensor = self.net((video - video.sum((1, 2, 3), keepdim=True) / pixels) * seen)
+        return result
 
 
 class Teacher(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from edge_lupi.models.rounding import Point
+from edge_lupi.models.rounding import RoundingPoint
 
 __all__ = ["Unit", "adds_alone", "folded"]
 
@@ -33,11 +33,12 @@ class Unit(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, around, (1, dilation), bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.relu: nn.Module = nn.ReLU() if relu else nn.Identity()
-        self.out = Point()
+        self.out = RoundingPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        return self.out(self.relu(self.norm(self.conv(x))))
+        result: Tensor = self.out(self.relu(self.norm(self.conv(x))))
+        return result
 
     def fold(self) -> None:
         """Fold the batch norm into the convolution; the unit computes the same as before in evaluation mode."""

@@ -19,7 +19,7 @@ from edge_lupi.frames import (
     mel_filters,
     window,
 )
-from edge_lupi.runtime.engine import OnnxEngine
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 
 __all__ = ["FftFrontEnd", "GraphFrontEnd"]
 
@@ -53,7 +53,10 @@ def _windows(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """A view [F, 400] of float32 [240 + 160 * F]. numpy's own takes a tenth of the front end's time, through a dict each time."""
     frames = (len(samples) - CONTEXT_SAMPLES) // HOP_SAMPLES
     step = samples.itemsize
-    return np.ndarray((frames, WINDOW_SAMPLES), np.float32, samples, strides=(HOP_SAMPLES * step, step))
+    result: NDArray[np.float32] = np.ndarray(
+        (frames, WINDOW_SAMPLES), np.float32, samples, strides=(HOP_SAMPLES * step, step)
+    )
+    return result
 
 
 class GraphFrontEnd:
@@ -69,7 +72,7 @@ class GraphFrontEnd:
         return np.concatenate([self._some(samples, first) for first in range(0, frames, self.frames)], 1)[:, :frames]
 
     def _some(self, samples: NDArray[np.float32], first: int) -> NDArray[np.float32]:
-        heard = np.zeros((1, CONTEXT_SAMPLES + self.frames * HOP_SAMPLES), np.float32)
-        taken = samples[first * HOP_SAMPLES :][: heard.shape[1]]
-        heard[0, : len(taken)] = taken
-        return self._engine.run({"samples": heard})["log_mel"][0, :, 0]
+        padded = np.zeros((1, CONTEXT_SAMPLES + self.frames * HOP_SAMPLES), np.float32)
+        taken = samples[first * HOP_SAMPLES :][: padded.shape[1]]
+        padded[0, : len(taken)] = taken
+        return self._engine.run({"samples": padded})["log_mel"][0, :, 0]

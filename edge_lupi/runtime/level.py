@@ -1,4 +1,4 @@
-"""Quiet speech raised to the level that the student was taught at. log-mel float32 [B, 80, 1, F] -> the same.
+"""Level normalisation: quiet speech raised to the level of the student's training. log-mel float32 [B, 80, 1, F] -> the same.
 
 The log-mel has a floor, so what is quiet loses its weakest bands in it, and another voice comes out. A segment that is well
 below the level of the bundle's golden speech, which is of its training, is computed as if it had been louder: to the last
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import LOG_FLOOR
-from edge_lupi.runtime.gate import FULL_SCALE_POWER
+from edge_lupi.runtime.gates.gate import FULL_SCALE_POWER
 
 __all__ = ["Level"]
 
@@ -37,6 +37,6 @@ class Level:
             return segments
         gain = (10 ** (gains_db[quiet] / 10)).astype(np.float32)[:, None, None, None]
         floor = np.float32(LOG_FLOOR)
-        out = segments.copy()
+        out: Array = segments.copy()
         out[quiet] = np.log(np.maximum(power[quiet] - floor, 0) * gain + floor)
         return out

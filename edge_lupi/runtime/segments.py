@@ -1,4 +1,4 @@
-"""From a stream of samples to segments of log-mel, every frame computed once.
+"""Segments of log-mel from a stream of samples, every frame computed once.
 
 In: float32 [n] at 16 kHz, any n. Out: Segments of log-mel float32 [80, 1, frames]; joined they equal what
 `CompiledStudent.segments` gives for the whole, `without_offset`. Frames are computed up to the end of the next segment, at the
@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.offset import OffsetRemoval
-from edge_lupi.runtime.gate import Gate, levels_db, with_pre_roll
-from edge_lupi.runtime.silero import make_gate
+from edge_lupi.runtime.gates.gate import Gate, levels_db, with_pre_roll
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.sound.offset import OffsetRemoval
 
-__all__ = ["LogMel", "Segment", "Segmenter"]
+__all__ = ["SPEECH_SHARE", "LogMel", "Segment", "Segmenter"]
 
 Array = NDArray[np.float32]
+SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
+
 LogMel = Callable[[Array], Array]  # float32 [240 + 160 * F] (context first) -> [80, F]
 
 
@@ -80,27 +82,27 @@ class Segmenter:
         return segments
 
     def reset(self, lost_samples: int = 0) -> None:
-        """Begin anew after a gap, so that no segment bridges it; the time of the stream goes on."""
+        """Begin again after a gap, so that no segment bridges it; the time of the stream goes on."""
         self._stream_samples += lost_samples
         self._gate.reset()
         self._restart()
 
     def finish(self) -> list[Segment]:
         """At the end: what is shorter than a segment, where no segment of that length came before, padded with silence."""
-        heard, end = self._computed + self._waiting, self.seconds
-        short = {cut for cut, due in enumerate(self._due) if heard and due == self._cuts[cut].samples}
-        found = list[Segment]()
+        samples, end = self._computed + self._waiting, self.seconds
+        short = {cut for cut, due in enumerate(self._due) if samples and due == self._cuts[cut].samples}
+        last = list[Segment]()
         while short:
             self._buffer[CONTEXT_SAMPLES + self._waiting :] = 0
             self._stream_samples += self._wanted - self._waiting
             first = [segment for segment in self._segments(self._waiting) if segment.cut in short]
-            found += [self._shortened(segment, heard, end) for segment in first]
+            last += [self._shortened(segment, samples, end) for segment in first]
             short -= {segment.cut for segment in first}
-        return found
+        return last
 
-    def _shortened(self, padded: Segment, heard_samples: int, end_seconds: float) -> Segment:
+    def _shortened(self, padded: Segment, real_samples: int, end_seconds: float) -> Segment:
         """A padded segment without the padding in what it says."""
-        share = min(1.0, padded.speech_share * self._cuts[padded.cut].samples / heard_samples)
+        share = min(1.0, padded.speech_share * self._cuts[padded.cut].samples / real_samples)
         return replace(padded, end_seconds=end_seconds, speech_share=share)
 
     def _restart(self) -> None:
@@ -115,15 +117,15 @@ class Segmenter:
 
     def _segments(self, real_samples: int | None = None) -> list[Segment]:
         """Those that end with what waits in the buffer, of which only so much is sound where that is not all."""
-        heard = self._buffer[: CONTEXT_SAMPLES + self._wanted]
-        fresh_samples = heard[CONTEXT_SAMPLES:][:real_samples]
+        window = self._buffer[: CONTEXT_SAMPLES + self._wanted]
+        fresh_samples = window[CONTEXT_SAMPLES:][:real_samples]
         fresh_samples[:] = self._offset.removed(fresh_samples)
-        fresh = [log_mel(heard) for log_mel in self._log_mels]
+        fresh = [log_mel(window) for log_mel in self._log_mels]
         past = max(0, self._levels_db.size + fresh[0].shape[1] - self._longest)  # frames that no segment hears any more
         self._frames = [np.concatenate([old[:, past:], new], 1) for old, new in zip(self._frames, fresh, strict=True)]
         self._levels_db = np.concatenate([self._levels_db[past:], levels_db(fresh[0])])
-        self._speech = np.concatenate([self._speech[past:], self._gate.push(fresh[0], heard[CONTEXT_SAMPLES:])])
-        self._buffer[:CONTEXT_SAMPLES] = heard[-CONTEXT_SAMPLES:].copy()
+        self._speech = np.concatenate([self._speech[past:], self._gate.push(fresh[0], window[CONTEXT_SAMPLES:])])
+        self._buffer[:CONTEXT_SAMPLES] = window[-CONTEXT_SAMPLES:].copy()
         self._computed += self._wanted
         ready = [cut for cut, due in enumerate(self._due) if due == self._computed]
         for cut in ready:

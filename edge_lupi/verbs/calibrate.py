@@ -30,19 +30,19 @@ def calibrate(
     ] = 0.01,
     out: Annotated[Optional[Path], typer.Option(metavar="FOLDER", help="Calibrate a copy of the bundle there.")] = None,
     gallery: GalleryOption = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Set the threshold of a bundle for a false accept rate, from your own recordings, and draw its DET curve.
 
     With --impostors strangers are held against everybody enrolled, as when listening; with --trials one voice against one.
     The bundle keeps the threshold, by the seconds of speech, in calibration.<task>.json; listen uses it from then on.
     """
-    from edge_lupi.bundle import Bundle
-    from edge_lupi.calibrate import calibrate_with_impostors, calibrate_with_trials, keep
+    from edge_lupi.bundle.bundle import Bundle
     from edge_lupi.data.trials import read_trials
     from edge_lupi.errors import InputError
-    from edge_lupi.runtime.gallery import Gallery, default_gallery_path
-    from edge_lupi.runtime.impostors import people_in
+    from edge_lupi.evaluate.calibrate import calibrate_with_impostors, calibrate_with_trials, keep
+    from edge_lupi.evaluate.impostors import people_in
+    from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 
     student = Bundle.load(bundle)
     if trials is not None and impostors is None:
@@ -53,7 +53,7 @@ def calibrate(
     else:
         raise InputError("expected either --trials LIST or --impostors DIR, got both or neither: give one of them")
     file = keep(found, curve, student, out)
-    if json:
+    if as_json:
         say_json({**found.plain(), "path": str(file)})
     else:
         say_done(*found.text().split("\n"), f"kept in {file}, its DET curve beside it")

@@ -10,7 +10,7 @@ from edge_lupi.verbs.options import JsonOption
 
 def doctor(json: JsonOption = False) -> None:
     """Look over this machine, and say what to do where something is amiss; exit code 1 if listening cannot work."""
-    from edge_lupi.doctor import examine
+    from edge_lupi.device.doctor import examine
 
     fatal = False
     findings = []

@@ -39,14 +39,15 @@ def evaluate(
     snr_db: Annotated[
         Optional[float], typer.Option(min=-100, max=100, help="Add white noise at this ratio.", callback=finite)
     ] = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
-    from edge_lupi.evaluate import open_model, report
+    from edge_lupi.evaluate.measure import report
+    from edge_lupi.evaluate.open import open_model
 
     opened = open_model(model, task)
     found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
-    if json:
+    if as_json:
         say_json(found.plain())
     else:
         say(*found.text().split("\n"))
@@ -57,15 +58,15 @@ def bench(
     task: TasksOption = None,
     gpu: GpuOption = None,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Sound to push through.", callback=finite)] = 60.0,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure a bundle, or several together and each alone, on this device: time per hop and by part, real-time factor."""
-    from edge_lupi.bench.hop import measure
-    from edge_lupi.runtime.ears import bundles_for
+    from edge_lupi.device.bench import measure
+    from edge_lupi.runtime.listening.ears import bundles_for
 
     bundles, tasks = bundles_for(bundle or [], words(task))
     found = measure(bundles, tasks, seconds)
-    if json:
+    if as_json:
         say_json(found.plain())
     else:
         say(*found.text().split("\n"))

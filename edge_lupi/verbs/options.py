@@ -30,7 +30,7 @@ def finite(value: Optional[float], option: typer.CallbackParam) -> Optional[floa
 def taken(number: Optional[int]) -> Optional[int]:
     """The GPU that this process is to use."""
     if number is not None:
-        from edge_lupi.runtime.cuda import choose_gpu
+        from edge_lupi.runtime.engines.cuda import choose_gpu
 
         choose_gpu(number)
     return number

@@ -1,4 +1,4 @@
-"""enroll and speakers list, show, remove, export, import, re-embed."""
+"""The verbs enroll and speakers list, show, remove, export, import, re-embed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_lupi.terminal import note, say, say_done, say_json
 from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, JsonOption, finite
 
 if TYPE_CHECKING:
-    from edge_lupi.runtime.gallery import Gallery
+    from edge_lupi.runtime.speakers.gallery import Gallery
 
 speakers = typer.Typer(
     help="The known speakers: who they are, forgetting them, and taking them to another device.",
@@ -24,8 +24,8 @@ NameArgument = Annotated[str, typer.Argument(help="Who.")]
 def enroll(
     name: Annotated[str, typer.Argument(help="Who speaks.")],
     bundle: BundleArgument = None,
-    input: Annotated[
-        Optional[list[str]], typer.Option(metavar="FILE", help="A recording of them; may be repeated.")
+    recordings: Annotated[
+        Optional[list[str]], typer.Option("--input", metavar="FILE", help="A recording of them; may be repeated.")
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=3, max=300, help="Speech to gather from the microphone.", callback=finite)
@@ -49,20 +49,20 @@ def enroll(
     ] = None,
 ) -> None:
     """Learn a voice, from recordings or from the microphone, so that listen calls it by name."""
-    from edge_lupi.bundle import Bundle, shipped_bundle
-    from edge_lupi.runtime.enrolment import enroll as enroll_voice
-    from edge_lupi.runtime.gallery import default_gallery_path
-    from edge_lupi.runtime.sources import open_source
-    from edge_lupi.runtime.usual import voice_task
+    from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.enrolment.enrolment import enroll as enroll_voice
+    from edge_lupi.runtime.enrolment.usual import voice_task
+    from edge_lupi.runtime.sources.open import open_source
+    from edge_lupi.runtime.speakers.gallery import default_gallery_path
 
     student, moods = Bundle.load(bundle or shipped_bundle("speaker")), Bundle.load(emotion or shipped_bundle("emotion"))
-    sources = [open_source(path) for path in input] if input else [open_source("mic", device=device)]
+    sources = [open_source(path) for path in recordings] if recordings else [open_source("mic", device=device)]
     found = enroll_voice(
         name,
         student,
         gallery or default_gallery_path(),
         sources,
-        None if input else seconds,
+        None if recordings else seconds,
         replace=replace,
         force=force,
         keep_audio=keep_audio,
@@ -75,10 +75,10 @@ def enroll(
 
 
 @speakers.command("list")
-def list_speakers(gallery: GalleryOption = None, json: JsonOption = False) -> None:
+def list_speakers(gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
     """Who is known."""
     known = _gallery(gallery)
-    if json:
+    if as_json:
         say_json({"gallery": str(known.path), "student": known.fingerprint, "speakers": known.names})
         return
     for name in known.names:
@@ -88,14 +88,14 @@ def list_speakers(gallery: GalleryOption = None, json: JsonOption = False) -> No
 
 
 @speakers.command()
-def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = False) -> None:
+def show(name: NameArgument, gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
     """What is known of one speaker: how alike their exemplars are, and who else sounds like them."""
     known = _gallery(gallery)
     exemplars = known.exemplars(name)
     alike = float((exemplars @ exemplars.T).min())
     others = [found for exemplar in exemplars if (found := known.match(exemplar, leave_out=name))]
     nearest = max(others, key=lambda found: found[1], default=None)
-    if json:
+    if as_json:
         near = nearest and {"name": nearest[0], "cosine": round(nearest[1], 4)}
         say_json(
             {
@@ -123,7 +123,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, json: JsonOption = F
 @speakers.command()
 def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
     """Forget a speaker: their voice, and the recordings of them if any were kept."""
-    from edge_lupi.runtime.gallery import Gallery
+    from edge_lupi.runtime.speakers.gallery import Gallery
     from edge_lupi.words import composed
 
     with Gallery.changed(_path(gallery)) as known:
@@ -163,7 +163,7 @@ def import_speakers(
     """Add the speakers of a file to those that are known. All of them or none."""
     from edge_lupi.disk import kind_of
     from edge_lupi.errors import InputError
-    from edge_lupi.runtime.gallery import Gallery
+    from edge_lupi.runtime.speakers.gallery import Gallery
 
     if kind_of(file) == "nothing":
         raise InputError(f"expected a file of speakers at {file}, got none: check the path")
@@ -178,20 +178,20 @@ def import_speakers(
 @speakers.command("re-embed")
 def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> None:
     """Learn everybody's voice again for another student, from the recordings that enroll --keep-audio kept."""
-    from edge_lupi.bundle import Bundle, shipped_bundle
-    from edge_lupi.runtime.enrolment import re_embed as embed_again
+    from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+    from edge_lupi.runtime.enrolment.enrolment import re_embed as embed_again
 
     known = embed_again(Bundle.load(bundle or shipped_bundle("speaker")), _path(gallery))
     say_done(f"{', '.join(known.names)}: learnt again in {known.path}")
 
 
 def _path(gallery: Path | None) -> Path:
-    from edge_lupi.runtime.gallery import default_gallery_path
+    from edge_lupi.runtime.speakers.gallery import default_gallery_path
 
     return gallery or default_gallery_path()
 
 
 def _gallery(gallery: Path | None) -> Gallery:
-    from edge_lupi.runtime.gallery import Gallery
+    from edge_lupi.runtime.speakers.gallery import Gallery
 
     return Gallery.load(_path(gallery))

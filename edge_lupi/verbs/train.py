@@ -14,7 +14,7 @@ from edge_lupi.terminal import note, say_done
 from edge_lupi.verbs.options import need
 
 if TYPE_CHECKING:
-    from edge_lupi.train.corpus import Prepared
+    from edge_lupi.train.examples.prepared import Prepared
     from edge_lupi.train.recipe import Recipe
 
 
@@ -29,7 +29,7 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Begin anew where a c
 def teacher(recipe: RecipeArgument, out: OutOption = None, set: SetOption = None, fresh: FreshOption = False) -> None:
     """Train the network that hears and sees. Writes teacher.pt."""
     settings, prepared, folder = _training(recipe, out, set)
-    from edge_lupi.train.teacher import train_teacher
+    from edge_lupi.train.stages.teacher import train_teacher
 
     _forget(folder / "teacher.checkpoint", fresh)
     _say_trained(train_teacher(settings, prepared, folder), prepared)
@@ -65,7 +65,7 @@ def student(
     if leave_one_out is not None:
         return _leave_out(leave_one_out, settings, prepared, folder, taught=bool(teacher), fresh=fresh)
     from edge_lupi.disk import kind_of
-    from edge_lupi.train.student import train_student
+    from edge_lupi.train.stages.student import train_student
 
     if not teacher and kind_of(folder / "teacher.pt") == "file":
         teacher = [folder / "teacher.pt"]
@@ -83,7 +83,7 @@ def _leave_out(what: str, recipe: Recipe, prepared: Prepared, folder: Path, *, t
         raise InputError(f"expected --leave-one-out speaker, got {what[:80]!r}: nothing else is left out in turn")
     if taught:
         raise InputError("expected no --teacher beside --leave-one-out, got one, which may have heard who is left out")
-    from edge_lupi.train.leave_one_out import leave_one_out
+    from edge_lupi.train.sweep.leave_one_out import leave_one_out
 
     for checkpoint in folder.glob("fold*/student.checkpoint"):
         _forget(checkpoint, fresh)
@@ -103,7 +103,7 @@ def shards(
     """Cut a corpus too large for memory into shards; train from them with --set data.root=FOLDER. Goes on after a kill."""
     settings, prepared = _prepared(recipe, set)
     need("train shards", "webdataset")
-    from edge_lupi.train.shards import cut_shards
+    from edge_lupi.train.examples.cut_shards import cut_shards
 
     root = prepared.corpus.root
     shards = cut_shards(
@@ -122,7 +122,7 @@ def qat(
     """Fine-tune a student on the int8 grid. Writes student.int8.pt, ready for edge-lupi compile."""
     settings, prepared, folder = _training(recipe, out, set)
     from edge_lupi.disk import kind_of
-    from edge_lupi.train.qat import train_qat
+    from edge_lupi.train.stages.qat import train_qat
 
     source = student or folder / "student.pt"
     _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
@@ -140,21 +140,33 @@ def sweep(
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")
     ] = None,
+    scheduler: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="A Dask scheduler whose workers train.",
+            show_default="workers of this machine",
+        ),
+    ] = None,
     set: SetOption = None,
 ) -> None:
     """Train every arm of a recipe on every fold with several seeds, and tell the gains. Goes on where it was killed."""
-    from edge_lupi.train.arms import load_plan
+    from edge_lupi.train.sweep.plan import load_plan
 
     plan = load_plan(recipe, set or [])
-    need("train sweep", "torch", "lightning_fabric", "matplotlib")
-    from edge_lupi.train.gain import table
-    from edge_lupi.train.sweep import chosen_arms, chosen_folds, run_sweep
+    need("train sweep", "torch", "lightning_fabric", "matplotlib", "distributed")
+    if scheduler and jobs:
+        raise InputError(
+            "expected no --jobs beside --scheduler, got both: the scheduler's workers say how many train at once"
+        )
+    from edge_lupi.train.sweep.report import table
+    from edge_lupi.train.sweep.run import chosen_arms, chosen_folds, run_sweep
 
     chosen = chosen_arms(plan, arms)
     held_out = chosen_folds(plan, folds)
     folder = out or Path("runs") / plan.recipe.name
-    found = table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs))
-    say_done(*found.split("\n"), f"{folder}/results.json, table.md, gain.png")
+    summary = run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs, scheduler=scheduler or "")
+    say_done(*table(summary).split("\n"), f"{folder}/results.json, table.md, gain.png")
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
@@ -167,12 +179,11 @@ def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
-    from edge_lupi.data.splits import told_of
-    from edge_lupi.train.corpus import prepare
+    from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(settings)
-    if _speaks() and not prepared.shards:
-        note(told_of(prepared.corpus, prepared.split))
+    if _speaks() and prepared.summary:
+        note(prepared.summary)
     return settings, prepared
 
 

@@ -127,8 +127,6 @@ def test_a_mediapipe_that_reports_is_refused(monkeypatch: pytest.MonkeyPatch, fo
 def test_it_prints_nothing(face_task: Path, original: Path) -> None:
     code = f"""
 from pathlib import Path
-from edge_lupi.data.faces import FaceFinder
-from edge_lupi.data.video import times_of
 finder = FaceFinder(Path({str(face_task)!r}))
 finder.rows(Path({str(original)!r}), times_of(0, 0.2, 25))
 finder.close()

@@ -6,7 +6,7 @@ import pytest
 
 from edge_lupi.data.place import found_data, places_of
 from edge_lupi.errors import InputError
-from edge_lupi.train.corpus import corpus_of, data_path
+from edge_lupi.train.examples.corpus import corpus_of, data_path
 from edge_lupi.train.recipe import load_recipe
 
 

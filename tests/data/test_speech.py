@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_lupi.audio import speech_span
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
+from edge_lupi.sound.audio import speech_span
 
 
 @pytest.fixture

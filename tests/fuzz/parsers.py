@@ -18,20 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle import MANIFEST, Bundle, Task, shipped_bundle
-from edge_lupi.compile.profile import read_profile
-from edge_lupi.data.table import read_table
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.calibration import Calibration, Point, load_calibration
+from edge_lupi.bundle.engines import LIST, read_engines
+from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.bundle.manifest import MANIFEST
+from edge_lupi.compile.request import read_profile
+from edge_lupi.data.readers.table import read_table
 from edge_lupi.data.trials import read_trials
 from edge_lupi.disk import unpacked_arrays
-from edge_lupi.engines import LIST, read_engines
 from edge_lupi.errors import EdgeLupiError
 from edge_lupi.frames import Segmentation
-from edge_lupi.graph_bounds import check_graph
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.student import Student, StudentConfig
-from edge_lupi.runtime.calibration import Calibration, Point, load_calibration
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.rttm import read_rttm
+from edge_lupi.rttm import read_rttm
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.task import Task
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.words import folder_word, json_text, printable
 
@@ -154,8 +156,8 @@ def _of_the_workstation() -> tuple[Parser, ...]:
 def _of_sound() -> tuple[Parser, ...]:
     import soundfile
 
-    from edge_lupi.audio import read_audio
-    from edge_lupi.headers import wav_parts
+    from edge_lupi.sound.audio import read_audio
+    from edge_lupi.sound.headers import wav_parts
 
     tone = (0.1 * np.sin(np.arange(3200) / 5)).astype(np.float32)
     seeds = []

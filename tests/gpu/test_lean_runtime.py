@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.engines import FOLDER
+from edge_lupi.bundle.engines import FOLDER
 
 VERSION = "11.4.0.106"
 SOUND = Path(__file__).parents[2] / "examples" / "two_voices.flac"
 STARTS = """
 import tensorrt
-from edge_lupi.runtime.cuda import find_gpu
+from edge_lupi.runtime.engines.cuda import find_gpu
 find_gpu()
 runtime = tensorrt.Runtime(tensorrt.Logger())
 print("made", flush=True)

@@ -24,7 +24,7 @@ def on_torch() -> ModuleType:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_it_gives_what_onnxruntime_gives(compiled: Path, on_torch: ModuleType, precision: str) -> None:
-    from edge_lupi.bundle import Bundle
+    from edge_lupi.bundle.bundle import Bundle
 
     bundle = Bundle.load(compiled)
     data = bundle.file(bundle.tensorrt_graphs["encoder"][precision])

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import soxr
 
-from edge_lupi.bundle import Bundle, shipped_bundle
-from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.enrolment import enroll
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.listener import Listener
-from edge_lupi.runtime.sources import SoundFile
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.runtime.band import NARROW, Band
+from edge_lupi.runtime.enrolment.enrolment import enroll
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.runtime.speakers.gallery import Gallery
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def both(data_root: Path, sound_file: Callable[..., Path]) -> tuple[Path, Path]:
 
 def test_the_listener_says_it_once(both: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     listener = Listener(shipped_bundle("speaker"))
-    for path, notices in zip(both, ([], [Band.told]), strict=True):
+    for path, notices in zip(both, ([], [NARROW]), strict=True):
         list(listener.listen(SoundFile(path)))
         assert listener.statistics.notices == notices
         assert capsys.readouterr().err.count("as on a telephone") == len(notices)
@@ -53,5 +53,5 @@ def test_enrolment_says_it_and_the_gallery_keeps_it(
 def test_silence_is_no_telephone() -> None:
     band = Band()
     for _ in range(10):
-        band.hear(np.full((80, 1, 100), np.log(1e-6), np.float32))
+        band.turns_narrow(np.full((80, 1, 100), np.log(1e-6), np.float32))
     assert not band.narrow

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.errors import BundleError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
-from edge_lupi.runtime.student import CompiledStudent
 
 Voice = Callable[..., Any]
 
@@ -37,13 +37,13 @@ class Strange(FftFrontEnd):
 
 def test_where_the_fft_strays_the_graph_is_run(bundle: Bundle, voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = CompiledStudent(bundle)
-    monkeypatch.setattr("edge_lupi.runtime.student.FftFrontEnd", Strange)
+    monkeypatch.setattr("edge_lupi.runtime.compiled_student.FftFrontEnd", Strange)
     student = CompiledStudent(bundle)
     heard = [each.utterance(voice(6, 2.3)).embedding[0] for each in (usual, student)]
     assert heard[0] @ heard[1] / np.linalg.norm(heard[0]) / np.linalg.norm(heard[1]) > 0.999
 
 
 def test_where_both_stray_the_bundle_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_lupi.runtime.student.FRONT_END_TOLERANCE", -1.0)
+    monkeypatch.setattr("edge_lupi.runtime.compiled_student.FRONT_END_TOLERANCE", -1.0)
     with pytest.raises(BundleError, match="golden log-mel"):
         CompiledStudent(bundle)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_lupi.audio import read_audio
-from edge_lupi.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.frames import CONTEXT_SAMPLES
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.level import Level
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.sound.audio import read_audio
 
 
 def _segment(samples: np.ndarray) -> np.ndarray:

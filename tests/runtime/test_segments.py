@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from edge_lupi.frames import Segmentation
-from edge_lupi.offset import OffsetRemoval, without_offset
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.segments import Segment, Segmenter
-from edge_lupi.runtime.student import CompiledStudent
+from edge_lupi.sound.offset import OffsetRemoval, without_offset
 
 FRONT_END = FftFrontEnd()
 

@@ -14,7 +14,7 @@ import torch
 
 from edge_lupi.disk import TEMPORARY, unpacked_arrays
 from edge_lupi.models.files import load_student
-from edge_lupi.train.cache import kept_scale
+from edge_lupi.train.distil.embeddings import kept_scale
 
 KILLS = 3
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from edge_lupi.train.arms import load_plan
-from edge_lupi.train.recipe import load_recipe
+from edge_lupi.train.recipe.recipe import load_recipe
+from edge_lupi.train.sweep.plan import load_plan
 
 RECIPE = Path(__file__).resolve().parents[2] / "train" / "speaker_ablation.toml"
 RECORDINGS = {"clean.csv": 200, "disturbed.csv": 560}  # of the tables that benchmarks/speaker_ablation.py makes

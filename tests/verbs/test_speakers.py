@@ -13,8 +13,8 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from edge_lupi.runtime.gallery import Gallery
-from edge_lupi.runtime.recordings import Recordings
+from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.runtime.speakers.recordings import Recordings
 
 Cli = Callable[..., CompletedProcess[str]]
 

@@ -1,1 +1,0 @@
-"""Measuring a bundle on the device in hand."""

@@ -1,0 +1,1 @@
+"""Graph -> engine of a GPU, built, kept and measured."""

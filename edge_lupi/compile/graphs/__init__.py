@@ -1,0 +1,1 @@
+"""Graphs written, quantised, halved and checked (onnx)."""

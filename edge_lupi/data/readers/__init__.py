@@ -1,0 +1,1 @@
+"""One file for each corpus: its folders and names -> utterances."""

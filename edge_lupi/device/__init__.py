@@ -1,0 +1,1 @@
+"""The device in hand: is it fit, and how fast is it?"""

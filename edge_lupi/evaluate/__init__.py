@@ -1,0 +1,1 @@
+"""A student, teacher or bundle on labelled speech: answers, reports, thresholds."""

@@ -1,0 +1,1 @@
+"""Verification, classification, diarisation and confidence, with intervals."""

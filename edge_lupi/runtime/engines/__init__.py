@@ -1,0 +1,1 @@
+"""What runs a graph: ONNX Runtime, TensorRT, TensorRT-RTX; and which of them may."""

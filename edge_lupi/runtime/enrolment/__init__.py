@@ -1,0 +1,1 @@
+"""Enrolment: one person's speech in, exemplars of their voice out."""

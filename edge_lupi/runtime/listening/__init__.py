@@ -1,0 +1,1 @@
+"""Listening: a stream's segments through a student and its trackers, as events."""

@@ -1,0 +1,1 @@
+"""Events -> turns, the live view, RTTM."""

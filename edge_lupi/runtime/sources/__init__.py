@@ -1,0 +1,1 @@
+"""Where sound comes from: files, standard input, microphones -> blocks of samples."""

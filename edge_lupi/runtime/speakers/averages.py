@@ -1,0 +1,84 @@
+"""Average voices of enrolled people, to a student with labels, beside the exemplars in the same file.
+
+They are of another student than the exemplars, whose fingerprint goes along. An edge-lupi that knows nothing of them reads the
+file as ever; so does this one a file without.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lupi.words import number
+
+__all__ = ["MOST_CLIPS", "Averages", "VoiceSoFar"]
+
+Array = NDArray[np.float32]
+MOST_CLIPS = 100.0  # what is older fades
+
+MAX_DIMENSION = 256
+MAX_FINGERPRINT = 200
+
+
+@dataclass(frozen=True, eq=False)
+class VoiceSoFar:
+    """In how many clips a voice was heard, and the mean of their utterance embeddings, float32 [D]."""
+
+    clips: float
+    mean: Array
+
+    def put_into(self, state: Array) -> None:
+        """Into the end of a branch's carried state [1, K], in place."""
+        size = 1 + len(self.mean)
+        if size > state.shape[1]:
+            raise ValueError(f"expected room for {size} numbers, got a state of {state.shape[1]}")
+        state[0, -size], state[0, 1 - size :] = self.clips, self.mean
+
+
+@dataclass(frozen=True, eq=False)
+class Averages:
+    """Voices by name, of the student with this fingerprint."""
+
+    fingerprint: str = ""
+    voices: Mapping[str, VoiceSoFar] = field(default_factory=dict)
+
+    def of(self, fingerprint: str) -> Mapping[str, VoiceSoFar]:
+        """The voices, if they are of this student; of another they mean nothing to it."""
+        return self.voices if fingerprint == self.fingerprint else {}
+
+    def with_voice(self, name: str, fingerprint: str, voice: VoiceSoFar) -> Averages:
+        """One more, or another for the same name. What is of another student is forgotten."""
+        return Averages(fingerprint, {**self.of(fingerprint), name: voice})
+
+    def only(self, names: Collection[str]) -> Averages:
+        """Those of these people."""
+        return Averages(self.fingerprint, {name: voice for name, voice in self.voices.items() if name in names})
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        vectors = {name: [voice.clips, _text(voice)] for name, voice in sorted(self.voices.items())}
+        return {"student": self.fingerprint, "voices": vectors}
+
+    @classmethod
+    def from_plain(cls, content: Any) -> Averages:
+        """What `plain` gave. Raises TypeError, KeyError or ValueError for anything else."""
+        fingerprint = content["student"]
+        if not isinstance(fingerprint, str) or len(fingerprint) > MAX_FINGERPRINT or not fingerprint.isprintable():
+            raise ValueError("averages of a student without a name")
+        return cls(fingerprint, {str(name): _voice(*entry) for name, entry in content["voices"].items()})
+
+
+def _text(voice: VoiceSoFar) -> str:
+    return base64.b64encode(voice.mean.astype("<f4").tobytes()).decode()
+
+
+def _voice(clips: Any, text: str) -> VoiceSoFar:
+    mean = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+    if not 1 <= len(mean) <= MAX_DIMENSION or not np.isfinite(mean).all():
+        raise ValueError(f"an average of {len(mean)} numbers, or of some that are none")
+    return VoiceSoFar(number(clips, 0, MOST_CLIPS), mean)

@@ -1,0 +1,1 @@
+"""Segment embeddings -> who speaks, and how: change detection, open-set identification, labels."""

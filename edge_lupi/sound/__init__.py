@@ -1,0 +1,1 @@
+"""Sound files, pipes and headers of any kind -> 16 kHz mono."""

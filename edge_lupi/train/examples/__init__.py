@@ -1,0 +1,1 @@
+"""Corpora -> batches of crops that students learn from."""

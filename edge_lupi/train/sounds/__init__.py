@@ -1,0 +1,1 @@
+"""Waveform crops, drawn again in every epoch as samples: rooms, noises, microphones, wires."""

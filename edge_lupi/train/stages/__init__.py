@@ -1,0 +1,1 @@
+"""Teacher, student, quantisation-aware fine-tuning, threshold, temperature."""

@@ -1,0 +1,1 @@
+"""Arms x folds x seeds: what is run, and what was gained."""

@@ -1,0 +1,1 @@
+"""Pretrained teachers: ONNX files, tables of vectors, the project's own."""

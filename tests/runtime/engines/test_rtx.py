@@ -1,0 +1,102 @@
+"""TensorRT-RTX as ONNX Runtime's plugin, as far as a machine without a GPU goes: the CPU stands in for the plugin's device."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.bundle.engines import Device
+from edge_lupi.compile.engines import build as compile_engines
+from edge_lupi.compile.engines.build import build_engines
+from edge_lupi.compile.engines.rtx import context_from_onnx
+from edge_lupi.compile.request import BuilderOptions, Request
+from edge_lupi.compile.student import compile_student
+from edge_lupi.errors import DeviceError, MissingExtra
+from edge_lupi.models.files import save_student
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.engines import rtx as runtime_rtx
+from edge_lupi.runtime.engines.rtx import Rtx
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An RTX GPU and the plugin, pretended: what is put on it computes on the CPU."""
+    found = SimpleNamespace(name="NVIDIA RTX 4000", capability="8.9", multiprocessors=48, memory_bytes=20 << 30)
+    for module in ("runtime.engines.rtx", "runtime.engines.choose"):
+        monkeypatch.setattr(f"edge_lupi.{module}.find_gpu", lambda: found)
+    plugin = SimpleNamespace(
+        __version__="0.5.0", get_ep_name=lambda: "CPUExecutionProvider", get_library_path=lambda: "nowhere"
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
+    put = ort.SessionOptions.add_provider_for_devices
+    monkeypatch.setattr(ort.SessionOptions, "add_provider_for_devices", lambda self, devices, _: put(self, devices, {}))
+
+
+@pytest.fixture
+def bundle(make_grid_student: Callable[[], Any], tmp_path: Path) -> Path:
+    save_student(tmp_path / "two.pt", make_grid_student())
+    compile_student(tmp_path / "two.pt", tmp_path / "two.lupi", Request("tensorrt-rtx"))
+    return tmp_path / "two.lupi"
+
+
+def test_without_the_plugin_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
+    with pytest.raises(MissingExtra, match=r"^edge-lupi compile --target tensorrt-rtx needs .*\[tensorrt-rtx\]'$"):
+        Rtx("compile --target tensorrt-rtx")
+
+
+def test_without_a_gpu_one_sentence(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_rtx, "find_gpu", lambda: None)
+    with pytest.raises(DeviceError, match="TensorRT-RTX found no RTX GPU here"):
+        Rtx("compile")
+
+
+def test_a_plugin_that_cannot_be_loaded_is_one_sentence(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = SimpleNamespace(__version__="0.5.0", get_ep_name=lambda: "Nv", get_library_path=lambda: "/no/such/file.so")
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
+    with pytest.raises(DeviceError, match=r"TensorRT-RTX cannot start \(.*\): update the NVIDIA driver") as caught:
+        Rtx("compile")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_plugin_is_told(gpu: None, bundle: Path) -> None:
+    """Shapes, memory, and one file that holds everything; a plugin that writes none is an error."""
+    told: dict[str, str] = {}
+    rtx = Rtx("compile")
+    options = rtx.options
+
+    def listening(**settings: str) -> Any:
+        told.update(settings)
+        return options(**settings)
+
+    rtx.options = listening  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match=r"TensorRT-RTX could not build aggregator \(.*\)"):
+        context_from_onnx(
+            Bundle.load(bundle).file("aggregator.mood.onnx"), BuilderOptions(8, 64), rtx, name="aggregator"
+        )
+    assert told == {
+        "nv_profile_min_shapes": "embedding:1x128,state:1x257",
+        "nv_profile_opt_shapes": "embedding:1x128,state:1x257",
+        "nv_profile_max_shapes": "embedding:8x128,state:8x257",
+        "nv_max_workspace_size": str(64 << 20),
+    }
+
+
+def test_built_chosen_and_heard(
+    gpu: None, bundle: Path, monkeypatch: pytest.MonkeyPatch, voice: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(compile_engines, "context_from_onnx", lambda graph, *_, **__: graph)
+    wanted = CompiledStudent(Bundle.load(bundle), "mood").utterance(voice(1, 1.0)).embedding[0]
+    report = build_engines(Bundle.load(bundle), Request("tensorrt-rtx", "fp16"))
+    assert report.device == Device("RTX 0.5.0", "8.9", "NVIDIA RTX 4000", 48, 20)
+    assert report.choice is not None
+    student = CompiledStudent(Bundle.load(bundle), "mood")
+    assert student.runs_on == "GPU (fp16)"
+    found = student.utterance(voice(1, 1.0)).embedding[0]
+    assert wanted @ found / np.linalg.norm(wanted) / np.linalg.norm(found) > 0.99

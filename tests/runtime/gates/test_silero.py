@@ -1,0 +1,124 @@
+"""The voice gate on real speech, synthetic speech, noise and silence."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_lupi.bundle.graph_walk import refuse_external_data
+from edge_lupi.errors import InputError
+from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.runtime.front_end import FftFrontEnd
+from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+SILERO = Path(__file__).with_name("silero_vad_16k_sequence.onnx")  # as Silero publishes it
+SCRIPT = Path(__file__).resolve().parents[3] / "runtime" / "silero_2d.py"
+FRONT_END = FftFrontEnd()
+
+
+def _said(samples: np.ndarray, frames: int | None = None, gate: VoiceGate | None = None) -> np.ndarray:
+    """Speech or not of every frame [F], pushed so many frames at a time."""
+    gate = gate or VoiceGate()
+    count = len(samples) // 160
+    log_mel = FRONT_END(np.concatenate([np.zeros(240, np.float32), samples[: count * 160]]))
+    step = frames or count
+    return np.concatenate(
+        [
+            gate.push(log_mel[:, first : first + step], samples[first * 160 : min(count, first + step) * 160])
+            for first in range(0, count, step)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return soundfile.read(EXAMPLES / "two_voices.flac", dtype="float32")[0][: 10 * 16_000]
+
+
+def _noise(seconds: float, level_db: float) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return (random.standard_normal(round(seconds * 16_000)) * 10 ** (level_db / 20)).astype(np.float32)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7, 50, 100])
+def test_the_answer_does_not_depend_on_the_blocks(speech: np.ndarray, frames: int) -> None:
+    noisy = np.concatenate([np.zeros(16_000, np.float32), speech, _noise(1.0, -30)])
+    np.testing.assert_array_equal(_said(noisy, frames), _said(noisy))
+
+
+def test_hears_a_voice_and_not_the_noise_under_it(speech: np.ndarray) -> None:
+    said = _said(np.concatenate([_noise(5.0, -35), speech + _noise(10.0, -35), _noise(5.0, -35)]))
+    assert not said[:480].any()
+    assert said[500:1500].mean() > 0.8
+    assert not said[1560:].any()
+
+
+@pytest.mark.parametrize("level_db", [-200, -50, -20])
+def test_noise_and_silence_are_no_voice(level_db: float) -> None:
+    assert not _said(_noise(10.0, level_db)).any()
+
+
+def test_silence_does_not_run_the_graph(speech: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, chunks = VoiceGate(), []
+    run = gate._graph.run
+    monkeypatch.setattr(gate._graph, "run", lambda inputs: (chunks.append(len(inputs["input"])), run(inputs))[1])
+    _said(_noise(60.0, -50), 50, gate)
+    first = sum(chunks)
+    assert first < 250  # of 1,875: the first seconds, until the noise of the room is known
+    _said(_noise(30.0, -50), 50, gate)
+    assert sum(chunks) == first
+    _said(speech, 50, gate)
+    assert sum(chunks) > first + 200
+
+
+def test_after_a_gap_it_begins_anew(speech: np.ndarray) -> None:
+    gate = VoiceGate()
+    _said(speech[: 16_000 * 3 + 160 * 7], 50, gate)
+    gate.reset()
+    after = speech[16_000 * 5 :]
+    fresh = VoiceGate()
+    fresh._loud.floor_db = gate._loud.floor_db  # what is kept is the noise of the room
+    np.testing.assert_array_equal(_said(after, 50, gate), _said(after, 50, fresh))
+
+
+def test_an_unknown_gate_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="expected a gate voice or energy, got 'ear'"):
+        make_gate("ear")
+
+
+def test_real_speech_in_noise(data_root: Path, sound_file: Callable[..., Any]) -> None:
+    """A reader of the training part, in white noise 5 dB below: what is heard is what is heard without it."""
+    path = next((data_root / "librispeech_excerpts" / "audio" / "103").glob("*.flac"))
+    clean = soundfile.read(path, dtype="float32")[0]
+    rms_db = 10 * np.log10(np.mean(clean**2))
+    loud, noisy = _said(clean), _said(clean + _noise(len(clean) / 16_000, rms_db - 5)[: len(clean)])
+    assert (loud == noisy).mean() > 0.85
+    assert noisy.mean() > 0.6
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 15, 16, 100])
+def test_the_shipped_graph_says_what_silero_says(speech: np.ndarray, chunks: int) -> None:
+    """Silero's own graph, beside its weights as 2-D convolutions (runtime/silero_2d.py)."""
+    own, ours = (OnnxEngine(path.read_bytes(), name=path.name, check=refuse_external_data) for path in (SILERO, GRAPH))
+    states = [{"h": STATE, "c": STATE}, {"h": STATE, "c": STATE}]
+    heard = np.concatenate([np.zeros(64, np.float32), speech])
+    for first in range(0, 100, chunks):
+        starts = range(first * 512, min(100, first + chunks) * 512, 512)
+        inputs = np.stack([heard[start : start + 576] for start in starts])
+        answers = [graph.run({"input": inputs, **state}) for graph, state in zip((own, ours), states, strict=True)]
+        states = [{"h": out["hn"], "c": out["cn"]} for out in answers]
+        np.testing.assert_allclose(answers[1]["speech_probs"], answers[0]["speech_probs"].ravel(), atol=2e-5)
+        np.testing.assert_allclose(answers[1]["hn"], answers[0]["hn"], atol=2e-5)
+
+
+def test_the_script_writes_the_shipped_graph(tmp_path: Path) -> None:
+    written = tmp_path / "silero_vad.onnx"
+    subprocess.run([sys.executable, str(SCRIPT), str(SILERO), str(written)], check=True)
+    assert written.read_bytes() == GRAPH.read_bytes()
