@@ -9,7 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_lupi.evaluate.reports import open_model, report
+from edge_lupi.evaluate.measure import report
+from edge_lupi.evaluate.open import open_model
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import soundfile
 import soxr
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.enrolment.enrolment import Enrolment

@@ -21,7 +21,7 @@ import onnxruntime as ort
 from edge_lupi.compile.student import encoders
 from edge_lupi.device.processor import environment
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
-from edge_lupi.metrics.verification import bootstrap
+from edge_lupi.metrics.bootstrap import bootstrap
 from edge_lupi.models.files import TrainedStudent, load_student
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.sound.audio import from_pcm

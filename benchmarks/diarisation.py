@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.metrics.diarisation import Stretch, diarisation_error
-from edge_lupi.metrics.verification import bootstrap
+from edge_lupi.metrics.bootstrap import bootstrap
+from edge_lupi.metrics.diarisation import diarisation_error
+from edge_lupi.rttm import Stretch
 from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.outputs.turns import Turns
 from edge_lupi.runtime.sources.block import Block

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import answers, open_model, unheard
+from edge_lupi.evaluate.answers import answers
+from edge_lupi.evaluate.open import open_model
+from edge_lupi.evaluate.unheard import unheard
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
-from edge_lupi.metrics.verification import Interval, bootstrap
 from edge_lupi.runtime.trackers.label import Smoothing
 
 LEVELS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

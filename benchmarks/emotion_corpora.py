@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 from sounds import data_root
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.device.processor import environment
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import SAMPLE_RATE_HZ
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.classification import uar
 from edge_lupi.metrics.confidence import calibration_error, probabilities_of
-from edge_lupi.metrics.verification import Interval, bootstrap, uar
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker
@@ -76,7 +77,7 @@ class Model:
         bundle = Bundle.load(compiled(path, folder))
         self.student = CompiledStudent(bundle, "emotion")
         self.labels = self.student.task.labels
-        self.origin = bundle.manifest.get("training", {})
+        self.origin = bundle.provenance
         self._heard: dict[str, list[Clip]] = {}
 
     def clips(self, folder: str) -> list[Clip]:
@@ -214,7 +215,7 @@ def figures(models: Sequence[Model]) -> dict[str, Interval]:
 
 def said_of(model: Model) -> Sequence[str]:
     """The corpora that a model was trained on."""
-    return [model.origin.get("corpus", ""), *model.origin.get("corpora", ())]
+    return [model.origin.corpus or "", *(model.origin.corpora or ())]
 
 
 def main() -> None:

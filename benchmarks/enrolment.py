@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import Interval, bootstrap
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.enrolment.enrolment import Enrolment
 from edge_lupi.runtime.sources.block import Block

@@ -1,10 +1,10 @@
-"""A new corpus of ten people (EmoDB): learnt on from the shipped student, and from nothing. -> results/fine_tuning.json, table.
+"""A new corpus of ten people (EmoDB): learnt on from the shipped student, and from nothing. -> results/fine_tuning.json, .md.
 
-    python benchmarks/fine_tuning.py emotion --folds 5 --jobs 2 --on validation    # for choosing among arms
-    python benchmarks/fine_tuning.py emotion speaker --folds 5 --jobs 2
+    python benchmarks/fine_tuning.py emotion --folds 5 --epochs 60 --on validation    # for choosing a length
+    python benchmarks/fine_tuning.py emotion speaker --folds 2 --epochs 20
 
-Every speaker is tested once, by students that have not heard them; a training runs on one thread. The first arm has the
-settings of train/my_own.toml and my_own_labels.toml.
+Both learn equally long, at the rates of train/my_own.toml and my_own_labels.toml. Every speaker is tested once, by students
+that have not heard them; a training runs on one thread. What was measured before stays in the table beside it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fine_tuning.json"
 RECIPES = {"emotion": "my_own_labels.toml", "speaker": "my_own.toml"}
 PATTERNS = {"emotion": "{speaker}/{label}/*", "speaker": "{speaker}/*/*"}
-NOTHING = ['student.start_from=""', "student.rate=3e-3", "student.epochs=60"]
-AS_IT_IS = "the shipped student as it is"
-LONG = NOTHING[1:]  # the same settings, so that only the first weights differ
-ARMS: dict[str, dict[str, list[str]]] = {  # of emotions the shipped student as it is has other labels
-    "emotion": {"from the shipped student": [], "from the shipped student, long": LONG, "from nothing": NOTHING},
-    "speaker": {AS_IT_IS: [], "from the shipped student": [], "from nothing": NOTHING},
-}
+COMMANDS = (
+    "python benchmarks/fine_tuning.py emotion speaker --folds 2 --epochs 20",
+    "python benchmarks/fine_tuning.py emotion --folds 2 --epochs 60",
+)
+AS_IT_IS = "the shipped student as it is"  # of emotions it has other labels
+STARTED = "from the shipped student"
+ARMS = {STARTED: [], "from nothing": ['student.start_from=""', "student.rate=3e-3"]}
 
 
 def people(data: Path, folder: Path) -> Path:
@@ -46,15 +46,22 @@ def people(data: Path, folder: Path) -> Path:
     return folder
 
 
+def arms_of(task: str) -> list[str]:
+    """What is compared."""
+    return [AS_IT_IS, *ARMS] if task == "speaker" else list(ARMS)
+
+
 def recipe_of(task: str, arm: str, root: Path, *changes: str) -> Any:
     """The recipe of an arm."""
     from edge_lupi.train.recipe import load_recipe
 
     where = [f'data.root="{root}"', f'data.pattern="{PATTERNS[task]}"']
-    return load_recipe(ROOT / "train" / RECIPES[task], [*where, *ARMS[task][arm], *changes])
+    return load_recipe(ROOT / "train" / RECIPES[task], [*where, *ARMS.get(arm, []), *changes])
 
 
-def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path, side: str) -> dict[str, Any]:
+def one(
+    task: str, arm: str, epochs: int, speakers: tuple[str, ...], root: Path, place: Path, side: str
+) -> dict[str, Any]:
     """One fold of one arm: what it says of the speakers on that side, and the minutes of its training."""
     import torch
 
@@ -63,7 +70,7 @@ def one(task: str, arm: str, speakers: tuple[str, ...], root: Path, place: Path,
     from edge_lupi.train.sweep.leave_one_out import measured
 
     torch.set_num_threads(1)
-    recipe = recipe_of(task, arm, root, f"data.test={list(speakers)}")
+    recipe = recipe_of(task, arm, root, f"data.test={list(speakers)}", f"student.epochs={epochs}")
     parts = prepare(recipe)
     began = time.process_time()
     path = ROOT / recipe.student.start_from if arm == AS_IT_IS else train_student(recipe, parts, place)
@@ -76,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="+", choices=RECIPES)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--on", choices=("test", "validation"), default="test")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EDGE_LUPI_DATA", ".")) / "emodb")
@@ -89,17 +97,20 @@ def main() -> None:
     with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
         running = {
             (task, arm): [
-                pool.submit(one, task, arm, fold, root, out / task / f"{arm}_{number}_of_{asked.folds}", asked.on)
+                pool.submit(one, task, arm, asked.epochs, fold, root, place / f"{number}_of_{asked.folds}", asked.on)
                 for number, fold in enumerate(folds)
             ]
             for task in asked.tasks
-            for arm in ARMS[task]
+            for arm in arms_of(task)
+            for place in [out / task / f"{arm} {asked.epochs}"]
         }
         found = {key: [future.result() for future in futures] for key, futures in running.items()}
-    tell(found, root, asked.folds, keep=asked.on == "test")
+    tell(found, root, asked.folds, asked.epochs, keep=asked.on == "test")
 
 
-def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int, *, keep: bool) -> None:
+def tell(
+    found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: int, epochs: int, *, keep: bool
+) -> None:
     """The table, and the results beside those of earlier runs."""
     from edge_lupi.train.examples.corpus import prepare
     from edge_lupi.train.sweep.leave_one_out import pooled
@@ -107,16 +118,33 @@ def tell(found: dict[tuple[str, str], list[dict[str, Any]]], root: Path, folds: 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for (task, arm), rows in found.items():
         report = pooled(prepare(recipe_of(task, arm, root)), [row["measured"] for row in rows])
-        minutes = sum(row["minutes"] for row in rows) / folds
-        results.setdefault(task, {})[arm] = {
+        name = arm if arm == AS_IT_IS else f"{arm}, {epochs} epochs"
+        results.setdefault(task, {})[name] = {
             "folds": folds,
-            "minutes_of_a_training": round(minutes, 2),
+            "minutes_of_a_training": round(sum(row["minutes"] for row in rows) / folds, 2),
+            "told": report.text().splitlines()[0],
             **report.plain(),
         }
-        print(f"{task:<8} {arm:<30} {report.text().splitlines()[0]}   {minutes:.1f} min a training")
     if keep:
-        RESULTS.write_text(json.dumps(results) + "\n")
-    print(json.dumps(results))
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        RESULTS.with_suffix(".md").write_text("\n".join(page(results)))
+    print("\n".join(page(results)))
+
+
+def page(results: dict[str, dict[str, Any]]) -> list[str]:
+    """fine_tuning.md."""
+    lines = [
+        "# fine_tuning",
+        "",
+        "EmoDB: ten German actors, 535 clips, one to two and a half minutes each. Every speaker is tested once.",
+        "",
+        "| task | student | folds | on people it has not heard | minutes of one thread |",
+        "|---|---|---|---|---|",
+    ]
+    for task, arms in results.items():
+        for arm, row in arms.items():
+            lines.append(f"| {task} | {arm} | {row['folds']} | {row['told']} | {row['minutes_of_a_training']:.1f} |")
+    return [*lines, "", *(f"    {line}" for line in COMMANDS), ""]
 
 
 if __name__ == "__main__":

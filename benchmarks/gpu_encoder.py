@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.bundle.engines import FOLDER, read_engine
 from edge_lupi.compile.engines.build import build_engines
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student, encoders
 from edge_lupi.device.processor import environment
 from edge_lupi.errors import EdgeLupiError
@@ -61,8 +61,8 @@ def by_onnxruntime(trained: TrainedStudent, device: str) -> Iterator[tuple[str, 
 
 
 def by_tensorrt(student: Path, target: str, max_batch: int, folder: Path) -> Iterator[tuple[str, Runner]]:
-    compile_student(student, folder / "x.lupi", target=target)
-    report = build_engines(folder / "x.lupi", BuilderOptions(max_batch=max_batch), target=target)
+    request = Request(target, options=BuilderOptions(max_batch=max_batch))
+    report = build_engines(compile_student(student, folder / "x.lupi", request).bundle, request)
     backend = BACKENDS[target]("benchmarks/gpu_encoder.py")
     for built in report.engines:
         if built.key.name == "encoder":

@@ -201,7 +201,8 @@ def speeds(stage: Stage) -> None:
     """The encoder, transfers included, beside the CPU's int8 on one thread."""
     os.environ["PRETENDED_TENSORRT_GRAPHS"] = "1"
     from edge_lupi.bundle.bundle import Bundle
-    from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx
+    from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+    from edge_lupi.compile.request import BuilderOptions
     from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
     from edge_lupi.runtime.engines.tensorrt import Tensorrt
 
@@ -227,17 +228,17 @@ def turns(stage: Stage) -> None:
     """The same turns as on the CPU; where not, which events, and by how little embeddings and scores part: the aggregators run on the CPU."""
     from edge_lupi.bundle.bundle import Bundle
     from edge_lupi.compile.engines.build import build_engines
-    from edge_lupi.compile.engines.tensorrt import BuilderOptions
+    from edge_lupi.compile.request import Request
 
     path = stage.bundle("turns")
     wanted = heard(Bundle.load(path), stage.task)
     for precision in ("fp32", "fp16", "int8"):
-        build_engines(path, BuilderOptions(), precision)
+        build_engines(Bundle.load(path), Request("tensorrt", precision))
         compare(stage, precision, wanted, heard(Bundle.load(path), stage.task))
     torch = sys.modules.get("torch")
     if torch is not None:  # what a builder without clear_flag(TF32) would do
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        build_engines(path, BuilderOptions(), "fp32")
+        build_engines(Bundle.load(path), Request("tensorrt", "fp32"))
         compare(stage, "fp32 in TF32", wanted, heard(Bundle.load(path), stage.task))
 
 
@@ -296,12 +297,12 @@ def lost(stage: Stage) -> None:
     """An error of the GPU in mid-stream that it does not get over: listening goes on with the CPU."""
     from edge_lupi.bundle.bundle import Bundle
     from edge_lupi.compile.engines.build import build_engines
-    from edge_lupi.compile.engines.tensorrt import BuilderOptions
+    from edge_lupi.compile.request import Request
     from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.sources.open import open_source
 
     path = stage.bundle("lost")
-    build_engines(path, BuilderOptions(), "fp32")
+    build_engines(Bundle.load(path), Request("tensorrt", "fp32"))
     listener = Listener(Bundle.load(path), stage.task, gallery=None, gate="energy")
     before, events = listener.student.runs_on, []
     with open_source(str(SOUND)) as source:

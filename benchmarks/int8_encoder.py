@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.compile.graphs.optimised import int8_share, optimised_graph
 from edge_lupi.compile.student import encoders
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.device.processor import environment
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES
@@ -33,6 +32,7 @@ from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import Task
 
 
 def held_out_segments(corpus: Path, split: str, segmentation: Segmentation, count: int) -> np.ndarray:

@@ -37,8 +37,8 @@ from edge_lupi.data.splits import split
 from edge_lupi.device.processor import environment
 from edge_lupi.errors import InputError
 from edge_lupi.frames import FRAMES_PER_SECOND, HOP_SAMPLES, SAMPLE_RATE_HZ
-from edge_lupi.metrics.diarisation import Stretch
-from edge_lupi.metrics.verification import Interval, bootstrap
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.rttm import Stretch
 from edge_lupi.runtime.enrolment.enrolment import enroll
 from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.block import Block

@@ -18,8 +18,8 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 
-from edge_lupi.train.sweep.gain import plot_gains, table
 from edge_lupi.train.sweep.plan import load_plan
+from edge_lupi.train.sweep.report import plain_summary, plot_gains, table
 from edge_lupi.train.sweep.run import chosen_arms, chosen_folds, run_sweep
 
 HERE = Path(__file__).parent
@@ -77,11 +77,12 @@ def main() -> None:
     )
     results = HERE / "results"
     plot_gains(summary, results / f"{asked.name}_gain.png")
-    plot_recall(summary["clean"], results / f"{asked.name}_recall.png")
-    plot_distance(summary["clean"], results / f"{asked.name}_distance.png")
-    flat = summary["clean"] if len(summary) == 1 else summary
+    plain = plain_summary(summary)
+    plot_recall(plain["clean"], results / f"{asked.name}_recall.png")
+    plot_distance(plain["clean"], results / f"{asked.name}_distance.png")
+    flat = plain["clean"] if len(plain) == 1 else plain
     (results / f"{asked.name}.json").write_text(json.dumps(flat, indent=1) + "\n")
-    rows = summary["clean"].values()
+    rows = plain["clean"].values()
     trainings = sum(len(row["seeds"]) * len(row["folds"]) for row in rows)
     spent = sum(row["seconds"] * len(row["seeds"]) * len(row["folds"]) for row in rows)
     words = [

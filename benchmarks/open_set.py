@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate.calibrate import calibrate_with_impostors, keep
 from edge_lupi.evaluate.impostors import DURATIONS_SECONDS
-from edge_lupi.metrics.verification import Interval, bootstrap, open_set
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import open_set
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.enrolment.enrolment import Enrolment, EnrolmentLimits
 from edge_lupi.runtime.enrolment.voice import Speech, pieces

@@ -13,7 +13,9 @@ import numpy as np
 
 from edge_lupi.data.trials import read_trials
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate.reports import Answer, evaluate_trials, open_model
+from edge_lupi.evaluate.answers import Answer
+from edge_lupi.evaluate.measure import evaluate_trials
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
 from edge_lupi.runtime.front_end import FftFrontEnd
 

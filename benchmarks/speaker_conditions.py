@@ -31,9 +31,10 @@ from edge_lupi.data.readers.ravdess import read_ravdess
 from edge_lupi.data.trials import read_trials
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.device.processor import environment
-from edge_lupi.evaluate.reports import open_model
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import Interval, bootstrap, eer
+from edge_lupi.metrics.bootstrap import Interval, bootstrap
+from edge_lupi.metrics.verification import eer
 from edge_lupi.sound.audio import read_audio
 
 Samples = NDArray[np.float32]
@@ -134,21 +135,23 @@ def measured(embed: Embed, trials: Trials, condition: Condition) -> Interval:
     return found
 
 
-def rows(models: dict[str, Embed], quick: bool, validation: bool) -> Iterator[dict[str, object]]:
-    ravdess = "sv_trials_actors17-24_{}.txt"
-    to_choose_by: dict[str, Callable[[], Trials]] = {
-        "3 s pieces, validation": validation_pieces,
-        "RAVDESS 1 to 16, neutral": lambda: actors(same_mood=True),
-        "RAVDESS 1 to 16, other moods": lambda: actors(same_mood=False),
-    }
-    to_test_by: dict[str, Callable[[], Trials]] = {
-        "3 s pieces": pieces,
-        "LibriSpeech halves": lambda: listed("librispeech_excerpts", "trials_held_out.txt"),
-        "RAVDESS neutral": lambda: listed("ravdess_av", ravdess.format("neutral")),
-        "RAVDESS other moods": lambda: listed("ravdess_av", ravdess.format("emotion_mismatch")),
-    }
-    lists = to_choose_by if validation else to_test_by
-    for list_name, load in list(lists.items())[: 1 if quick else None]:
+RAVDESS = "sv_trials_actors17-24_{}.txt"
+Lists = dict[str, Callable[[], Trials]]
+TO_CHOOSE_BY: Lists = {
+    "3 s pieces, validation": validation_pieces,
+    "RAVDESS 1 to 16, neutral": lambda: actors(same_mood=True),
+    "RAVDESS 1 to 16, other moods": lambda: actors(same_mood=False),
+}
+TO_TEST_BY: Lists = {
+    "3 s pieces": pieces,
+    "LibriSpeech halves": lambda: listed("librispeech_excerpts", "trials_held_out.txt"),
+    "RAVDESS neutral": lambda: listed("ravdess_av", RAVDESS.format("neutral")),
+    "RAVDESS other moods": lambda: listed("ravdess_av", RAVDESS.format("emotion_mismatch")),
+}
+
+
+def rows(models: dict[str, Embed], lists: Lists) -> Iterator[dict[str, object]]:
+    for list_name, load in lists.items():
         trials = load()
         for condition, change in CONDITIONS.items():
             for model, embed in models.items():
@@ -187,7 +190,8 @@ def main() -> None:
     if asked.campplus:
         models["CAM++"] = campplus(asked.campplus)
     found = []
-    for row in rows(models, asked.quick, asked.validation):
+    lists = TO_CHOOSE_BY if asked.validation else TO_TEST_BY
+    for row in rows(models, dict(list(lists.items())[: 1 if asked.quick else None])):
         found.append(row)
         print(json.dumps(row), flush=True)
     text = table(found, list(models))

@@ -48,6 +48,7 @@ __all__ = [
     "unpacked_arrays",
     "write_at_once",
     "write_folder",
+    "writing",
     "written_at_once",
 ]
 
@@ -56,14 +57,14 @@ MAX_ARRAYS = 64  # in one .npz
 MAX_RANK = 8
 TEMPORARY = ".edge-lupi-writing-"
 
-Kind = Literal["file", "folder", "nothing", "other"]
+PathKind = Literal["file", "folder", "nothing", "other"]
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)  # an older kernel, or a file system that cannot
 
 
-def kind_of(path: str | os.PathLike[str]) -> Kind:
+def kind_of(path: str | os.PathLike[str]) -> PathKind:
     """What lies at a path that a user gave, links followed; `other` is a pipe, a socket, a device.
 
     Raises InputError where the path may not be looked at, is too long or can be no path at all.
@@ -182,6 +183,16 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
     return data
 
 
+@contextmanager
+def writing(path: Path, hint: str) -> Iterator[None]:
+    """Around what writes `path`, whose folder is made: where the system refuses, InputError says so, and the hint."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(f"could not write {_shown(path)} ({_why(error)}): {hint}") from error
+
+
 def write_at_once(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write to a temporary file beside the target, then rename. Raises OSError, and then the target is as it was."""
     with written_at_once(path, mode) as file:
@@ -221,16 +232,21 @@ def _file_of_ours(target: Path) -> tuple[IO[bytes], str]:
         os.close(handle)  # taken for a left-over before it was locked
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(path: Path, files: Mapping[str, bytes | Path]) -> None:
     """Write a folder of these files in place of the one that may be there. Raises OSError, and then that is as it was.
 
-    What processes that were killed while they wrote it have left beside it is cleared away.
+    A name may be of a file in a folder inside, and a Path is what is copied there. What processes that were killed while they wrote it have left beside it is cleared away.
     """
     target = path.resolve()
     with _folder_of_ours(target) as temporary:
         for name, data in files.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
             with (temporary / name).open("wb") as file:
-                file.write(data)
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, file)
+                else:
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         temporary.chmod(0o755)

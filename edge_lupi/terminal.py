@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import codecs
 import logging
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, TextIO
 
 from edge_lupi.errors import InputError
-from edge_lupi.words import json_text, printable
+from edge_lupi.words import json_text, numbers_or_none, printable
 
 __all__ = [
     "log_shown",
     "make_encodable",
     "note",
-    "numbers_or_none",
     "progress",
     "say",
     "say_done",
@@ -138,15 +136,6 @@ def _write(out: TextIO, text: str) -> None:
 
 def _in_a_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def numbers_or_none(value: Any) -> Any:
-    """The same, with None for NaN and infinity, which JSON lacks."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: numbers_or_none(item) for key, item in value.items()}
-    return [numbers_or_none(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

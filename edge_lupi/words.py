@@ -7,13 +7,15 @@ the name of a file or folder, `printable` the one way of such text to a terminal
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 from edge_lupi.errors import InputError
 
-__all__ = ["composed", "folder_word", "json_text", "json_value", "printable"]
+__all__ = ["composed", "folder_word", "json_text", "json_value", "number", "numbers_or_none", "printable"]
 
 LONGEST_WORD = 64
 _FOLDER_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_WORD - 1}}}")
@@ -43,9 +45,25 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
 
 
+def number(value: Any, low: float, high: float) -> float:
+    """A number from a file. Raises ValueError for anything else: a bool, NaN, one of 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"expected a number from {low} to {high}, got {printable(f'{value!r:.40}')}")
+    return float(value)
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON in ASCII, which every terminal, locale and parser takes. Raises ValueError for NaN and infinity."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def numbers_or_none(value: Any) -> Any:
+    """The same, with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: numbers_or_none(item) for key, item in value.items()}
+    return [numbers_or_none(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def json_value(data: bytes) -> Any:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
-from edge_lupi.metrics.diarisation import Stretch, diarisation_error
-from edge_lupi.runtime.outputs.rttm import read_rttm
+from edge_lupi.metrics.diarisation import diarisation_error
+from edge_lupi.rttm import Stretch, read_rttm
 from edge_lupi.runtime.outputs.turns import Turns
 
 

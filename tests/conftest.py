@@ -285,12 +285,13 @@ def make_grid_student() -> Callable[[], Any]:
     """Makes a TrainedStudent: nano, random weights, folded, with the ranges that its numbers reach on five voices."""
     import torch
 
-    from edge_lupi.bundle.bundle import Task
+    from edge_lupi.bundle.provenance import Provenance
     from edge_lupi.frames import Segmentation
     from edge_lupi.models.files import TrainedStudent
     from edge_lupi.models.front_end import cut, log_mel
     from edge_lupi.models.rounding import convolutions, points
     from edge_lupi.models.student import Student, StudentConfig
+    from edge_lupi.task import Task
 
     sounds = np.stack([make_voice(seed, 2.0) for seed in range(5)])
 
@@ -312,7 +313,7 @@ def make_grid_student() -> Callable[[], Any]:
         for name, conv in convolutions(student.encoder):
             ranges[f"{name}.weight"] = conv.weight.detach().abs().amax((1, 2, 3))
         speech = torch.from_numpy((sounds.ravel() * 32767).astype(np.int16))
-        return TrainedStudent(student.eval(), ranges, speech, {"licence": "generated", "corpus": "voices"})
+        return TrainedStudent(student.eval(), ranges, speech, Provenance(corpus="voices", licence="generated"))
 
     return make
 

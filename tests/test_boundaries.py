@@ -47,7 +47,7 @@ def contracts_kept(folder: Path) -> subprocess.CompletedProcess[str]:
         ("models/header.py", "import edge_lupi.train.loop", "Rooms by layers"),
         ("runtime/band.py", "import edge_lupi.models.student", "Rooms by layers"),
         ("compile/targets.py", "import edge_lupi.train.loop", "Rooms by layers"),
-        ("runtime/latency.py", "import edge_lupi.runtime.listener", "No circles"),
+        ("runtime/listening/latency.py", "import edge_lupi.runtime.listening.listener", "No circles"),
         ("data/splits.py", "import torch", "needs no torch"),
         ("runtime/level.py", "from edge_lupi.terminal import note", "everything else logs"),
         ("new_room.py", "", "Rooms by layers"),

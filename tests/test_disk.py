@@ -18,8 +18,19 @@ import numpy as np
 import pytest
 
 from edge_lupi import disk
-from edge_lupi.bundle.bundle import Bundle, shipped_bundle, write_bundle
-from edge_lupi.disk import identity, kind_of, locked, read_bounded, temporary_prefix, unpacked_arrays, write_folder
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.write import write_bundle
+from edge_lupi.disk import (
+    identity,
+    kind_of,
+    locked,
+    read_bounded,
+    temporary_prefix,
+    unpacked_arrays,
+    write_at_once,
+    write_folder,
+    writing,
+)
 from edge_lupi.errors import InputError
 
 FORK = multiprocessing.get_context("fork")
@@ -159,6 +170,17 @@ def test_arrays_are_counted_before_they_are_unpacked() -> None:
     for data in (packed(a=np.zeros(10_000)), packed(a=np.array([None])), b"no zip", packed(a=np.eye(3))[:-30]):
         with pytest.raises(ValueError, match=r"."):
             unpacked_arrays(data, 10_000)
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    with writing(tmp_path / "new" / "a", "free some space"):
+        write_at_once(tmp_path / "new" / "a", b"1")
+    assert (tmp_path / "new" / "a").read_bytes() == b"1"
+    with (
+        pytest.raises(InputError, match=r"could not write \S+/new/a/b \(.+\): free some space$"),
+        writing(tmp_path / "new" / "a" / "b", "free some space"),
+    ):
+        raise AssertionError("its folder is a file")
 
 
 def test_who_holds_a_folder_is_waited_for(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ print(listener.statistics.peak_fill_seconds, listener.statistics.dropped, time.p
 """
 
 COUNT_SAMPLES = """
-from edge_lupi.runtime.sources.files import Microphone
+from edge_lupi.runtime.sources.microphone import Microphone
 with Microphone() as microphone:
     print("open", flush=True)
     heard = loud = 0

@@ -113,7 +113,9 @@ def test_what_the_library_logs_is_said_beside_a_verb(capsys: pytest.CaptureFixtu
 
 def test_a_program_decides_itself_what_it_shows() -> None:
     """Without handlers of its own it sees warnings, as of every library; the package has set up nothing."""
-    code = "import logging\nimport edge_lupi.runtime.listener\nlog = logging.getLogger('edge_lupi.anything')\n"
+    code = (
+        "import logging\nimport edge_lupi.runtime.listening.listener\nlog = logging.getLogger('edge_lupi.anything')\n"
+    )
     code += "log.info('a note')\nlog.warning('a warning')\nassert not logging.getLogger('edge_lupi').handlers"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "a warning\n")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,9 @@ from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.unit import Unit
 from edge_lupi.train.examples.clips import heard_at_speed
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe, load_recipe
 from edge_lupi.train.sounds.surroundings import Surroundings
 from edge_lupi.train.stages.prune import chosen, fit_unit, hold_norm, least_squares
@@ -256,7 +257,8 @@ def main() -> None:
     growing = Growing(encoder)
     growing.time(teacher, growing.front(teacher, sound.segments, sound.disturbed))
     growing.embedding(told(teacher, sound.crops).repeat(3, 1), asked.ridge)
-    provenance = {**prepared.provenance(recipe, taught=False), "begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    begun = {"begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
+    provenance = replace(prepared.provenance(recipe, taught=False), more=begun)
     speech, _ = read_speech(prepared.split.train[0], recipe.segments.trim_db)
     spoken = torch.from_numpy((speech * 32767).astype(np.int16))
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 
 LAST_ACTOR = 16
 

@@ -1,4 +1,4 @@
-"""A threshold from one's own recordings, as it lies in the bundle's folder: calibration.<task>.json <-> Calibration.
+"""Calibrated threshold, as it lies in the bundle's folder: calibration.<task>.json <-> Calibration.
 
 It is made on the device after the bundle, so the manifest does not list it; it says itself which student it is of.
 """
@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_lupi.bundle.manifest import number
 from edge_lupi.bundle.threshold import Threshold
-from edge_lupi.disk import locked, read_bounded, write_at_once
+from edge_lupi.disk import locked, read_bounded, write_at_once, writing
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.words import json_text, json_value
+from edge_lupi.words import json_text, json_value, number
 
 __all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration"]
 
@@ -104,42 +103,45 @@ def load_calibration(folder: Path, fingerprint: str, task: str) -> Calibration |
     if not os.path.lexists(file):
         return None
     try:
-        found = _calibration(json_value(read_bounded(file, MAX_FILE_BYTES, "a calibration", follow_links=False)))
+        calibration = _calibration(json_value(read_bounded(file, MAX_FILE_BYTES, "a calibration", follow_links=False)))
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise BundleError(f"{file} is not a calibration ({reason}): remove it, or calibrate anew") from error
-    if (found.fingerprint, found.task) != (fingerprint, task):
+    if (calibration.fingerprint, calibration.task) != (fingerprint, task):
         raise BundleError(f"{file} was made for another student or task: remove it, or calibrate anew")
-    return found
+    return calibration
 
 
 def kept_calibrations(folder: Path, fingerprint: str, tasks: Iterable[str]) -> dict[str, bytes]:
     """Name -> content of what was calibrated in this folder for this student: compiled again it hears the same."""
-    kept: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for task in tasks:
         try:
-            found = load_calibration(folder, fingerprint, task)
+            calibration = load_calibration(folder, fingerprint, task)
         except BundleError:  # another student's, or damaged
             continue
-        if found:
+        if calibration:
             for file in (_file(folder, task), _file(folder, task).with_suffix(".svg")):
                 with suppress(InputError):  # no picture
-                    kept[file.name] = read_bounded(file, MAX_CURVE_BYTES, "a DET curve", follow_links=False)
-    return kept
+                    files[file.name] = read_bounded(file, MAX_CURVE_BYTES, "a DET curve", follow_links=False)
+    return files
 
 
 def save_calibration(calibration: Calibration, folder: Path, curve: str) -> Path:
     """Write it, and the picture of its curve (SVG), into the bundle's folder, each at once or not at all."""
     file = _file(folder, calibration.task)
-    try:
-        with locked(folder):
-            write_at_once(file.with_suffix(".svg"), curve.encode())
-            write_at_once(file, (json_text(calibration.plain(), indent=2) + "\n").encode())
-    except OSError as error:
-        raise InputError(
-            f"could not write {file} ({error.strerror or error}): the calibration is as it was; pass --out FOLDER for a copy of the bundle with this one"
-        ) from error
+    hint = "the calibration is as it was; pass --out FOLDER for a copy of the bundle with this one"
+    with writing(file, hint), locked(folder):
+        for name, data in calibration_files(calibration, curve).items():
+            write_at_once(folder / name, data)
     return file
+
+
+def calibration_files(calibration: Calibration, curve: str) -> dict[str, bytes]:
+    """Name -> content of what is kept of it in a bundle's folder, the calibration itself last."""
+    file = _file(Path(), calibration.task)
+    content = json_text(calibration.plain(), indent=2) + "\n"
+    return {file.with_suffix(".svg").name: curve.encode(), file.name: content.encode()}
 
 
 def _file(folder: Path, task: str) -> Path:
@@ -163,7 +165,7 @@ def _calibration(content: Mapping[str, Any]) -> Calibration:
         )
         for point in content["points"]
     )
-    found = Calibration(
+    calibration = Calibration(
         str(content["task"]),
         str(content["fingerprint"]),
         _number(content["false_accepts"]),
@@ -171,10 +173,10 @@ def _calibration(content: Mapping[str, Any]) -> Calibration:
         _count(content["impostors"]),
         points,
     )
-    if not 0 < found.false_accepts < 1:
+    if not 0 < calibration.false_accepts < 1:
         raise ValueError("expected a rate between 0 and 1")
-    Threshold(found.threshold.points)
-    return found
+    Threshold(calibration.threshold.points)
+    return calibration
 
 
 def _number(value: Any) -> float:

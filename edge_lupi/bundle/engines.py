@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.disk import TEMPORARY, clear_left_overs, read_bounded, read_checked, write_at_once
+from edge_lupi.disk import TEMPORARY, clear_left_overs, read_bounded, read_checked, write_at_once, writing
 from edge_lupi.disk import locked as held_folder
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.words import json_value
@@ -170,20 +170,16 @@ def locked(folder: Path) -> Iterator[None]:
 def write_engine(folder: Path, key: EngineKey, data: bytes) -> Built:
     """Add an engine; the older one of its name and precision on the same GPU goes. Call it while `locked`."""
     built = Built(key, hashlib.sha256(data).hexdigest(), len(data))
-    kept = [other for other in _still_known(folder) if _place(other) != _place(built)]
-    try:
+    others = [other for other in _still_known(folder) if _place(other) != _place(built)]
+    with writing(folder / key.file, "free some space, or build where you may write"):
         write_at_once(folder / key.file, data)
-        _write_list(folder, [*kept, built])
-        listed = {other.key.file for other in (*kept, built)}
+        _write_list(folder, [*others, built])
+        listed = {other.key.file for other in (*others, built)}
         for file in folder.glob("*.plan"):
             if file.name not in listed:
                 file.unlink()
         for name in (LIST, *listed):
             clear_left_overs(folder / name)
-    except OSError as error:
-        raise InputError(
-            f"could not write {folder / key.file} ({error.strerror}): free some space, or build where you may write"
-        ) from error
     return built
 
 

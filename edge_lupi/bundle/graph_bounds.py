@@ -1,4 +1,4 @@
-"""How much a graph can cost, before a runtime sees it. Graph -> Cost, from the operators that edge-lupi writes and no others.
+"""Upper bounds of memory and work of a graph, before a runtime sees it. Graph -> Cost, from the operators that edge-lupi writes and no others.
 
 Every operator has a rule: shapes of its inputs -> shape of its result, each length an upper bound. None of them loops, and
 none makes more than its rule says, so a graph that passes can take neither hours nor gigabytes.
@@ -40,9 +40,9 @@ class Cost:
 
 def check_graph(graph: bytes, name: str) -> Cost:
     """What a graph costs. Raises BundleError where it reaches outside of itself, has foreign operators or costs too much."""
-    found = read_graph(graph, name)
+    read = read_graph(graph, name)
     try:
-        spent = cost(found)
+        spent = cost(read)
         if spent.bytes > MAX_BYTES or spent.work > MAX_WORK:
             raise ValueError(
                 f"its tensors may take {_about(spent.bytes)} bytes by {_about(spent.work)} products, more than {_about(MAX_BYTES)} or {_about(MAX_WORK)}"
@@ -62,12 +62,12 @@ def cost(graph: Graph) -> Cost:
     """Upper bounds. Raises ValueError for what edge-lupi does not write; KeyError, IndexError, TypeError for nonsense."""
     if graph.opsets.get("") != OPSET or len(graph.nodes) > MAX_NODES:
         raise ValueError(f"expected opset {OPSET} and at most {MAX_NODES} nodes")
-    known = _Known(graph)
+    tally = _Known(graph)
     for node in graph.nodes:
-        known.add(node)
-    if not set(graph.outputs) <= known.shapes.keys():
+        tally.add(node)
+    if not set(graph.outputs) <= tally.shapes.keys():
         raise ValueError("nothing makes one of its outputs")
-    return Cost(known.bytes, known.work)
+    return Cost(tally.bytes, tally.work)
 
 
 class _Known:

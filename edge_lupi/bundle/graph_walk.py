@@ -1,4 +1,4 @@
-"""A graph (ONNX, protobuf) read without a runtime. bytes -> Graph: its nodes, and the shapes of what it is given and holds.
+"""ONNX graph (protobuf) read without a runtime: bytes -> Graph: its nodes, and the shapes of what it is given and holds.
 
 A runtime follows a tensor whose numbers lie elsewhere to any file, older ones even to an address in memory. So a graph is
 walked before a runtime sees it: such a tensor is refused wherever it hides, and what is damaged or too deep, too.
@@ -121,7 +121,7 @@ class _Reader:
 
     def fields(self, data: bytes) -> Fields:
         """Field number -> its values: a whole number, or bytes. Groups, which ONNX never writes, are refused."""
-        found: dict[int, list[Value]] = {}
+        values: dict[int, list[Value]] = {}
         at = 0
         while at < len(data):
             self.left -= 1
@@ -140,8 +140,8 @@ class _Reader:
                 if size > len(data) - at:
                     raise ValueError("truncated")
                 value, at = data[at : at + size], at + size
-            found.setdefault(key >> 3, []).append(value)
-        return found
+            values.setdefault(key >> 3, []).append(value)
+        return values
 
     def search(self, message: str, data: Value, depth: int = 0) -> None:
         """Raise _Elsewhere for a tensor with external data, at any depth."""
@@ -267,15 +267,15 @@ def _number(value: Value) -> int:
 
 def _numbers(values: list[Value] | tuple[()]) -> tuple[int, ...]:
     """A repeated int64, packed or not."""
-    found: list[int] = []
+    numbers: list[int] = []
     for value in values:
         if isinstance(value, int):
-            found.append(_number(value))
+            numbers.append(_number(value))
             continue
         at = 0
         while at < len(value):
             number, at = _varint(value, at)
-            found.append(_number(number))
-            if len(found) > MAX_NUMBERS_READ:
+            numbers.append(_number(number))
+            if len(numbers) > MAX_NUMBERS_READ:
                 raise ValueError(f"more than {MAX_NUMBERS_READ} numbers where a few belong")
-    return tuple(found)
+    return tuple(numbers)

@@ -1,7 +1,4 @@
-"""manifest.json of a bundle: read bounded, its numbers and words checked where they are read. Folder -> bytes -> dict.
-
-`check_origin` is for whatever says where weights come from: a manifest's `training`, the provenance in a student.pt.
-"""
+"""manifest.json of a bundle: read bounded, its numbers and words checked where they are read. Folder -> bytes -> dict."""
 
 from __future__ import annotations
 
@@ -9,22 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.disk import MAX_FILE_BYTES, kind_of, read_bounded
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.words import json_value, printable
+from edge_lupi.words import json_value, number, printable
 
 __all__ = [
     "FORMAT",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",
-    "UNKNOWN_LICENCE",
     "VERSION",
-    "check_origin",
     "is_ours",
-    "licences_of",
     "manifest_bytes",
-    "number",
-    "origin_of",
     "parsed_manifest",
 ]
 
@@ -34,19 +27,6 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 22  # the names of 60,000 recordings
 MAX_BUNDLE_BYTES = 1 << 28  # all of its files together; our largest student in every precision has a third
 MAX_FILES = 64
-
-UNKNOWN_LICENCE = "unknown: ask whoever trained these weights"
-
-_ORIGIN = {
-    "corpus": str,
-    "corpora": list,
-    "licence": str,
-    "training_utterances": int,
-    "training_speakers": list,
-    "training_names": list,
-    "speaker_dependent": bool,
-    "recipe": dict,
-}
 
 
 def manifest_bytes(folder: Path) -> bytes:
@@ -94,7 +74,7 @@ def _check_parts(manifest: Mapping[str, Any]) -> None:
         raise ValueError("expected 'tensorrt' to name a file per graph and precision")
     if not _is_words(manifest.get("precision", {}).get("float_layers", [])):
         raise ValueError("expected 'float_layers' to be a list of words")
-    check_origin(manifest.get("training", {}))
+    Provenance.read(manifest.get("training", {}))
     entries = list(manifest["files"].values())
     sizes = [
         number(entry["bytes"], 0, MAX_FILE_BYTES) for entry in entries if isinstance(entry, dict) and "bytes" in entry
@@ -103,56 +83,6 @@ def _check_parts(manifest: Mapping[str, Any]) -> None:
         raise ValueError(
             f"expected at most {MAX_FILES} files of together at most {MAX_BUNDLE_BYTES} bytes, got {len(entries)} of {sum(sizes):.0f}"
         )
-
-
-def number(value: Any, low: float, high: float) -> float:
-    """A number from a file. Raises ValueError for anything else: a bool, NaN, one of 400 digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"expected a number from {low} to {high}, got {printable(f'{value!r:.40}')}")
-    return float(value)
-
-
-def check_origin(origin: Any) -> None:
-    """Raise ValueError where what others rely on, where it is there at all, is of another type."""
-    if not isinstance(origin, Mapping):
-        raise ValueError("expected an object to say where it comes from")
-    for key, kind in _ORIGIN.items():
-        value = origin.get(key, kind())
-        if not _is_of(kind, value):
-            raise ValueError(f"expected {key!r} as {kind.__name__}, got {type(value).__name__}")
-    before = origin.get("started_from", [])
-    if not isinstance(before, (list, tuple)) or any(not _says_origin(one) for one in before):
-        raise ValueError("expected 'started_from' to list where the first weights come from")
-    branches = origin.get("branches", {})
-    if not isinstance(branches, Mapping) or ("branches" in origin and not branches):
-        raise ValueError("expected 'branches' to say for each task where it comes from")
-    for one in branches.values():
-        check_origin(one)
-        if "branches" in one:
-            raise ValueError("expected a branch without branches of its own")
-    segments = origin.get("recipe", {}).get("segments", {})
-    if not isinstance(segments, Mapping):
-        raise ValueError("expected the recipe's 'segments' to be an object")
-    number(segments.get("trim_db", 0.0), 0, 1000)
-
-
-def origin_of(origin: Mapping[str, Any], task: str) -> Mapping[str, Any]:
-    """Where one task comes from: its branch's own origin, or the student's where all were taught at once."""
-    found: Mapping[str, Any] = origin.get("branches", {}).get(task, origin)
-    return found
-
-
-def licences_of(origin: Mapping[str, Any]) -> dict[str, str]:
-    """The licence of each branch, by its task; empty where all were taught at once."""
-    return {task: str(one.get("licence", UNKNOWN_LICENCE)) for task, one in origin.get("branches", {}).items()}
-
-
-def _says_origin(one: Any) -> bool:
-    return isinstance(one, Mapping) and all(_is_of(kind, one.get(key, kind())) for key, kind in _ORIGIN.items())
-
-
-def _is_of(kind: type, value: Any) -> bool:
-    return _is_words(value) if kind is list else type(value) is kind
 
 
 def _is_words(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Who made a bundle: an Ed25519 signature (RFC 8032) over manifest.json, which holds the sha256 of every other file.
+"""Signature of a bundle: an Ed25519 signature (RFC 8032) over manifest.json, which holds the sha256 of every other file.
 
 A hash in the same folder finds damage, not a forger, who writes both anew. A signature finds the forger, if the listener
 has the maker's public key from elsewhere. Keys are PEM files, as `openssl genpkey -algorithm ed25519` writes them.
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edge_lupi.disk import locked, read_bounded, write_at_once
+from edge_lupi.disk import locked, read_bounded, write_at_once, writing
 from edge_lupi.errors import BundleError, InputError, MissingExtra
 
 __all__ = ["SIGNATURE", "check_signature", "sign_manifest", "signature_of"]
@@ -25,13 +25,8 @@ def sign_manifest(folder: Path, manifest: bytes, private_key: Path) -> Path:
     """Write the signature into the bundle's folder, at once or not at all; gives its file."""
     signature = _loaded(private_key, "private", "sign").sign(PURPOSE + manifest)
     file = folder / SIGNATURE
-    try:
-        with locked(folder):
-            write_at_once(file, signature.hex().encode() + b"\n")
-    except OSError as error:
-        raise InputError(
-            f"could not write {file} ({error.strerror or error}): nothing was changed; sign where you may write"
-        ) from error
+    with writing(file, "nothing was changed; sign where you may write"), locked(folder):
+        write_at_once(file, signature.hex().encode() + b"\n")
     return file
 
 

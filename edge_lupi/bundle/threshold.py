@@ -1,4 +1,4 @@
-"""The cosine asked of a voice, by how many seconds of it were heard. Seconds in, a cosine out."""
+"""Decision threshold by duration: seconds of speech in, the cosine asked of a voice out."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Threshold:
 
     def at(self, seconds: float) -> float:
         """The cosine to ask for after so many seconds of speech."""
-        heard, cosines = zip(*self.points, strict=True)
-        return float(np.interp(np.log(max(seconds, 1e-3)), np.log(heard), cosines))
+        durations, cosines = zip(*self.points, strict=True)
+        return float(np.interp(np.log(max(seconds, 1e-3)), np.log(durations), cosines))

@@ -1,1 +1,1 @@
-"""From a trained student to a bundle: graphs, one quantisation grid for every target, the gate."""
+"""From a trained student to a bundle: graphs, int8 ranges written for each target, and the choice of a precision."""

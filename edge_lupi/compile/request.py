@@ -1,4 +1,6 @@
-"""A device profile: what to ask of compile for one kind of device. TOML file -> Profile.
+"""Compile options, checked before any work: command line, perhaps a device profile (TOML) -> Request.
+
+A profile says what to ask for on one kind of device:
 
     device = "Jetson Orin Nano"
     expect = "engines are built there, by JetPack's own TensorRT"
@@ -10,28 +12,68 @@ What is typed on the command line stands above it.
 
 from __future__ import annotations
 
-import difflib
-import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_lupi.compile.choice import Limits
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
-from edge_lupi.compile.wanted import Wanted
-from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
+from edge_lupi.settings import make, read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = ["TARGETS", "BuilderOptions", "Profile", "Request", "read_profile"]
 
-__all__ = ["Profile", "read_profile"]
-
+TARGETS = ("auto", "cpu", "tensorrt", "tensorrt-rtx")
+CPU_PRECISIONS = ("auto", "fp32", "int8")
+GPU_PRECISIONS = ("auto", "fp32", "fp16", "int8")
 MAX_BYTES = 1 << 16
-KINDS = {"str": str, "int": int, "float": (int, float)}
-WORDS = {"str": "text", "int": "a whole number", "float": "a number"}
+
+
+@dataclass(frozen=True)
+class BuilderOptions:
+    """Engine builder options: batches of 1 to `max_batch` segments, and the memory that a layer may use while it is built."""
+
+    max_batch: int = 16
+    workspace_mib: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("max-batch", self.max_batch, 1024), ("workspace-mib", self.workspace_mib, 1 << 20)):
+            if not 1 <= value <= most:
+                raise InputError(f"expected --{name} from 1 to {most}, got {value}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Target, precision, the limits of the choice and the labelled speech it is made on, and for engines the builder's options.
+
+    Without `build` only the graphs that engines are built from are made. Raises InputError for a value that is not known.
+    """
+
+    target: str = "auto"
+    precision: str = "auto"
+    options: BuilderOptions = field(default_factory=BuilderOptions)
+    build: bool = True
+    data: Path | None = None
+    trials: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise InputError(f"expected --target {', '.join(TARGETS)}, got {self.target!r}")
+        precisions = GPU_PRECISIONS if self.for_gpu else CPU_PRECISIONS
+        if self.precision not in precisions:
+            raise InputError(f"expected --precision {', '.join(precisions)}, got {self.precision!r}")
+        if self.trials is not None and self.data is None:
+            raise InputError("expected --data with the folder that the paths of --trials begin in, got none")
+
+    @property
+    def for_gpu(self) -> bool:
+        """Whether the bundle gets the graphs that TensorRT builds from."""
+        return self.target.startswith("tensorrt")
+
+    @property
+    def cpu_precision(self) -> str:
+        """The precision asked of the CPU, which computes nothing in fp16."""
+        return "auto" if self.precision == "fp16" else self.precision
 
 
 @dataclass(frozen=True)
@@ -46,39 +88,23 @@ class Profile:
     workspace_mib: int = 256
     max_drop: float = 0.005
 
-    def wanted(self, build: bool = True, data: Path | None = None, trials: Path | None = None) -> Wanted:
-        """What compile is asked for. Raises InputError for a value that it does not know."""
+    def request(self, build: bool = True, data: Path | None = None, trials: Path | None = None) -> Request:
+        """The whole request. Raises InputError for a value that is not known."""
         options, limits = BuilderOptions(self.max_batch, self.workspace_mib), Limits(self.max_drop)
-        return Wanted(self.target, self.precision, options, build, data, trials, limits)
+        return Request(self.target, self.precision, options, build, data, trials, limits)
 
 
 def read_profile(path: Path | None, **typed: Any) -> Profile:
     """The profile of a file, or without one the defaults; what was `typed` and is not None stands above it."""
-    known = {} if path is None else asdict(_read(path))
-    return Profile(**{**known, **{name: value for name, value in typed.items() if value is not None}})
+    options = {} if path is None else asdict(_read(path))
+    return Profile(**{**options, **{name: value for name, value in typed.items() if value is not None}})
 
 
 def _read(path: Path) -> Profile:
+    content = read_toml(path, "a device profile", "take one of compile/", MAX_BYTES)
+    profile = make(Profile, content, str(path), "")
     try:
-        text = read_bounded(path, MAX_BYTES, "a device profile")
-    except InputError as error:
-        raise InputError(f"{error}, or take one of compile/") from error
-    try:
-        content = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(f"{path} is not TOML ({reason}): write it like those in compile/") from error
-    known = {field.name: str(field.type) for field in fields(Profile)}
-    for key, value in content.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f"{path} has an unknown key {key:.40}: {hint}")
-        if not isinstance(value, KINDS[known[key]]) or isinstance(value, bool):  # type: ignore[arg-type]
-            raise InputError(f"expected {WORDS[known[key]]} as {key} in {path}, got {value!s:.40}")
-    profile = Profile(**content)
-    try:
-        profile.wanted()
+        profile.request()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return profile

@@ -1,4 +1,4 @@
-"""student.pt -> student.lupi: graphs, the gate's choice, golden vectors, model card, bundle."""
+"""Compilation of a trained student: student.pt -> student.lupi with graphs, the chosen precision, golden vectors, model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,79 +19,97 @@ import torch
 from numpy.typing import NDArray
 
 from edge_lupi import __version__
-from edge_lupi.bundle.bundle import Bundle, refuse_to_replace, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import kept_calibrations
 from edge_lupi.bundle.engines import ENCODER
-from edge_lupi.bundle.graph_bounds import check_graph
-from edge_lupi.bundle.manifest import UNKNOWN_LICENCE, licences_of, origin_of
-from edge_lupi.compile.choice import Choice, Findings, Limits, choose, measure
-from edge_lupi.compile.evidence import Evidence, read_evidence
-from edge_lupi.compile.graphs.export import OPSET, aggregator_graph, encoder_graph, front_end_graph
-from edge_lupi.compile.graphs.faults import grid_faults
+from edge_lupi.bundle.graph_bounds import OPSET, check_graph
+from edge_lupi.bundle.provenance import UNKNOWN_LICENCE, Provenance
+from edge_lupi.bundle.write import refuse_to_replace, write_bundle
+from edge_lupi.compile.choice import Choice, choose
+from edge_lupi.compile.evidence import AroundEncoder, Evidence, read_evidence
+from edge_lupi.compile.findings import Findings
+from edge_lupi.compile.graphs.export import aggregator_graph, encoder_graph, front_end_graph
+from edge_lupi.compile.graphs.faults import int8_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
-from edge_lupi.compile.graphs.quantised import float_layers, signed_grid, unsigned_grid
-from edge_lupi.compile.wanted import Wanted
+from edge_lupi.compile.graphs.quantised import float_layers, signed_int8, unsigned_int8, without_inner_pairs
+from edge_lupi.compile.measure import measure
+from edge_lupi.compile.request import Request
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from edge_lupi.frames import FFT_POINTS, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES, Segmentation
 from edge_lupi.models.files import TrainedStudent, load_student
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.front_end import cut_samples
 from edge_lupi.models.rounding import fix_ranges
 from edge_lupi.models.student import Student
+from edge_lupi.runtime.compiled_student import Branch
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.runtime.level import Level
 from edge_lupi.sound.audio import from_pcm
+from edge_lupi.task import Task
 
-__all__ = ["compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
+__all__ = ["Compiled", "compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 
 MIN_SPEECH_SAMPLES = 3 * SAMPLE_RATE_HZ
 
 
-def compile_student(
-    source: Path,
-    out: Path,
-    *,
-    target: str = "auto",
-    precision: str = "auto",
-    data: Path | None = None,
-    trials: Path | None = None,
-    limits: Limits | None = None,
-) -> Choice:
+@dataclass(frozen=True)
+class Compiled:
+    """A bundle as it was written, and how the CPU's precision was chosen."""
+
+    bundle: Bundle
+    choice: Choice
+
+
+def compile_student(source: Path, out: Path, request: Request | None = None) -> Compiled:
     """Compile for the CPU and write the bundle `out`, for target tensorrt with the graphs that TensorRT builds from.
 
-    The gate judges by `data` where it is given, else by the speech in student.pt. What was calibrated in `out` for the same
-    student stays. Raises InputError or BundleError, and then writes nothing.
+    The precision is chosen on the request's `data` where it is given, else on the speech in student.pt. What was calibrated
+    in `out` for the same student stays. Raises InputError or BundleError, and then writes nothing.
     """
-    asked = Wanted(target, precision, data=data, trials=trials)
+    request = request or Request()
     refuse_to_replace(out)  # before any work
-    trained = load_student(source)
-    if precision == "int8" and not trained.ranges:
-        raise InputError(
-            f"{source} has no quantisation ranges, which int8 needs: fine-tune it with edge-lupi train qat first"
-        )
-    if len(trained.speech) < MIN_SPEECH_SAMPLES:
-        raise BundleError(f"{source} carries no speech to judge by: train it anew with this edge-lupi")
-    graphs = encoders(trained)
-    files = _fixed_graphs(trained.student)
+    trained = _student(source, request)
+    graphs, files = encoders(trained), _fixed_graphs(trained.student)
     tasks = {task.name: task for task in trained.student.config.tasks}
-    evidence = None
-    if data is not None:
-        origin = {"training": _json_safe(trained.provenance)}
-        as_float = Bundle(
-            out, origin, trained.student.config.segmentation, tasks, files | _encoder(trained, graphs["fp32"], "fp32")
-        )
-        evidence = read_evidence(as_float, data, trials)
-    found = _measure(trained, graphs, evidence)
-    choice = choose(found, "auto" if precision == "fp16" else precision, limits)
+    evidence = _evidence(trained, files, tasks, request.data, request.trials) if request.data else None
+    choice = choose(_measure(trained, graphs, evidence), request.cpu_precision, request.limits)
     chosen = graphs[choice.chosen]
     files |= {**_encoder(trained, chosen, choice.chosen), "CARD.md": _card(trained, choice).encode()}
     manifest = _manifest(trained, choice, float_layers(chosen))
-    if asked.for_gpu:
+    if request.for_gpu:
         manifest["tensorrt"] = _add_graphs(files, tensorrt_graphs(trained))
     for name in files:
         if name.endswith(".onnx"):
             check_graph(files[name], name)  # what no device would open is not written
     write_bundle(out, manifest, files, tasks, kept_calibrations(out, manifest["fingerprint"], tasks))
-    return choice
+    return Compiled(Bundle.load(out), choice)
+
+
+def _student(source: Path, request: Request) -> TrainedStudent:
+    """A student that can be compiled as it is asked for. Raises InputError or BundleError."""
+    trained = load_student(source)
+    if request.cpu_precision == "int8" and not trained.ranges:
+        raise InputError(
+            f"{source} has no quantisation ranges, which int8 needs: fine-tune it with edge-lupi train qat first"
+        )
+    if len(trained.speech) < MIN_SPEECH_SAMPLES:
+        raise BundleError(f"{source} carries no speech to judge by: train it anew with this edge-lupi")
+    return trained
+
+
+def _evidence(
+    trained: TrainedStudent, graphs: Mapping[str, bytes], tasks: Mapping[str, Task], data: Path, trials: Path | None
+) -> Evidence:
+    """Labelled speech for a student whose front end and aggregators are among these graphs."""
+    segmentation = trained.student.config.segmentation
+    level = Level(from_pcm(trained.golden_samples))
+
+    def around(task: Task) -> AroundEncoder:
+        name = f"aggregator.{task.name}.onnx"
+        branch = Branch(task, OnnxEngine(graphs[name], name=name))
+        return AroundEncoder(task, lambda samples: _segments(samples, segmentation), level.raised, branch)
+
+    return read_evidence(tasks, trained.provenance, around, data, trials)
 
 
 def _fixed_graphs(student: Student) -> dict[str, bytes]:
@@ -116,13 +134,15 @@ def _measure(trained: TrainedStudent, graphs: Mapping[str, onnx.ModelProto], evi
     """Every precision on the evidence, or else on the speech that student.pt carries."""
     written = {name: graph.SerializeToString() for name, graph in graphs.items()}
     engines = {name: OnnxEngine(graph, name=f"encoder ({name})") for name, graph in written.items()}
-    segments = _segments(trained) if evidence is None else evidence.segments
-    wanted = _float_embeddings(trained.student, segments)
-    precisions = measure(engines, {name: len(graph) for name, graph in written.items()}, segments, wanted)
-    precisions = {name: replace(one, int8=int8_share(written[name])) for name, one in precisions.items()}
     if evidence is None:
-        return Findings(precisions, len(segments))
-    return evidence.judge(precisions, engines, engines["fp32"])
+        segments = _segments(from_pcm(trained.speech.numpy()), trained.student.config.segmentation)
+    else:
+        segments = evidence.segments
+    wanted = _float_embeddings(trained.student, segments)
+    findings = measure(engines, {name: len(graph) for name, graph in written.items()}, segments, wanted)
+    shares = {name: replace(one, int8=int8_share(written[name])) for name, one in findings.precisions.items()}
+    findings = replace(findings, precisions=shares)
+    return findings if evidence is None else evidence.judge(findings, engines, engines["fp32"])
 
 
 def fingerprint(student: Student) -> str:
@@ -140,7 +160,7 @@ def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
     """The encoder per precision, written as the CPU wants it."""
     graphs = {"fp32": encoder_graph(trained.student)}
     if trained.ranges:
-        graphs["int8"] = unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))
+        graphs["int8"] = unsigned_int8(signed_int8(encoder_graph(trained.student, trained.ranges)))
     return graphs
 
 
@@ -149,8 +169,9 @@ def tensorrt_graphs(trained: TrainedStudent) -> dict[str, dict[str, onnx.ModelPr
     encoder = encoder_graph(trained.student)
     graphs = {"fp32": encoder, "fp16": half_graph(encoder)}
     if trained.ranges:
-        graphs["int8"] = signed_grid(encoder_graph(trained.student, trained.ranges))
-        assert not grid_faults(graphs["int8"])
+        signed = signed_int8(encoder_graph(trained.student, trained.ranges))
+        assert not int8_faults(signed)
+        graphs["int8"] = without_inner_pairs(signed)
     return {ENCODER: graphs}
 
 
@@ -169,10 +190,9 @@ def _add_graphs(
     return listed
 
 
-def _segments(trained: TrainedStudent) -> NDArray[np.float32]:
-    """log-mel [S, 80, 1, F] of the speech that student.pt carries."""
-    samples = torch.from_numpy(from_pcm(trained.speech.numpy()))
-    return cut(log_mel(samples[None]), trained.student.config.segmentation)[0].contiguous().numpy()
+def _segments(samples: NDArray[np.float32], segmentation: Segmentation) -> NDArray[np.float32]:
+    """A whole utterance float32 [T] -> log-mel [S, 80, 1, F]; short ones are padded with silence to one segment."""
+    return cut_samples(samples, segmentation)[0].contiguous().numpy()
 
 
 @torch.no_grad()
@@ -188,8 +208,7 @@ def _golden(trained: TrainedStudent, precision: str, samples: NDArray[np.int16])
     encoder = copy.deepcopy(trained.student.encoder).fold()
     if precision == "int8":
         fix_ranges(encoder, trained.ranges)
-    frames = log_mel(torch.from_numpy(from_pcm(samples))[None])
-    segments = cut(frames, trained.student.config.segmentation)[0]
+    segments = cut_samples(from_pcm(samples), trained.student.config.segmentation)[0]
     embeddings = encoder(segments)
     arrays = {"samples": samples, "log_mel": segments[0, :, 0].numpy(), "embeddings": embeddings.numpy()}
     for task in trained.student.config.tasks:
@@ -224,9 +243,9 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
         "hop_seconds": config.segmentation.hop_seconds,
         "target": "cpu",
         "precision": _json_safe({**choice.plain(), "float_layers": in_float}),
-        "licence": _licence(trained.provenance),
-        "licences": licences_of(trained.provenance),
-        "training": _json_safe(trained.provenance),
+        "licence": trained.provenance.licence or UNKNOWN_LICENCE,
+        "licences": trained.provenance.licences,
+        "training": _json_safe(trained.provenance.plain()),
         "tools": {
             "edge_lupi": __version__,
             "torch": str(torch.__version__),
@@ -236,10 +255,6 @@ def _manifest(trained: TrainedStudent, choice: Choice, in_float: list[str]) -> d
             "python": platform.python_version(),
         },
     }
-
-
-def _licence(provenance: Mapping[str, Any]) -> str:
-    return str(provenance.get("licence", UNKNOWN_LICENCE))
 
 
 def _json_safe(value: Any) -> Any:
@@ -260,12 +275,10 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
         for task in config.tasks
     )
     dependent = (
-        "\nIts figures are speaker dependent: training and test share voices."
-        if origin.get("speaker_dependent")
-        else ""
+        "\nIts figures are speaker dependent: training and test share voices." if origin.speaker_dependent else ""
     )
-    branches = [f"{task} branch: {_taught(origin_of(origin, task))}" for task in licences_of(origin)]
-    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in licences_of(origin).items())
+    branches = [f"{task} branch: {_taught(origin.of(task))}" for task in origin.licences]
+    licences = "".join(f"\n- {task} branch: {licence}" for task, licence in origin.licences.items())
     taught = "\n".join(branches) or _taught(origin)
     return f"""# A student that hears
 
@@ -274,7 +287,7 @@ def _card(trained: TrainedStudent, choice: Choice) -> str:
 Size {config.size}, {config.setting}, segments of {config.segmentation.seconds} s every {config.segmentation.hop_seconds} s.
 {taught}{dependent}
 
-Licence of the training data, which binds these weights: {licences or _licence(origin)}
+Licence of the training data, which binds these weights: {licences or origin.licence or UNKNOWN_LICENCE}
 
 Precision {choice.chosen}: {choice.why}.
 
@@ -284,6 +297,9 @@ with `edge-lupi evaluate` before you rely on it.
 """
 
 
-def _taught(origin: Mapping[str, Any]) -> str:
-    by = "by a teacher's embeddings and labels" if origin.get("distilled") else "by labels"
-    return f"Taught {by} on {origin.get('training_utterances', '?')} utterances of {origin.get('corpus', '?')}, {len(origin.get('training_speakers', []))} speakers."
+def _taught(origin: Provenance) -> str:
+    by = "by a teacher's embeddings and labels" if origin.distilled else "by labels"
+    count = "?" if origin.training_utterances is None else origin.training_utterances
+    return (
+        f"Taught {by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers."
+    )

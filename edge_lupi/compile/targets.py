@@ -1,4 +1,4 @@
-"""What `edge-lupi compile` does for each target. student.pt or bundle in, bundle out, and what was found on the way.
+"""Compilation by target: student.pt or bundle in; bundle out, with the choice of precision and the engines.
 
 The CPU's graphs are always made: they run where no engine fits. A bundle is compiled further without torch: that is how
 a device builds engines from what a workstation sent.
@@ -13,8 +13,8 @@ from typing import Any
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile.choice import Choice
 from edge_lupi.compile.engines.build import EngineReport, build_engines
-from edge_lupi.compile.evidence import read_evidence
-from edge_lupi.compile.wanted import Wanted
+from edge_lupi.compile.evidence import evidence_for_bundle
+from edge_lupi.compile.request import Request
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import DeviceError, InputError, MissingExtra
 from edge_lupi.runtime.engines.choose import BACKENDS
@@ -25,12 +25,12 @@ __all__ = ["Done", "compile_for"]
 
 @dataclass(frozen=True)
 class Done:
-    """A compiled bundle: the gate's choice on the CPU (None where it was made before), and the engines, if any.
+    """A compiled bundle: the CPU's precision and why (None where it was chosen before), and the engines, if any.
 
     `no_gpu`: why a GPU that seems to be here was not built for.
     """
 
-    bundle: Path
+    bundle: Bundle
     target: str
     choice: Choice | None
     engines: EngineReport | None
@@ -38,55 +38,46 @@ class Done:
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
-        known = self.choice.plain() if self.choice else dict(Bundle.load(self.bundle).manifest["precision"])
+        precision = self.choice.plain() if self.choice else dict(self.bundle.manifest["precision"])
         engines = self.engines.plain() if self.engines else {"engines": []}
         why = {"no_gpu": self.no_gpu} if self.no_gpu else {}
-        return {"bundle": str(self.bundle), "target": self.target, **known, **engines, **why}
+        return {"bundle": str(self.bundle.path), "target": self.target, **precision, **engines, **why}
 
     def text(self) -> str:
         """For people."""
-        said = []
+        lines = []
         if self.choice:
-            said = [self.choice.table(), f"{self.bundle}: {self.choice.chosen}, because {self.choice.why}"]
-            left = Bundle.load(self.bundle).manifest["precision"]["float_layers"]
+            lines = [self.choice.table(), f"{self.bundle.path}: {self.choice.chosen}, because {self.choice.why}"]
+            in_float = self.bundle.manifest["precision"]["float_layers"]
             if self.choice.chosen == "int8":
-                said.append(f"layers left in float: {', '.join(left) or 'none'}")
-        said += [f"for the CPU alone: {self.no_gpu}"] * bool(self.no_gpu)
-        return "\n".join([*said, *([self.engines.text()] if self.engines else [])])
+                lines.append(f"layers left in float: {', '.join(in_float) or 'none'}")
+        lines += [f"for the CPU alone: {self.no_gpu}"] * bool(self.no_gpu)
+        return "\n".join([*lines, *([self.engines.text()] if self.engines else [])])
 
 
-def compile_for(source: Path, out: Path | None, wanted: Wanted) -> Done:
+def compile_for(source: Path, out: Path | None, request: Request) -> Done:
     """Compile `source`: a student.pt into the bundle `out` (beside it), or a bundle in its place. Raises what a user can mend."""
-    target, no_gpu = _target_here() if wanted.target == "auto" else (wanted.target, "")
-    wanted = replace(wanted, target=target)
-    builds = wanted.target in BACKENDS and wanted.build
+    target, no_gpu = _target_here() if request.target == "auto" else (request.target, "")
+    request = replace(request, target=target)
+    builds = target in BACKENDS and request.build
     if builds:
-        BACKENDS[wanted.target](f"compile --target {wanted.target}")  # what is missing is said before any work
+        BACKENDS[target](f"compile --target {target}")  # what is missing is said before any work
     if kind_of(source) == "folder":
         if not builds or out is not None:
             raise InputError(
                 f"{source} is compiled already: give a STUDENT.PT, or --target tensorrt without --out to build its engines"
             )
-        return Done(source, wanted.target, None, _engines(source, wanted))
-    out = out or source.with_suffix(".lupi")
+        bundle = Bundle.load(source)
+        return Done(bundle, target, None, _engines(bundle, request))
     from edge_lupi.compile.student import compile_student
 
-    choice = compile_student(
-        source,
-        out,
-        target=wanted.target,
-        precision=wanted.precision,
-        data=wanted.data,
-        trials=wanted.trials,
-        limits=wanted.limits,
-    )
-    engines = _engines(out, wanted) if builds else None
-    return Done(out, wanted.target, choice, engines, no_gpu)
+    made = compile_student(source, out or source.with_suffix(".lupi"), request)
+    return Done(made.bundle, target, made.choice, _engines(made.bundle, request) if builds else None, no_gpu)
 
 
-def _engines(path: Path, wanted: Wanted) -> EngineReport:
-    evidence = read_evidence(Bundle.load(path), wanted.data, wanted.trials) if wanted.data and find_gpu() else None
-    return build_engines(path, wanted.options, wanted.precision, wanted.target, evidence=evidence, limits=wanted.limits)
+def _engines(bundle: Bundle, request: Request) -> EngineReport:
+    evidence = evidence_for_bundle(bundle, request.data, request.trials) if request.data and find_gpu() else None
+    return build_engines(bundle, request, evidence)
 
 
 def _target_here() -> tuple[str, str]:

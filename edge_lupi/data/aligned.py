@@ -24,9 +24,9 @@ def aligned_frames(video: Path, times: NDArray[np.float64], eyes: NDArray[np.flo
     """The face at each of these times; eyes [N, 4] as `edge_lupi.data.faces` tells them, NaN where there is none."""
     out = np.zeros((len(times), size, size), np.uint8)
     for place, picture in pictures_at(video, times):
-        found = eyes[place][0]
-        if np.isfinite(found).all():
-            out[place] = _aligned(upright(picture.to_ndarray(format="gray"), picture.rotation), found, size)
+        pair = eyes[place][0]
+        if np.isfinite(pair).all():
+            out[place] = _aligned(upright(picture.to_ndarray(format="gray"), picture.rotation), pair, size)
     return out
 
 

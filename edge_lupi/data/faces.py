@@ -60,21 +60,21 @@ CORNERS = ((33, 133), (362, 263))  # of the right and of the left eye, among the
 
 def face_model(named: str) -> Path:
     """The model's file: the one that a recipe names, else that of $EDGE_LUPI_FACE_MODEL. Raises where neither says."""
-    found = named or os.environ.get(FACE_MODEL)
-    if not found:
+    model = named or os.environ.get(FACE_MODEL)
+    if not model:
         raise InputError(
             f"expected the model that finds faces, got none: fetch a face_landmarker .task file from {MODEL_PAGE} and name it by teacher.face_model or {FACE_MODEL}"
         )
-    return Path(found)
+    return Path(model)
 
 
 def need_mediapipe() -> str:
     """Its version. Raises where it is not installed, or is one that sends anything anywhere."""
     if find_spec("mediapipe") is None:
         raise MissingExtra("with faces", "mediapipe", "video")
-    found = version("mediapipe")
-    refuse_reporting(found)
-    return found
+    installed = version("mediapipe")
+    refuse_reporting(installed)
+    return installed
 
 
 def refuse_reporting(found: str) -> None:
@@ -102,10 +102,10 @@ class FaceFinder:
 
     def rows(self, video: Path, times: NDArray[np.float64]) -> NDArray[np.float32]:
         """What is seen at these times of a video, float32 [N, 62]."""
-        found = np.full((len(times), ROW), np.nan, np.float32)
+        seen = np.full((len(times), ROW), np.nan, np.float32)
         for place, picture in pictures_at(video, times):
-            found[place] = self.row(_rgb(picture))
-        return found
+            seen[place] = self.row(_rgb(picture))
+        return seen
 
     def row(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What is seen in a picture [H, W, 3], float32 [62]."""
@@ -184,11 +184,11 @@ def _silent() -> Iterator[None]:
     """Standard error goes nowhere: libraries write to it past Python."""
     if sys.stderr is not None:
         sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    copy, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(copy, 2)
+        os.close(copy)
         os.close(nowhere)

@@ -55,36 +55,36 @@ def pairs_of(utterances: Sequence[Utterance], most: int = MOST_TRIALS, seed: int
             f"expected recordings of two speakers, two of one at least, got {count} of {len(voices)} ({same} pairs of one voice): bring more, or give a list with --trials"
         )
     if possible <= most:
-        found = _every(voices)
+        trials = _every(voices)
     else:
         rng = np.random.default_rng(seed)
         one = _some_of_one(voices, min(same, max(most // 2, most - (possible - same))), rng)
-        found = one + _some_of_two(voices, min(possible - same, most - len(one)), rng)
-    return Pairs(found, possible, len(voices))
+        trials = one + _some_of_two(voices, min(possible - same, most - len(one)), rng)
+    return Pairs(trials, possible, len(voices))
 
 
 def _every(voices: Sequence[Sequence[Utterance]]) -> list[Trial]:
-    told = [(number, utterance.audio) for number, voice in enumerate(voices) for utterance in voice]
-    return [Trial(a == b, enrol, test) for (a, enrol), (b, test) in combinations(told, 2)]
+    recordings = [(number, utterance.audio) for number, voice in enumerate(voices) for utterance in voice]
+    return [Trial(a == b, enrol, test) for (a, enrol), (b, test) in combinations(recordings, 2)]
 
 
 def _some_of_one(voices: Sequence[Sequence[Utterance]], wanted: int, rng: np.random.Generator) -> list[Trial]:
     weights = np.array([len(voice) * (len(voice) - 1) for voice in voices], float)
-    found: dict[tuple[int, int, int], None] = {}  # in the order in which they were drawn
+    drawn: dict[tuple[int, int, int], None] = {}  # in the order in which they were drawn
     for speaker in rng.choice(len(voices), wanted * DRAWS, p=weights / weights.sum()):
-        if len(found) == wanted:
+        if len(drawn) == wanted:
             break
         first, second = sorted(rng.choice(len(voices[speaker]), 2, replace=False).tolist())
-        found[int(speaker), first, second] = None
-    return [Trial(True, voices[s][a].audio, voices[s][b].audio) for s, a, b in found]
+        drawn[int(speaker), first, second] = None
+    return [Trial(True, voices[s][a].audio, voices[s][b].audio) for s, a, b in drawn]
 
 
 def _some_of_two(voices: Sequence[Sequence[Utterance]], wanted: int, rng: np.random.Generator) -> list[Trial]:
-    told = [(number, utterance.audio) for number, voice in enumerate(voices) for utterance in voice]
-    found: dict[tuple[int, int], None] = {}
-    for first, second in np.sort(rng.integers(len(told), size=(wanted * DRAWS, 2)), axis=1).tolist():
-        if len(found) == wanted:
+    recordings = [(number, utterance.audio) for number, voice in enumerate(voices) for utterance in voice]
+    drawn: dict[tuple[int, int], None] = {}
+    for first, second in np.sort(rng.integers(len(recordings), size=(wanted * DRAWS, 2)), axis=1).tolist():
+        if len(drawn) == wanted:
             break
-        if told[first][0] != told[second][0]:
-            found[first, second] = None
-    return [Trial(False, told[a][1], told[b][1]) for a, b in found]
+        if recordings[first][0] != recordings[second][0]:
+            drawn[first, second] = None
+    return [Trial(False, recordings[a][1], recordings[b][1]) for a, b in drawn]

@@ -1,4 +1,4 @@
-"""Who speaks, and which label it bears, from where a file lies: `Pattern("{speaker}/{label}_*").read("anna/happy_3")`.
+"""Speaker and label from a file name: `Pattern("{speaker}/{label}_*").read("anna/happy_3")`.
 
 | in a pattern             | stands for                                                          |
 |--------------------------|---------------------------------------------------------------------|
@@ -61,10 +61,10 @@ class Pattern:
             return None
         found: dict[str, str] = {}
         for parts, piece in zip(self.folders, pieces, strict=True):
-            told = _read(parts, piece)
-            if told is None:
+            of_folder = _read(parts, piece)
+            if of_folder is None:
                 return None
-            found |= told
+            found |= of_folder
         return found
 
     def _parts(self, folder: str) -> list[_Part]:
@@ -91,7 +91,7 @@ class Pattern:
 
 
 def _read(parts: list[_Part], piece: str) -> dict[str, str] | None:
-    found, at = {}, 0
+    fields, at = {}, 0
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         end = at + (len(part.text) or part.width)
         if not part.text and not part.width:
@@ -100,9 +100,9 @@ def _read(parts: list[_Part], piece: str) -> dict[str, str] | None:
         if not at <= end <= len(piece) or len(taken) < part.fewest or part.text not in ("", taken):
             return None
         if part.name:
-            found[part.name] = taken
+            fields[part.name] = taken
         at = end
-    return found if at == len(piece) else None
+    return fields if at == len(piece) else None
 
 
 def _free_end(piece: str, earliest: int, following: _Part | None, *, last: bool) -> int:

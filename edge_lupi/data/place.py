@@ -1,4 +1,4 @@
-"""Where data lies that a recipe or a command names: `found_data("mine") -> Path`, here or inside $EDGE_LUPI_DATA."""
+"""Paths of data that a recipe or a command names: `found_data("mine") -> Path`, here or inside $EDGE_LUPI_DATA."""
 
 from __future__ import annotations
 

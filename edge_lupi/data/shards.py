@@ -177,8 +177,8 @@ def _opened(root: Path, index: dict[str, Any]) -> Shards:
         columns={name: np.concatenate([table.columns[name] for table in tables]) for name in COLUMNS},
     )
     label, speaker = shards.columns["label"], shards.columns["speaker"]
-    known = len(shards.classes) * len(shards.settings["augment.speeds"])
-    if not ((label >= 0) & (label < known) & (speaker >= -1) & (speaker < len(shards.speakers))).all():
+    numbers = len(shards.classes) * len(shards.settings["augment.speeds"])
+    if not ((label >= 0) & (label < numbers) & (speaker >= -1) & (speaker < len(shards.speakers))).all():
         raise ValueError("a label or speaker that is not listed")
     return shards
 
@@ -227,10 +227,10 @@ def _table(root: Path, number: int, fingerprint: str, video: Rows | None) -> _Ta
 
 
 def _speech(root: Path, side: str, index: dict[str, Any]) -> tuple[Utterance, ...]:
-    kept = index["speech"][side]
+    listed = index["speech"][side]
     return tuple(
         Utterance(str(name), speech_path(root, side, number), str(label), None if speaker is None else str(speaker))
-        for number, (name, label, speaker) in enumerate(kept)
+        for number, (name, label, speaker) in enumerate(listed)
     )
 
 
@@ -248,9 +248,9 @@ def read_array(path: Path, at: int, kind: Rows, count: int, first: int, last: in
             file.seek(at)
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("another version of .npy")
-            found = np.lib.format.read_array_header_1_0(file, max_header_size=LARGEST_HEADER_BYTES)
-            if found != ((count, *kind.shape), False, kind.dtype):
-                raise ValueError(f"an array of {found[2]} {found[0]}")
+            header = np.lib.format.read_array_header_1_0(file, max_header_size=LARGEST_HEADER_BYTES)
+            if header != ((count, *kind.shape), False, kind.dtype):
+                raise ValueError(f"an array of {header[2]} {header[0]}")
             if not 0 <= first <= last <= count:
                 raise ValueError(f"no rows {first} to {last}")
             file.seek(first * kind.bytes, os.SEEK_CUR)

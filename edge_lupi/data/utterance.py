@@ -1,4 +1,4 @@
-"""What every corpus is turned into: a list of utterances, each with its label, its speaker and, where there is one, its video.
+"""Corpus and Utterance, what every reader gives: a list of utterances, each with its label, its speaker and, where there is one, its video.
 
     corpus = read_corpus("ravdess_av")
     corpus.utterances[0].audio      # Path of a sound file that `edge_lupi.sound.audio.read_audio` reads

@@ -97,8 +97,8 @@ def _decoded(path: Path) -> Iterator[tuple[VideoFrame, float]]:
         raise MissingExtra("with video", "PyAV", "train") from error
     kind = kind_of(path)
     if kind != "file":
-        found = {"folder": "a folder", "nothing": "no such file", "other": "something that is no plain file"}[kind]
-        raise InputError(f"expected a video file at {path}, got {found}: check the path")
+        got = {"folder": "a folder", "nothing": "no such file", "other": "something that is no plain file"}[kind]
+        raise InputError(f"expected a video file at {path}, got {got}: check the path")
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -1,4 +1,4 @@
-"""What of this machine listening and compiling would meet: one Finding a part, each with what to do where something is amiss.
+"""Self-test of a machine for listening and compiling: one Finding a part, with what to do where something is amiss.
 
 Nothing is changed or fetched, and neither torch nor anything of training is imported: their versions are read from what
 the installer wrote. A part that cannot be looked at is a finding, too. Libraries are imported where they are looked at,
@@ -107,9 +107,9 @@ def _onnxruntime() -> Finding:
 def _processor() -> Finding:
     from edge_lupi.device.processor import environment
 
-    found = environment()
-    said = f"{found['cpu']}, {found['cores']} cores"
-    if any(name in found["cpu"] for name in ("vnni", "asimddp", "i8mm")):
+    machine = environment()
+    said = f"{machine['cpu']}, {machine['cores']} cores"
+    if any(name in machine["cpu"] for name in ("vnni", "asimddp", "i8mm")):
         return Finding("processor", "ok", f"{said}: int8 pays")
     return Finding(
         "processor", "ok", f"{said}: without 8-bit dot products int8 gains less; edge-lupi bench measures it"
@@ -132,17 +132,17 @@ def _microphones() -> Finding:
     from edge_lupi.runtime.sources.microphone import input_devices
 
     try:
-        found = input_devices()
+        devices = input_devices()
     except EdgeLupiError as error:
         return Finding("microphones", "missing", str(error), needed=True)
     except ImportError as error:
         said = f"{_one_line(error)}: pip install --force-reinstall sounddevice"
         return Finding("microphones", "missing", said, needed=True)
-    if not found:
+    if not devices:
         said = "PortAudio works and sees none: plug one in, or listen to a file with --input FILE"
         return Finding("microphones", "warn", said)
-    names = ", ".join(f"{device['name']}{' (default)' if device['default'] else ''}" for device in found)
-    if not any(device["default"] for device in found):
+    names = ", ".join(f"{device['name']}{' (default)' if device['default'] else ''}" for device in devices)
+    if not any(device["default"] for device in devices):
         return Finding("microphones", "warn", f"{names}; none is the default: name one with --device")
     return Finding("microphones", "ok", names)
 
@@ -178,15 +178,15 @@ def _clock(system: Path) -> Finding:
 
 def _jetson(release: Path) -> Finding:
     """L4T's release as NVIDIA writes it: `# R36 (release), REVISION: 4.3, ...`; 36.2 and 36.3 are JetPack 6.0."""
-    told = _read_if_there(release)
-    if told is None:
+    text = _read_if_there(release)
+    if text is None:
         return Finding("Jetson", "ok", "this is none")
-    found = re.search(r"R(\d+) .*REVISION: ([\d.]+)", told)
-    if found is None:
+    match = re.search(r"R(\d+) .*REVISION: ([\d.]+)", text)
+    if match is None:
         return Finding("Jetson", "warn", f"{release} is not as NVIDIA writes it: TensorRT below says what is installed")
-    said = f"L4T {found[1]}.{found[2]}, {power_mode()}"
-    if (int(found[1]), int(found[2].partition(".")[0])) < FIRST_L4T:
-        older = "is JetPack 6.0, whose TensorRT 8.6" if found[1] == "36" else "has a TensorRT that"
+    said = f"L4T {match[1]}.{match[2]}, {power_mode()}"
+    if (int(match[1]), int(match[2].partition(".")[0])) < FIRST_L4T:
+        older = "is JetPack 6.0, whose TensorRT 8.6" if match[1] == "36" else "has a TensorRT that"
         return Finding("Jetson", "warn", f"{said}: {older} lacks strongly typed networks; engines need JetPack 6.1")
     return Finding("Jetson", "ok", said)
 
@@ -213,7 +213,7 @@ def _tensorrt() -> Finding:
     from edge_lupi.runtime.engines.tensorrt import import_tensorrt, why_not
 
     try:
-        found = import_tensorrt("with a GPU")
+        module = import_tensorrt("with a GPU")
     except EdgeLupiError as error:
         installed = next(filter(None, map(_version, TENSORRT)), None)
         if installed:
@@ -222,24 +222,24 @@ def _tensorrt() -> Finding:
         if find_gpu() is None:
             return Finding("TensorRT", "ok", "not installed, and not needed without an NVIDIA GPU")
         return Finding("TensorRT", "missing", str(error))
-    if said := why_not(found, cuda_of_driver() if find_gpu() else None):
+    if said := why_not(module, cuda_of_driver() if find_gpu() else None):
         return Finding("TensorRT", "warn", said)
-    return Finding("TensorRT", "ok", str(found.__version__))
+    return Finding("TensorRT", "ok", str(module.__version__))
 
 
 def _rtx() -> Finding:
     """By its metadata alone: the plugin's libraries are large."""
-    found = _version(RTX)
+    plugin = _version(RTX)
     return Finding(
-        "TensorRT-RTX", "ok", f"plugin {found}" if found else "not installed; for GeForce RTX and RTX PRO only"
+        "TensorRT-RTX", "ok", f"plugin {plugin}" if plugin else "not installed; for GeForce RTX and RTX PRO only"
     )
 
 
 def _training() -> Finding:
-    found = {name: _version(name) for name in TRAINING}
-    absent = [name for name, number in found.items() if number is None]
+    versions = {name: _version(name) for name in TRAINING}
+    absent = [name for name, number in versions.items() if number is None]
     if not absent:
-        return Finding("training", "ok", ", ".join(f"{name} {number}" for name, number in found.items()))
+        return Finding("training", "ok", ", ".join(f"{name} {number}" for name, number in versions.items()))
     said = f"without {', '.join(absent)}: not needed to listen; to train, pip install 'edge-lupi[train]'"
     return Finding("training", "missing", said)
 
@@ -249,21 +249,21 @@ def _faces() -> Finding:
     from edge_lupi.data.faces import FACE_MODEL, MODEL_PAGE, face_model, refuse_reporting
     from edge_lupi.disk import kind_of
 
-    found = _version("mediapipe")
-    if found is None:
+    installed = _version("mediapipe")
+    if installed is None:
         said = (
             "not installed, and not needed to listen; for teachers that look at faces, pip install 'edge-lupi[video]'"
         )
         return Finding("faces", "ok", said)
     try:
-        refuse_reporting(found)
+        refuse_reporting(installed)
         model = face_model("")
     except EdgeLupiError as error:
-        return Finding("faces", "warn", f"mediapipe {found}; {error}")
+        return Finding("faces", "warn", f"mediapipe {installed}; {error}")
     if kind_of(model) != "file":
-        said = f"mediapipe {found}; {FACE_MODEL} names no file ({model}): fetch one from {MODEL_PAGE}"
+        said = f"mediapipe {installed}; {FACE_MODEL} names no file ({model}): fetch one from {MODEL_PAGE}"
         return Finding("faces", "warn", said)
-    return Finding("faces", "ok", f"mediapipe {found}, {model}")
+    return Finding("faces", "ok", f"mediapipe {installed}, {model}")
 
 
 def _version(name: str) -> str | None:

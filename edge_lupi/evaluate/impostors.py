@@ -1,4 +1,4 @@
-"""What calibration is drawn from: recordings in, Scores by seconds of speech out.
+"""Impostor and target scores, from which a threshold is calibrated: recordings in, Scores by seconds of speech out.
 
 Two ways: a trial list (one person's voice against one recording), or a folder of people who are not enrolled, each
 held against everybody in the gallery, the most alike counting, as when listening.
@@ -47,14 +47,14 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
     """The recordings in a folder by who speaks: `folder/<person>/*.wav`; a file that lies in the folder itself is a person."""
     if kind_of(folder) != "folder":
         raise InputError(f"expected a folder of recordings at {folder}, got none: check the path")
-    found: dict[str, list[Path]] = {}
+    people: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and kind_of(path) == "file":
             parts = path.relative_to(folder).parts
-            found.setdefault(parts[0], []).append(path)
-    if not found:
+            people.setdefault(parts[0], []).append(path)
+    if not people:
         raise InputError(f"expected recordings ({', '.join(sorted(SUFFIXES))}) in {folder}, got none: check the path")
-    return found
+    return people
 
 
 def scores_of_impostors(
@@ -69,7 +69,7 @@ def scores_of_impostors(
         raise InputError(
             f"expected people in {gallery.path}, got nobody: enrol those who are to be known, then calibrate"
         )
-    known = np.concatenate([gallery.exemplars(name) for name in gallery.names])
+    enrolled = np.concatenate([gallery.exemplars(name) for name in gallery.names])
     values: dict[float, list[Array]] = {seconds: [] for seconds in DURATIONS_SECONDS}
     speakers: dict[float, list[int]] = {seconds: [] for seconds in DURATIONS_SECONDS}
     for number, files in enumerate(people.values()):
@@ -77,8 +77,8 @@ def scores_of_impostors(
         for seconds in DURATIONS_SECONDS:
             for spoken in embeddings:
                 voices = pieces(student, spoken, seconds)
-                gallery.check_width(voices.shape[1] if len(voices) else known.shape[1])
-                values[seconds].append((voices @ known.T).max(1) if len(voices) else np.zeros(0, np.float32))
+                gallery.check_width(voices.shape[1] if len(voices) else enrolled.shape[1])
+                values[seconds].append((voices @ enrolled.T).max(1) if len(voices) else np.zeros(0, np.float32))
                 speakers[seconds] += [number] * len(voices)
     cut = student.segmentation
     near = min(DURATIONS_SECONDS, key=lambda s: abs(s - cut.seconds - (EXEMPLAR_SEGMENTS - 1) * cut.hop_seconds))
@@ -96,16 +96,16 @@ def scores_of_trials(student: CompiledStudent, trials: Sequence[Trial]) -> list[
         raise InputError(
             f"expected the recordings of the trials, got {len(missing)} missing, the first {missing[0]}: pass --data with the folder that the list's paths begin in"
         )
-    heard = {file: _embeddings(student, file) for file in sorted({f for t in trials for f in (t.enrol, t.test)})}
-    enrolled = {t.enrol: exemplars(student, heard[t.enrol]) for t in trials if len(heard[t.enrol])}
+    embeddings = {file: _embeddings(student, file) for file in sorted({f for t in trials for f in (t.enrol, t.test)})}
+    enrolled = {t.enrol: exemplars(student, embeddings[t.enrol]) for t in trials if len(embeddings[t.enrol])}
     who = speakers_of(trials)
-    found = []
+    scores = []
     for seconds in DURATIONS_SECONDS:
-        voices = {file: pieces(student, heard[file], seconds) for file in {trial.test for trial in trials}}
+        voices = {file: pieces(student, embeddings[file], seconds) for file in {trial.test for trial in trials}}
         usable = [t for t in trials if t.enrol in enrolled and len(voices[t.test])]
         values = [(voices[t.test] @ enrolled[t.enrol].T).max(1) for t in usable]
         counts = [len(value) for value in values]
-        found.append(
+        scores.append(
             Scores(
                 seconds,
                 np.concatenate([*values, np.zeros(0)]).astype(np.float64),
@@ -113,7 +113,7 @@ def scores_of_trials(student: CompiledStudent, trials: Sequence[Trial]) -> list[
                 np.repeat(np.array([who[t.test] for t in usable], np.int64), counts),
             )
         )
-    return found
+    return scores
 
 
 def _own_scores(gallery: Gallery) -> list[float]:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_lupi.bundle.manifest import origin_of
+from edge_lupi.bundle.provenance import Provenance
 from edge_lupi.data.faces import FACE_MODEL
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import Answer, Answerer, Model
-from edge_lupi.frames import HOP_SAMPLES, Segmentation
+from edge_lupi.evaluate.answers import Answer, Answerer, Model
 from edge_lupi.models.files import TEACHER, TrainedStudent, describe, load_student, load_teacher
-from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.front_end import cut_samples
 from edge_lupi.models.rounding import fix_ranges
+from edge_lupi.models.sight import as_seen, same_faces, sight_of_training, video_of
 from edge_lupi.models.student import Heard
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.runtime.level import Level
 from edge_lupi.sound.audio import from_pcm
-from edge_lupi.train.examples.clips import as_seen, video_of
-from edge_lupi.train.examples.learnt import sees_as_trained
-from edge_lupi.train.recipe import recipe_from_plain
 
 __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
 
@@ -34,14 +30,14 @@ __all__ = ["open_trained", "student_answerer", "teacher_answerer"]
 def open_trained(path: Path, task: str | None) -> Model:
     """student.pt or teacher.pt, whichever it is."""
     if describe(path) == TEACHER:
-        teacher, origin = load_teacher(path)
-        return Model(teacher_answerer(teacher, origin), teacher.config.task, origin)
+        teacher, provenance = load_teacher(path)
+        return Model(teacher_answerer(teacher, provenance), teacher.config.task, provenance)
     trained = load_student(path)
-    tasks = {known.name: known for known in trained.student.config.tasks}
+    tasks = {one.name: one for one in trained.student.config.tasks}
     if task is not None and task not in tasks:
         raise InputError(f"expected a task of {path} ({', '.join(tasks)}), got {task!r}")
     chosen = tasks[task] if task else trained.student.config.tasks[0]
-    return Model(student_answerer(trained, chosen.name), chosen, origin_of(trained.provenance, chosen.name))
+    return Model(student_answerer(trained, chosen.name), chosen, trained.provenance.of(chosen.name))
 
 
 def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answerer:
@@ -52,41 +48,31 @@ def student_answerer(trained: TrainedStudent, task: str | None = None) -> Answer
 
     @torch.no_grad()
     def answer(samples: NDArray[np.float32], utterance: Utterance | None) -> Answer:
-        segments = _segments(samples, student.config.segmentation)
+        segments = cut_samples(samples, student.config.segmentation)
         return _answer(student(torch.from_numpy(level.raised(segments[0].numpy()))[None], task))
 
     return answer
 
 
-def teacher_answerer(teacher: Teacher, provenance: dict[str, Any]) -> Answerer:
+def teacher_answerer(teacher: Teacher, provenance: Provenance) -> Answerer:
     """The teacher, which looks at the utterance's video."""
-    trained = recipe_from_plain(provenance["recipe"])
-    recipe = sees_as_trained(
-        trained, provenance, os.environ.get(FACE_MODEL, "")
-    )  # on this machine it may lie elsewhere
+    trained = sight_of_training(teacher.config, provenance)
+    sight = same_faces(trained, provenance, os.environ.get(FACE_MODEL, ""))  # on this machine it may lie elsewhere
     config = teacher.config
 
     @torch.no_grad()
     def answer(samples: NDArray[np.float32], utterance: Utterance | None) -> Answer:
-        segments = _segments(samples, config.segmentation)
+        segments = cut_samples(samples, config.segmentation)
         video: Tensor | None = None
         if config.video != "none":
             if utterance is None:
                 raise InputError(
                     "expected video beside every recording, got trials, which name none: measure a student"
                 )
-            video = as_seen(video_of(utterance, segments.shape[1], recipe, config.video))[None]
+            video = as_seen(video_of(utterance, segments.shape[1], sight))[None]
         return _answer(teacher(segments, video))
 
     return answer
-
-
-def _segments(samples: NDArray[np.float32], segmentation: Segmentation) -> Tensor:
-    """float32 [T] -> [1, S, 80, 1, F], padded with silence to one segment."""
-    length = max(segmentation.samples, len(samples) // HOP_SAMPLES * HOP_SAMPLES)
-    padded = torch.zeros(1, length)
-    padded[0, : len(samples)] = torch.from_numpy(samples[:length])
-    return cut(log_mel(padded), segmentation)
 
 
 def _answer(heard: Heard) -> Answer:

@@ -1,4 +1,4 @@
-"""Does a probability mean what it says? Scores [..., C] in; probabilities, and how far they are from what comes true, out."""
+"""Calibration of probabilities: scores [..., C] in; softmax at a temperature, and the expected calibration error, out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = B
 
 
 def _checked(values: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    found, truth = np.asarray(values, np.float64), np.asarray(labels)
-    if found.ndim != 2 or truth.shape != found.shape[:1] or not found.size or not np.isfinite(found).all():
-        raise InputError(f"expected finite values [N, C] and labels [N], got {found.shape} and {truth.shape}")
-    return found, truth.astype(np.int64)
+    scores, truth = np.asarray(values, np.float64), np.asarray(labels)
+    if scores.ndim != 2 or truth.shape != scores.shape[:1] or not scores.size or not np.isfinite(scores).all():
+        raise InputError(f"expected finite values [N, C] and labels [N], got {scores.shape} and {truth.shape}")
+    return scores, truth.astype(np.int64)

@@ -1,4 +1,4 @@
-"""How wrong is who-spoke-when? Two lists of stretches, spoken and found, in; the diarisation error rate out.
+"""Diarisation error rate: two lists of stretches, spoken and found, in; the share of the time that is wrong out.
 
 The measure of NIST's Rich Transcription evaluations (md-eval; RT-09 evaluation plan, 2009): the time missed, heard where
 nobody spoke, or given to the wrong speaker, over the time spoken, after labels and speakers were matched one to one so
@@ -14,20 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.errors import InputError
+from edge_lupi.rttm import Stretch
 
-__all__ = ["DiarisationError", "Stretch", "diarisation_error"]
+__all__ = ["DiarisationError", "diarisation_error"]
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Somebody speaks from `start_seconds` up to `end_seconds`."""
-
-    start_seconds: float
-    end_seconds: float
-    label: str
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
-"""Measures of verification and of classification, and how far to trust them. Arrays in, floats out; numpy only.
+"""Verification measures: EER, minDCF, DET, open-set rates. Scores and truth of trials [N] in, floats out; numpy only.
 
     value, threshold = eer(scores, targets)
-    bootstrap(lambda i: eer(scores[i], targets[i]).value, groups=speakers)    # Interval(value, low, high)
 
 Rates are fractions. A trial is accepted when its score is at least the threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,23 +18,18 @@ from edge_lupi.errors import InputError
 __all__ = [
     "Det",
     "Eer",
-    "Interval",
     "OpenSet",
     "Rates",
-    "accuracy",
-    "bootstrap",
-    "confusion",
     "det",
     "eer",
     "min_dcf",
     "open_set",
     "rates",
     "threshold_for",
-    "uar",
 ]
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 
 class Eer(NamedTuple):
@@ -75,20 +68,11 @@ class Det:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with the bounds between which it lies at the level asked for."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class _Points:
     """The ROC: counts of misses and of false alarms, int64 [K], at rising thresholds [K], of so many (non-)targets."""
 
-    misses: Indices
-    alarms: Indices
+    misses: Counts
+    alarms: Counts
     thresholds: Floats
     targets: int
     nontargets: int
@@ -173,98 +157,6 @@ def open_set(scores: ArrayLike, owners: ArrayLike, thresholds: ArrayLike) -> Ope
     return OpenSet(share(named, stranger), share(~(named & right), ~stranger), share(right, ~stranger))
 
 
-def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Share of predictions [N] that are the label [N]."""
-    truth, said = _pair(labels, predictions)
-    return float(np.mean(truth == said))
-
-
-def uar(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Unweighted average recall: the mean, over the classes among the labels, of the share of each that is found.
-
-    The measure of the INTERSPEECH 2009 Emotion Challenge (Schuller, Steidl, Batliner); chance is 1 / classes.
-    """
-    truth, said = _pair(labels, predictions)
-    _, which, count = np.unique(truth, return_inverse=True, return_counts=True)
-    return float(np.mean(np.bincount(which[truth == said], minlength=len(count)) / count))
-
-
-def confusion(labels: ArrayLike, predictions: ArrayLike, classes: Sequence[Any]) -> Indices:
-    """How often class r was called class c: int64 [C, C], rows the truth, in the order of `classes`."""
-    truth, said = _pair(labels, predictions)
-    place = {name: index for index, name in enumerate(classes)}
-    try:
-        cells = [place[r] * len(place) + place[c] for r, c in zip(truth.tolist(), said.tolist(), strict=True)]
-    except KeyError as error:
-        raise InputError(
-            f"expected the classes {', '.join(map(str, classes))}, got {error}: name every class"
-        ) from error
-    return np.bincount(cells, minlength=len(place) ** 2).reshape(len(place), len(place)).astype(np.int64)
-
-
-def bootstrap(
-    statistic: Callable[[Indices], float],
-    *,
-    n: int | None = None,
-    groups: ArrayLike | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval of `statistic(indices)`: n items, or whole groups [N], are drawn with replacement again and again.
-
-    Items of one speaker or recording are alike, so draw the groups (Bisani and Ney 2004, "Bootstrap estimates for
-    confidence intervals in ASR performance evaluation"). A resample without a value (no target in it: InputError or NaN)
-    is left out; where that happens to half of them or more, an interval is refused.
-    """
-    if (n is None) == (groups is None) or not (0 < level < 1) or resamples < 1:
-        raise InputError(
-            f"expected n or groups, at least 1 resample and a level between 0 and 1, got n={n}, {resamples}, {level}"
-        )
-    groups_of = _Groups.of(np.arange(n or 0) if groups is None else np.asarray(groups))
-    count = len(groups_of.sizes)
-    value = float(statistic(np.sort(groups_of.items)))
-    draw = np.random.default_rng(seed)
-    found = [_value(statistic, groups_of.members(draw.integers(count, size=count))) for _ in range(resamples)]
-    values = np.array(found)[~np.isnan(found)]
-    if np.isnan(value) or 2 * len(values) <= resamples:
-        raise InputError(
-            f"expected resamples that have a value, got {len(values)} of {resamples}: bring more speakers or items"
-        )
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Indices of the items, group after group: group g is items[starts[g] : starts[g] + sizes[g]]."""
-
-    items: Indices
-    starts: Indices
-    sizes: Indices
-
-    @classmethod
-    def of(cls, keys: NDArray[Any]) -> _Groups:
-        if keys.ndim != 1 or not len(keys):
-            raise InputError(f"expected at least one item to resample, got an array of shape {keys.shape}")
-        _, which, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-        return cls(np.argsort(which, kind="stable"), np.cumsum(sizes) - sizes, sizes)
-
-    def members(self, drawn: Indices) -> Indices:
-        """The items of the drawn groups, without a loop over groups."""
-        sizes = self.sizes[drawn]
-        offsets = self.starts[drawn] - (np.cumsum(sizes) - sizes)
-        chosen: Indices = self.items[np.arange(sizes.sum()) + np.repeat(offsets, sizes)]
-        return chosen
-
-
-def _value(statistic: Callable[[Indices], float], indices: Indices) -> float:
-    try:
-        return float(statistic(indices))
-    except InputError:
-        return float("nan")
-
-
 def _operating_points(scores: ArrayLike, targets: ArrayLike) -> _Points:
     """One point below all scores, one between every two neighbours that differ, one above all."""
     values, truth = _trials(scores, targets)
@@ -295,10 +187,3 @@ def _trials(scores: ArrayLike, targets: ArrayLike) -> tuple[Floats, NDArray[np.b
             f"expected target and non-target trials, got {int(truth.sum())} and {int((~truth).sum())}: give both"
         )
     return values, truth
-
-
-def _pair(labels: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    truth, said = np.asarray(labels), np.asarray(predictions)
-    if truth.ndim != 1 or truth.shape != said.shape or not len(truth):
-        raise InputError(f"expected one prediction per label, got labels {truth.shape} and predictions {said.shape}")
-    return truth, said

@@ -1,4 +1,4 @@
-"""Segment embeddings -> utterance embedding, one step at a time. (embedding [B, D], state [B, K]) -> (utterance [B, D], state).
+"""Attentive aggregation of segment embeddings into an utterance embedding, one step at a time. (embedding [B, D], state [B, K]) -> (utterance [B, D], state).
 
 Attentive statistics pooling (Okabe et al. 2018, arXiv 1803.10963) kept as running sums: weights are exp of a bounded
 score, so the softmax over all segments needs no maximum and a step costs the same after a second and after a day. The

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_lupi.frames import MELS
-from edge_lupi.models.rounding import Point
+from edge_lupi.models.rounding import RoundingPoint
 from edge_lupi.models.unit import Unit, folded
 
 __all__ = ["DENSE_SIZES", "DenseEncoder", "DenseSize"]
@@ -49,7 +49,7 @@ class FrontBlock(nn.Module):
         self.second = Unit(channels, channels, 3, relu=False)
         self.around = nn.Identity() if stride == 1 else Unit(channels, channels, 1, (stride, 1), relu=False)
         self.relu = nn.ReLU()
-        self.out = Point()
+        self.out = RoundingPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H / stride, W]."""
@@ -64,7 +64,7 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.squeeze = Unit(width, bottleneck, 1, relu=True)
         self.look = Unit(bottleneck, growth, (1, 3), relu=True, dilation=dilation)
-        self.out = Point()
+        self.out = RoundingPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, W, 1, T] -> [B, W + growth, 1, T]."""
@@ -78,7 +78,7 @@ class DenseEncoder(nn.Module):
     def __init__(self, shape: DenseSize) -> None:
         super().__init__()
         channels = shape.front
-        self.entry = Point()
+        self.entry = RoundingPoint()
         self.stem = Unit(1, channels, 3, (1, 2), relu=True, border=(0, 0))
         self.front = nn.Sequential(*(FrontBlock(channels, stride) for stride in (2, 1, 2, 1)))
         self.down = Unit(channels, channels, 3, (2, 1), relu=True)
@@ -92,10 +92,10 @@ class DenseEncoder(nn.Module):
             steps.append(Unit(width, narrow, 1, relu=True))
             width = narrow
         self.blocks = nn.Sequential(*steps)
-        self.pooled = Point()
+        self.pooled = RoundingPoint()
         self.project = nn.Conv2d(2 * width, shape.embedding, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(shape.embedding)
-        self.out = Point()
+        self.out = RoundingPoint()
         self.embedding_size = shape.embedding
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from edge_lupi.errors import InputError
 from edge_lupi.frames import LOG_FLOOR, MELS
 from edge_lupi.models.dense_encoder import DENSE_SIZES, DenseEncoder
-from edge_lupi.models.rounding import Point
+from edge_lupi.models.rounding import RoundingPoint
 from edge_lupi.models.unit import Unit, folded
 
 __all__ = ["SIZES", "AnyEncoder", "Encoder", "EncoderSize", "make_encoder", "shape_of"]
@@ -59,7 +59,7 @@ def _at_full_resolution(conv: nn.Conv2d, square: int) -> nn.Conv2d:
     return whole
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """Two units and a way around them (He et al. 2016, arXiv 1512.03385)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -69,7 +69,7 @@ class Block(nn.Module):
         same = inputs == outputs and stride == 1
         self.around = nn.Identity() if same else Unit(inputs, outputs, 1, stride, relu=False)
         self.relu = nn.ReLU()
-        self.out = Point()
+        self.out = RoundingPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
@@ -85,21 +85,21 @@ class Encoder(nn.Module):
         if size not in SIZES:
             raise InputError(f"expected a size of {', '.join([*SIZES, *DENSE_SIZES])}, got {size!r}")
         shape = SIZES[size]
-        self.entry = Point()
+        self.entry = RoundingPoint()
         self.square = shape.square
         self.stem = Unit(shape.square**2, shape.stem, 3, 2, relu=True)
         blocks: list[nn.Module] = []
         width = shape.stem
         for channels, count, stride in zip(shape.channels, shape.blocks, shape.strides, strict=True):
             for block in range(count):
-                blocks.append(Block(width, channels, 1 if block else stride))
+                blocks.append(EncoderBlock(width, channels, 1 if block else stride))
                 width = channels
         self.blocks = nn.Sequential(*blocks)
         bands = MELS // (2 * shape.square * math.prod(shape.strides))
-        self.pooled = Point()
+        self.pooled = RoundingPoint()
         self.project = nn.Conv2d(2 * width * bands, shape.embedding, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(shape.embedding)
-        self.out = Point()
+        self.out = RoundingPoint()
         self.embedding_size = shape.embedding
 
     def forward(self, log_mel: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_lupi.bundle.bundle import Task
-from edge_lupi.bundle.manifest import check_origin
-from edge_lupi.disk import kind_of, read_bounded, write_at_once
+from edge_lupi.bundle.provenance import Provenance
+from edge_lupi.disk import kind_of, read_bounded, write_at_once, writing
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.plain_tensors import plain_tensors
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.teacher import Teacher, TeacherConfig
+from edge_lupi.task import Task
 
 __all__ = [
     "STUDENT",
@@ -43,19 +44,26 @@ MAX_BYTES = 1 << 28  # our largest student has 30 million bytes, the teacher les
 GOLDEN_SAMPLES = 2 * SAMPLE_RATE_HZ
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainedStudent:
     """A student with what belongs to it.
 
     `ranges` (empty before quantisation-aware fine-tuning) name the grid: `<point>` and `<convolution>.weight`, see
     `models.rounding`; they hold for the folded encoder. `speech` is int16 [T], recordings the compile stage judges by.
-    `provenance` says where it all comes from: corpus, licence, speakers heard, recipe, versions.
+    `provenance` says where it all comes from: corpus, licence, speakers heard, recipe, versions. A change makes a new one;
+    its network is torch's, which torch changes in place.
     """
 
     student: Student
     ranges: dict[str, Tensor] = field(default_factory=dict)
     speech: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def with_tasks(self, tasks: Sequence[Task], provenance: Provenance) -> TrainedStudent:
+        """The same weights, whose tasks have other thresholds or temperatures, and say where those come from."""
+        student = copy.copy(self.student)  # the parts are shared, the words about them are not
+        student.config = replace(self.student.config, tasks=tuple(tasks))
+        return replace(self, student=student, provenance=provenance)
 
     @property
     def golden_samples(self) -> NDArray[np.int16]:
@@ -77,7 +85,7 @@ def save_student(path: Path, trained: TrainedStudent) -> None:
         "state": {name: value.detach().cpu() for name, value in student.state_dict().items()},
         "ranges": {name: value.detach().cpu() for name, value in trained.ranges.items()},
         "speech": trained.speech,
-        "provenance": trained.provenance,
+        "provenance": trained.provenance.plain(),
     }
     write_atomically(path, content)
 
@@ -86,7 +94,7 @@ def load_student(path: str | Path) -> TrainedStudent:
     """Read student.pt. Raises BundleError where it is not one, is damaged or does not fit this version."""
     content = _read(path, STUDENT)
     with _said_of(path):
-        check_origin(content["provenance"])
+        provenance = Provenance.read(content["provenance"])
         config = dict(content["config"])
         tasks = tuple(_task(entry) for entry in config["tasks"])
         student = Student(
@@ -104,28 +112,29 @@ def load_student(path: str | Path) -> TrainedStudent:
         speech = content["speech"]
         if (speech.dtype, speech.ndim) != (torch.int16, 1):
             raise ValueError("its speech is not int16 [T]")
-        return TrainedStudent(student.eval(), ranges, speech, dict(content["provenance"]))
+        return TrainedStudent(student.eval(), ranges, speech, provenance)
 
 
-def save_teacher(path: Path, teacher: Teacher, provenance: Mapping[str, Any]) -> None:
+def save_teacher(path: Path, teacher: Teacher, provenance: Provenance) -> None:
     """Write teacher.pt at once or not at all."""
     state = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
     config = asdict(teacher.config)
     write_atomically(
-        path, {"format": TEACHER, "version": VERSION, "config": config, "state": state, "provenance": dict(provenance)}
+        path,
+        {"format": TEACHER, "version": VERSION, "config": config, "state": state, "provenance": provenance.plain()},
     )
 
 
-def load_teacher(path: str | Path) -> tuple[Teacher, dict[str, Any]]:
+def load_teacher(path: str | Path) -> tuple[Teacher, Provenance]:
     """Read teacher.pt and its provenance."""
     content = _read(path, TEACHER)
     with _said_of(path):
-        check_origin(content["provenance"])
+        provenance = Provenance.read(content["provenance"])
         config = dict(content["config"])
         config |= {"segmentation": Segmentation(**config["segmentation"]), "task": _task(config["task"])}
         teacher = Teacher(TeacherConfig(**config))
         teacher.load_state_dict(content["state"])
-        return teacher.eval(), dict(content["provenance"])
+        return teacher.eval(), provenance
 
 
 def describe(path: str | Path) -> str:
@@ -135,15 +144,10 @@ def describe(path: str | Path) -> str:
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """torch.save, at once or not at all."""
-    try:
-        buffer = io.BytesIO()
-        torch.save(dict(content), buffer)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    with writing(path, "nothing was changed; free some space or choose another folder"):
         write_at_once(path, buffer.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror or error}): nothing was changed; free some space or choose another folder"
-        ) from error
 
 
 class _said_of:
@@ -181,8 +185,8 @@ def _read(path: str | Path, *formats: str) -> dict[str, Any]:
             f"{path} is not a {kind} of edge-lupi (it does not hold plain tensors, or is damaged): it was not opened further"
         ) from error
     if not isinstance(content, dict) or content.get("format") not in formats:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise BundleError(f"expected a {kind} of edge-lupi in {path}, got {found!r}: make one with edge-lupi train")
+        got = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise BundleError(f"expected a {kind} of edge-lupi in {path}, got {got!r}: make one with edge-lupi train")
     if content.get("version") != VERSION:
         raise BundleError(
             f"expected {kind} version {VERSION}, got {content.get('version')} in {path}: train it with this edge-lupi"

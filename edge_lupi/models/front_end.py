@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +25,7 @@ from edge_lupi.frames import (
     window,
 )
 
-__all__ = ["FrontEndGraph", "cut", "log_mel"]
+__all__ = ["FrontEndGraph", "cut", "cut_samples", "log_mel", "padded_log_mel"]
 
 BINS = FFT_POINTS // 2 + 1
 
@@ -45,6 +47,18 @@ def log_mel(samples: Tensor, *, with_context: bool = False) -> Tensor:
 def cut(frames: Tensor, segmentation: Segmentation) -> Tensor:
     """log-mel [B, 80, 1, F] -> its segments [B, S, 80, 1, segment]; F is at least one segment."""
     return frames.unfold(-1, segmentation.frames, segmentation.hop_frames).permute(0, 3, 1, 2, 4)
+
+
+def padded_log_mel(samples: NDArray[np.float32], shortest: int) -> Tensor:
+    """Samples float32 [T] -> log-mel [1, 80, 1, F], with silence up to the shortest F."""
+    padded = torch.zeros(1, max(shortest * HOP_SAMPLES, len(samples)))
+    padded[0, : len(samples)] = torch.from_numpy(samples)
+    return log_mel(padded)
+
+
+def cut_samples(samples: NDArray[np.float32], segmentation: Segmentation) -> Tensor:
+    """Samples float32 [T] of a whole utterance -> its segments [1, S, 80, 1, segment], padded with silence to one segment."""
+    return cut(padded_log_mel(samples, segmentation.frames), segmentation)
 
 
 class FrontEndGraph(nn.Module):

@@ -1,4 +1,4 @@
-"""What turns an utterance embedding into an answer. [B, D] -> scores [B, C]."""
+"""Classification headers: utterance embedding [B, D] -> scores [B, C]."""
 
 from __future__ import annotations
 

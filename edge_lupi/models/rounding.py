@@ -1,4 +1,4 @@
-"""Where int8 rounding happens: named points on activations, parametrisations on weights. One grid for every target.
+"""Fake quantisation to int8, where it happens: named points on activations, parametrisations on weights. One grid for every target.
 
 Symmetric int8: activations per tensor, weights per output channel; scale = range / 127, zero point 0. A point is
 transparent until it is given a rounder: a learning one (nvidia-modelopt, in quantisation-aware fine-tuning) or a fixed
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["FixedRange", "Point", "convolutions", "fix_ranges", "points", "round_with", "stop_rounding"]
+__all__ = ["FixedRange", "RoundingPoint", "convolutions", "fix_ranges", "points", "round_with", "stop_rounding"]
 
 LEVELS = 127
 SMALLEST_RANGE = 1e-6  # of a channel whose weights are all zero
 
 
-class Point(nn.Module):
+class RoundingPoint(nn.Module):
     """A place where an activation is stored between two layers, and so is rounded when the student runs in int8."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class FixedRange(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, -128, 127)
 
 
-def points(model: nn.Module) -> Iterator[tuple[str, Point]]:
+def points(model: nn.Module) -> Iterator[tuple[str, RoundingPoint]]:
     """Every activation point with its name."""
-    return ((name, module) for name, module in model.named_modules() if isinstance(module, Point))
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, RoundingPoint))
 
 
 def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:

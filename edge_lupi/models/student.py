@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.aggregator import make_aggregator
 from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.header import ClassHeader
 from edge_lupi.models.voice import VoiceAverage
+from edge_lupi.task import Task
 
 __all__ = ["SETTINGS", "Heard", "Student", "StudentConfig"]
 
@@ -53,7 +53,7 @@ class TaskBranch(nn.Module):
     def __init__(self, task: Task, setting: str, size: int) -> None:
         super().__init__()
         self.aggregator = make_aggregator(setting, size)
-        self.verifies = task.kind == "verification"
+        self.verifies = task.verifies
         self.header = None if self.verifies else ClassHeader(size, len(task.labels))
         self.voice = VoiceAverage(size, task.voice) if task.voice else None
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import make_encoder
 from edge_lupi.models.student import Heard, TaskBranch
+from edge_lupi.task import Task
 
 __all__ = ["FEATURES", "Teacher", "TeacherConfig"]
 

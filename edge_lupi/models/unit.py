@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from edge_lupi.models.rounding import Point
+from edge_lupi.models.rounding import RoundingPoint
 
 __all__ = ["Unit", "adds_alone", "folded"]
 
@@ -33,7 +33,7 @@ class Unit(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, around, (1, dilation), bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.relu: nn.Module = nn.ReLU() if relu else nn.Identity()
-        self.out = Point()
+        self.out = RoundingPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""

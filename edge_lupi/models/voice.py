@@ -1,4 +1,4 @@
-"""How a voice differs from what it was so far: speaker normalisation by a running mean. utterance [B, D], voice [B, 1 + D] -> [B, D].
+"""Speaker normalisation by a running mean: how a voice differs from what it was so far. utterance [B, D], voice [B, 1 + D] -> [B, D].
 
 Anger in a loud voice is louder still; an emotion is told from how somebody speaks beside how they usually do. `voice` is
 carried state: in how many clips the voice was heard, and the mean of their utterance embeddings. As the mean of a few clips is
@@ -32,8 +32,8 @@ class VoiceAverage(nn.Module):
         if voice is None:
             return utterance - self.population
         clips, mean = voice[:, :1], voice[:, 1:]
-        known = clips / (clips + self.prior)
-        return utterance - (self.population + known * (mean - self.population))
+        share = clips / (clips + self.prior)
+        return utterance - (self.population + share * (mean - self.population))
 
     @torch.no_grad()
     def learn(self, utterances: Tensor) -> None:

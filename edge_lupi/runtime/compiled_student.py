@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
@@ -22,6 +22,7 @@ from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
 from edge_lupi.runtime.level import Level
 from edge_lupi.runtime.sources.source import say
 from edge_lupi.sound.audio import from_pcm
+from edge_lupi.task import Task
 
 __all__ = ["Branch", "CompiledStudent", "Step"]
 
@@ -211,7 +212,7 @@ class CompiledStudent:
             step = branch.step(embedding[None], state)
             state = expect(step.state, state.shape, "next_state")
         likeness = cosine(expect(step.embedding, (1, width), "utterance")[0], golden.utterances[task.name])
-        if task.kind == "classification":
+        if task.classifies:
             scores = expect(step.scores, (1, len(task.labels)), "scores")
             likeness = min(likeness, cosine(scores[0], golden.scores.get(task.name, scores[0])))
         self._refuse_below(GOLDEN_COSINE, likeness, f"answers of task {task.name}")

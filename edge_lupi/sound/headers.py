@@ -1,4 +1,4 @@
-"""What a sound file's header promises, held against what the file holds. Open file -> its parts, and a doubt if there is one.
+"""Sound file headers, held against what the file holds. Open file -> its parts, and a doubt if there is one.
 
 A recorder that was killed leaves a length of nothing, a copy that broke off half of the sound, and 32 bits wrap at 4 GiB;
 libraries then give less than is there, or less than there was, and say nothing. Files one after another in one file, as

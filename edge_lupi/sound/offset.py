@@ -1,4 +1,4 @@
-"""A constant added to the signal, as cheap and I2S microphones give it, taken out. float32 [T] -> float32 [T], state carried.
+"""DC offset removal: a constant, as cheap and I2S microphones add it, taken out of the signal. float32 [T] -> float32 [T], state carried.
 
 A one-pole mean over a quarter of a second, from the means of frames of 10 ms, is drawn as a line through every frame and
 subtracted: a high-pass at 0.6 Hz, far below any voice. It begins with the mean of the first 0.1 s, so that nothing has to
@@ -45,12 +45,12 @@ class OffsetRemoval:
         if self._mean is None:
             first = frame_means[:FIRST_FRAMES] if len(frame_means) else samples
             self._mean = float(first.mean()) if len(first) else 0.0
-        found, mean = [self._mean], self._mean
+        means, mean = [self._mean], self._mean
         for frame_mean in frame_means.tolist():
             mean += SHARE * (frame_mean - mean)
-            found.append(mean)
+            means.append(mean)
         self._mean = mean
-        return np.array(found, np.float32)
+        return np.array(means, np.float32)
 
 
 def without_offset(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A stream of any rate and any number of channels -> float32 at 16 kHz. soxr is imported when first used: 60 ms."""
+"""Resampling of a stream: any rate and any number of channels -> float32 at 16 kHz. soxr is imported when first used: 60 ms."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Resampler:
         if block.ndim != 2 or block.shape[1] != self.channels:
             raise InputError(f"expected blocks of {self.channels} channels, got an array of shape {block.shape}")
         if self._pick is not None:
-            kept = block[:, self._pick]
+            mono = block[:, self._pick]
         else:
-            kept = block[:, 0] if self.channels == 1 else self._mixed(block)
-        return self._resample(np.ascontiguousarray(kept, np.float32), last=False)
+            mono = block[:, 0] if self.channels == 1 else self._mixed(block)
+        return self._resample(np.ascontiguousarray(mono, np.float32), last=False)
 
     def _mixed(self, block: Samples) -> Samples:
         """[n, channels] -> their mean [n], or the loudest where they cancel in it."""

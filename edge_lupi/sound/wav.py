@@ -77,9 +77,9 @@ class Wav:
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: 1 if self.order == "<" else -1]
             return np.asarray(wide.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31), np.float32)
-        found = np.frombuffer(data, self.order + self.encoding)
+        numbers = np.frombuffer(data, self.order + self.encoding)
         scale = 1 if self.encoding[0] == "f" else 2 ** (8 * self.sample_bytes - 1)
-        return np.asarray(found.astype(np.float32) / np.float32(scale), np.float32)
+        return np.asarray(numbers.astype(np.float32) / np.float32(scale), np.float32)
 
 
 def read_wav(read: Callable[[int], bytes], where: str) -> Wav | None:

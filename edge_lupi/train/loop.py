@@ -1,6 +1,6 @@
-"""The loop that teacher, student and fine-tuning share: epochs, progress, checkpoints that resume. Devices by Lightning Fabric.
+"""Training loop of teacher, student and fine-tuning: epochs, progress, history, checkpoints that resume; by Lightning Fabric.
 
-One CPU, one GPU or `torchrun --nproc-per-node N` run the same code and give the same losses, to rounding: the batch of a
+One CPU, one GPU or `torchrun --nnodes M --nproc-per-node N` run the same code and give the same losses, to rounding: the batch of a
 recipe is the global one. Every epoch draws its order, crops and disturbances from seed and epoch alone, so a run that was
 cut off and taken up again gives what an unbroken one gives.
 """
@@ -15,11 +15,11 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -29,26 +29,57 @@ from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_o
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import epoch_seed
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.epochs import epoch_seed
+from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.recipe import Course
-from edge_lupi.train.together import act_as_one
+from edge_lupi.train.together import act_as_one, check_agreement
+from edge_lupi.words import json_text
 
-__all__ = ["Run", "fit", "make_fabric"]
+__all__ = ["Epochs", "History", "Run", "begin", "fit", "make_fabric"]
 
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1 << 32  # of a checkpoint
-FINISHED = "already trained on exactly this; pass --fresh to train anew"
+FINISHED = "already trained on exactly this; pass --fresh to train again"
+History = list[dict[str, float]]  # of every epoch the means
 Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
+
+
+class Epochs(Protocol):
+    """Batches, epoch after epoch."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, or this process's share of each."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training keeps its checkpoint, and what must be the same for it to be taken up again."""
+    """One stage's training in a folder, and all that must be the same for its checkpoint to be taken up again.
 
-    checkpoint: Path
-    identity: dict[str, Any]
+    Beside `<name>.checkpoint` lies `<name>.history.json`: a list with an object for every epoch, the mean of each part of the
+    loss by its name, and what was measured on held-out voices.
+    """
+
+    folder: Path
+    name: str
+    course: Course
+    seed: int
+    identity: Mapping[str, object]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimiser and history after the last epoch."""
+        return self.folder / f"{self.name}.checkpoint"
+
+    @property
+    def history(self) -> Path:
+        """The history, for people and scripts."""
+        return self.folder / f"{self.name}.history.json"
 
     @property
     def fingerprint(self) -> str:
@@ -56,10 +87,23 @@ class Run:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
+def begin(seed: int) -> Fabric:
+    """Fabric, and torch's random numbers from a seed."""
+    fabric = make_fabric()
+    fabric.seed_everything(seed, verbose=False)
+    return fabric
+
+
 def make_fabric() -> Fabric:
-    """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device."""
+    """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device of every machine."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(accelerator="auto", devices=world if world > 1 else 1, strategy="ddp" if world > 1 else "auto")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if world % here:
+        raise InputError(
+            f"expected as many processes on every machine, got {here} of {world} here: give torchrun one --nproc-per-node"
+        )
+    strategy = "ddp" if world > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=here, num_nodes=world // here, strategy=strategy)
     if world > 1:
         fabric.launch()
         atexit.register(_part)
@@ -77,75 +121,99 @@ def _part() -> None:
 def fit(
     fabric: Fabric,
     module: nn.Module,
-    course: Course,
     run: Run,
-    epoch_batches: Callable[[int], Iterator[Batch]],
+    epochs: Epochs,
     losses: Callable[[nn.Module, Batch, Draw], Losses],
     *,
-    seed: int,
-    steps: int,
-    after: Callable[[list[dict[str, float]]], None] | None = None,
-) -> list[dict[str, float]]:
-    """Train `module` in place. Returns the mean losses of every epoch; `after` an epoch may add to the last of them."""
-    if course.batch % fabric.world_size or course.batch < 2 * fabric.world_size:
-        raise InputError(
-            f"expected a batch that {fabric.world_size} processes can share, two rows or more each, got {course.batch}: change it in the recipe"
-        )
+    before: Callable[[int], None] | None = None,
+    after: Callable[[History], None] | None = None,
+) -> History:
+    """Train `module` in place, and keep the mean losses of every epoch as history.json. Returns them.
+
+    `before` is called with the number of each epoch, `after` with the history so far, to whose last epoch it may add figures.
+    """
+    course = run.course
+    _check_batch(course.batch, fabric.world_size)
     with suppress(OSError):  # no folder yet
-        clear_left_overs(run.checkpoint.parent, inside=True)
+        clear_left_overs(run.folder, inside=True)
     if fabric.world_size > 1:
         act_as_one(module)
-    optimiser, schedule = _optimiser(module, course, steps)
-    first, history = _resume(module, optimiser, schedule, run, course.epochs)
+    optimiser, schedule = _optimiser(module, course, epochs.steps)
+    first, history = _resume(module, optimiser, schedule, run)
+    if fabric.world_size > 1:
+        check_agreement(fabric, first, run.fingerprint)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster for 2-D convolutions, CPU and GPU
     wrapped, optimiser = fabric.setup(module, optimiser)
+    step = _Step(fabric, wrapped, optimiser, schedule, losses)
     began = time.monotonic()
     for epoch in range(first, course.epochs):
-        try:
-            history.append(
-                _epoch(fabric, wrapped, optimiser, schedule, epoch_batches(epoch), losses, epoch_seed(seed, epoch))
-            )
-        except KeyboardInterrupt:
-            progress(log, f"{run.checkpoint.stem}  stopped in epoch {epoch + 1}: the same command goes on from there")
-            raise
-        if not all(math.isfinite(value) for value in history[-1].values()):
-            raise InputError(
-                f"the loss of {run.checkpoint.stem} became NaN or infinite in epoch {epoch + 1}: lower the rate ({course.rate}) in the recipe"
-            )
+        if before is not None:
+            before(epoch)
+        history.append(_epoch(step, epochs(epoch), run, epoch))
         if after is not None:
             after(history)
         if fabric.is_global_zero:
-            _save(module, optimiser, schedule, run, epoch + 1, history)
+            _save(module, optimiser, schedule, run, history)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
             words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
-            progress(log, f"{run.checkpoint.stem}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
+            progress(log, f"{run.name}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
+    if fabric.is_global_zero and first == course.epochs:  # it was finished: perhaps by a version that kept none
+        _keep_history(run, history)
     fabric.barrier()
     return history
 
 
-def _epoch(
-    fabric: Fabric,
-    module: nn.Module,
-    optimiser: Any,
-    schedule: Any,
-    epoch_batches: Iterator[Batch],
-    losses: Callable[[nn.Module, Batch, Draw], Losses],
-    seed: int,
-) -> dict[str, float]:
-    """One pass over the batches; gives the mean of every part of the loss."""
+def _check_batch(batch: int, world: int) -> None:
+    if batch % world or batch < 2 * world:
+        raise InputError(
+            f"expected a batch that {world} processes can share, two rows or more each, got {batch}: change it in the recipe"
+        )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a training step needs besides its batch."""
+
+    fabric: Fabric
+    module: nn.Module
+    optimiser: Any
+    schedule: Any
+    losses: Callable[[nn.Module, Batch, Draw], Losses]
+
+    def __call__(self, batch: Batch, draw: Draw) -> Losses:
+        """Forward, backward, and on; the parts of the loss."""
+        parts = self.losses(self.module, batch.to(self.fabric.device), draw)
+        self.optimiser.zero_grad()
+        self.fabric.backward(sum(parts.values(), start=torch.zeros((), device=self.fabric.device)))
+        self.fabric.clip_gradients(self.module, self.optimiser, max_norm=5.0, error_if_nonfinite=False)
+        self.optimiser.step()
+        self.schedule.step()
+        return parts
+
+
+def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int) -> dict[str, float]:
+    """One pass over the batches; gives the mean of every part of the loss. Raises InputError where one is not finite."""
+    try:
+        means = _pass(step, batches, epoch_seed(run.seed, epoch))
+    except KeyboardInterrupt:
+        progress(log, f"{run.name}  stopped in epoch {epoch + 1}: the same command goes on from there")
+        raise
+    if not all(math.isfinite(value) for value in means.values()):
+        raise InputError(
+            f"the loss of {run.name} became NaN or infinite in epoch {epoch + 1}: lower the rate ({run.course.rate}) in the recipe"
+        )
+    return means
+
+
+def _pass(step: _Step, batches: Iterator[Batch], seed: int) -> dict[str, float]:
+    fabric = step.fabric
     torch.manual_seed(seed)
     draw = Draw(seed, fabric.global_rank, fabric.world_size)
-    module.train()
+    step.module.train()
     sums: dict[str, float] = {}
     count = 0
-    for count, batch in enumerate(epoch_batches, 1):
-        parts = losses(module, batch.to(fabric.device), draw)
-        optimiser.zero_grad()
-        fabric.backward(sum(parts.values(), start=torch.zeros((), device=fabric.device)))
-        fabric.clip_gradients(module, optimiser, max_norm=5.0, error_if_nonfinite=False)
-        optimiser.step()
-        schedule.step()
-        for name, value in parts.items():
+    for count, batch in enumerate(batches, 1):
+        for name, value in step(batch, draw).items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if fabric.is_global_zero:
             progress(log, f"step {count}", last=False, often=True)
@@ -166,9 +234,7 @@ def _optimiser(module: nn.Module, course: Course, steps: int) -> tuple[torch.opt
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=total, pct_start=warm)
 
 
-def _resume(
-    module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, run: Run, epochs: int
-) -> tuple[int, list[dict[str, float]]]:
+def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, run: Run) -> tuple[int, History]:
     if kind_of(run.checkpoint) == "nothing":
         return 0, []
     try:
@@ -176,28 +242,26 @@ def _resume(
         saved = torch.load(content, map_location="cpu", weights_only=True)
         fingerprint = saved["fingerprint"]
     except Exception as error:  # damaged or foreign: torch raises many kinds
-        raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to begin anew") from error
+        raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to start over") from error
     if fingerprint != run.fingerprint:
         raise InputError(
-            f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to begin anew, or --out for another folder"
+            f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to start over, or --out for another folder"
         )
     try:
         module.load_state_dict(saved["module"])
     except RuntimeError as error:  # of the same recipe, but of an edge-lupi whose networks had another shape
         raise InputError(
-            f"{run.checkpoint} was written by another version of edge-lupi: pass --fresh to begin anew, or remove it"
+            f"{run.checkpoint} was written by another version of edge-lupi: pass --fresh to start over, or remove it"
         ) from error
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
     done = saved["epoch"]
-    said = f"taken up again after epoch {done}" if done < epochs else FINISHED
-    log.info(f"{run.checkpoint.stem}  {said}")
-    return saved["epoch"], saved["history"]
+    said = f"taken up again after epoch {done}" if done < run.course.epochs else FINISHED
+    log.info(f"{run.name}  {said}")
+    return done, saved["history"]
 
 
-def _save(
-    module: nn.Module, optimiser: Any, schedule: Any, run: Run, epoch: int, history: list[dict[str, float]]
-) -> None:
+def _save(module: nn.Module, optimiser: Any, schedule: Any, run: Run, history: History) -> None:
     plain = getattr(optimiser, "optimizer", optimiser)
     content = {
         "fingerprint": run.fingerprint,
@@ -208,7 +272,7 @@ def _save(
             for key, value in schedule.state_dict().items()
             if not key.startswith("_") and not callable(value)
         },
-        "epoch": epoch,
+        "epoch": len(history),
         "history": history,
     }
     try:
@@ -220,6 +284,12 @@ def _save(
         raise InputError(
             f"could not write {run.checkpoint} ({reason}): free some space and give the same command again, or choose another --out"
         ) from error
+    _keep_history(run, history)
+
+
+def _keep_history(run: Run, history: History) -> None:
+    plain = [{name: value if math.isfinite(value) else None for name, value in epoch.items()} for epoch in history]
+    keep(run.history, (json_text(plain, indent=1) + "\n").encode())
 
 
 def _minutes(seconds: float) -> str:

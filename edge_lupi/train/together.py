@@ -1,17 +1,37 @@
-"""Several processes as one: batch norm over the global batch, and dropout that draws what one process would draw.
+"""Data-parallel training that gives the losses of one process: batch norm and dropout over the global batch.
 
-So `torchrun --nproc-per-node N` gives the losses of one process at the same global batch, to rounding. PyTorch's own
-SyncBatchNorm wants a GPU; this one does with any backend.
+`torchrun --nnodes M --nproc-per-node N` gives the losses of one process at the same global batch, to rounding. PyTorch's
+own SyncBatchNorm wants a GPU; this one does with any backend.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as distributed
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.nn import functional as shared
 
-__all__ = ["act_as_one"]
+from edge_lupi.errors import InputError
+
+__all__ = ["act_as_one", "check_agreement"]
+
+
+def check_agreement(fabric: Fabric, epoch: int, fingerprint: str) -> None:
+    """Raise InputError, in every process, unless all are about to train the same from the same epoch on.
+
+    `fingerprint` is the hexadecimal digest of recipe and data. They differ where machines do not share a disk.
+    """
+    mine = torch.tensor([epoch, int(fingerprint[:12], 16)], device=fabric.device)
+    epochs, digests = fabric.all_gather(mine).reshape(-1, 2).T.tolist()
+    if len(set(digests)) > 1:
+        raise InputError(
+            "expected the same recipe and recordings on every machine, got different ones: copy them there"
+        )
+    if len(set(epochs)) > 1:
+        raise InputError(
+            f"expected a checkpoint that every machine sees, got epochs {min(epochs)} and {max(epochs)}: give all an --out on one shared disk, or --fresh"
+        )
 
 
 def act_as_one(module: nn.Module) -> None:

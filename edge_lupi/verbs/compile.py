@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -12,97 +11,105 @@ from edge_lupi.terminal import say, say_done, say_json
 from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite, need
 
 if TYPE_CHECKING:
-    from edge_lupi.bundle.bundle import Task
+    from edge_lupi.bundle.provenance import Provenance
+    from edge_lupi.task import Task
 
 
-def compile(
-    student: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STUDENT.PT|BUNDLE", help="A trained student; or a bundle, to build engines for this device."
-        ),
-    ],
-    out: Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")] = None,
-    profile: Annotated[
-        Optional[Path], typer.Option(help="A device's options as TOML, see compile/; what is typed stands above it.")
-    ] = None,
-    target: Annotated[
-        Optional[str],
-        typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.", show_default="auto"),
-    ] = None,
-    precision: Annotated[
-        Optional[str],
-        typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.", show_default="auto"),
-    ] = None,
-    max_batch: Annotated[Optional[int], typer.Option(help="The largest batch of an engine.", show_default="16")] = None,
-    workspace_mib: Annotated[
-        Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
-    ] = None,
+Student = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDENT.PT|BUNDLE", help="A trained student; or a bundle, to build engines for this device."
+    ),
+]
+Out = Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")]
+ProfileFile = Annotated[
+    Optional[Path], typer.Option(help="A device's options as TOML, see compile/; what is typed stands above it.")
+]
+Target = Annotated[
+    Optional[str],
+    typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.", show_default="auto"),
+]
+Precision = Annotated[
+    Optional[str],
+    typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.", show_default="auto"),
+]
+MaxBatch = Annotated[Optional[int], typer.Option(help="The largest batch of an engine.", show_default="16")]
+WorkspaceMib = Annotated[
+    Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
+]
+NoBuild = Annotated[
+    bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
+]
+Data = Annotated[
+    Optional[Path],
+    typer.Option(
+        help="Labelled speech to judge by, here or inside $EDGE_LUPI_DATA: the task's own metric, and cosines.",
+        callback=among_corpora,
+    ),
+]
+Trials = Annotated[
+    Optional[Path],
+    typer.Option(help="Where the task compares voices: lines of `label path path`.", callback=among_corpora),
+]
+MaxDrop = Annotated[
+    Optional[float],
+    typer.Option(
+        help="By how much EER or UAR may be worse than the float student's.", show_default="0.005", callback=finite
+    ),
+]
+
+
+def make_bundle(
+    student: Student,
+    out: Out = None,
+    profile: ProfileFile = None,
+    target: Target = None,
+    precision: Precision = None,
+    max_batch: MaxBatch = None,
+    workspace_mib: WorkspaceMib = None,
     gpu: GpuOption = None,
-    no_build: Annotated[
-        bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
-    ] = False,
-    data: Annotated[
-        Optional[Path],
-        typer.Option(
-            help="Labelled speech to judge by, here or inside $EDGE_LUPI_DATA: the task's own metric, and cosines.",
-            callback=among_corpora,
-        ),
-    ] = None,
-    trials: Annotated[
-        Optional[Path],
-        typer.Option(help="Where the task compares voices: lines of `label path path`.", callback=among_corpora),
-    ] = None,
-    max_drop: Annotated[
-        Optional[float],
-        typer.Option(
-            help="By how much EER or UAR may be worse than the float student's.", show_default="0.005", callback=finite
-        ),
-    ] = None,
-    json: JsonOption = False,
+    no_build: NoBuild = False,
+    data: Data = None,
+    trials: Trials = None,
+    max_drop: MaxDrop = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the bundle that an edge device runs, and prove that it is still the same student."""
     from edge_lupi.compile.request import read_profile
     from edge_lupi.compile.targets import compile_for
     from edge_lupi.disk import kind_of
 
-    found = read_profile(
-        profile,
-        target=target,
-        precision=precision,
-        max_batch=max_batch,
-        workspace_mib=workspace_mib,
-        max_drop=max_drop,
-    )
-    wanted = found.wanted(not no_build, data, trials)
+    typed = {"max_batch": max_batch, "workspace_mib": workspace_mib, "max_drop": max_drop}
+    options = read_profile(profile, target=target, precision=precision, **typed)
+    request = options.request(not no_build, data, trials)
     if kind_of(student) != "folder":
         need("compile", "torch", "onnx")
-    done = compile_for(student, out, wanted)
-    if json:
+    done = compile_for(student, out, request)
+    if as_json:
         say_json(done.plain())
     else:
-        expected = [f"{found.device}: {found.expect}"] if found.expect else []
+        expected = [f"{options.device}: {options.expect}"] if options.expect else []
         say_done(*expected, *done.text().split("\n"))
 
 
-def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", json: JsonOption = False) -> None:
+def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", as_json: JsonOption = False) -> None:
     """Say what is in a bundle, after checking every hash."""
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
     from edge_lupi.runtime.engines.choose import engine_lines, engines_plain
 
     found = Bundle.load(bundle or shipped_bundle(task))
-    if json:
+    if as_json:
         say_json({**found.manifest, "path": str(found.path), "engines": engines_plain(found)})
         return
-    student, precision, training = (found.manifest.get(name, {}) for name in ("student", "precision", "training"))
-    cut = found.segmentation
+    student, precision = (found.manifest.get(name, {}) for name in ("student", "precision"))
+    segments = found.segmentation
     say(
         f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)",
         *(_task_line(task) for task in found.tasks.values()),
         f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}",
-        f"segments   {cut.seconds} s every {cut.hop_seconds} s",
+        f"segments   {segments.seconds} s every {segments.hop_seconds} s",
         f"precision  {precision.get('chosen')}: {precision.get('why')}",
-        *_origin_lines(str(found.manifest.get("licence")), training),
+        *_origin_lines(str(found.manifest.get("licence")), found.provenance),
         *engine_lines(found),
     )
 
@@ -113,15 +120,13 @@ def _task_line(task: Task) -> str:
     return f"task       {task.name} ({task.kind}){labels}{threshold}"
 
 
-def _origin_lines(licence: str, training: Mapping[str, Any]) -> list[str]:
+def _origin_lines(licence: str, training: Provenance) -> list[str]:
     """Licence and corpus; of each branch, where they were taught one after the other."""
-    from edge_lupi.bundle.manifest import licences_of, origin_of
-
     found = []
-    for task, own in (licences_of(training) or {"": licence}).items():
-        origin, of = origin_of(training, task), f"{task}: " if task else ""
+    for task, own in (training.licences or {"": licence}).items():
+        origin, of = training.of(task), f"{task}: " if task else ""
         found.append(f"licence    {of}{own}")
-        found.append(f"trained on {of}{origin.get('training_utterances')} utterances of {origin.get('corpus')}")
+        found.append(f"trained on {of}{origin.training_utterances} utterances of {origin.corpus}")
     return found
 
 

@@ -123,7 +123,7 @@ def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str
     """The known speakers, where a task compares voices."""
     from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 
-    asked = [one for one in bundles for name in tasks if name in one.tasks and one.tasks[name].kind == "verification"]
+    asked = [one for one in bundles for name in tasks if name in one.tasks and one.tasks[name].verifies]
     return Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint) if asked else None
 
 

@@ -42,7 +42,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
-    from edge_lupi.evaluate.reports import open_model, report
+    from edge_lupi.evaluate.measure import report
+    from edge_lupi.evaluate.open import open_model
 
     opened = open_model(model, task)
     found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")

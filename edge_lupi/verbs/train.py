@@ -14,7 +14,7 @@ from edge_lupi.terminal import note, say_done
 from edge_lupi.verbs.options import need
 
 if TYPE_CHECKING:
-    from edge_lupi.train.examples.corpus import Prepared
+    from edge_lupi.train.examples.prepared import Prepared
     from edge_lupi.train.recipe import Recipe
 
 
@@ -140,21 +140,33 @@ def sweep(
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")
     ] = None,
+    scheduler: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="tcp://HOST:PORT",
+            help="A Dask scheduler whose workers train.",
+            show_default="workers of this machine",
+        ),
+    ] = None,
     set: SetOption = None,
 ) -> None:
     """Train every arm of a recipe on every fold with several seeds, and tell the gains. Goes on where it was killed."""
     from edge_lupi.train.sweep.plan import load_plan
 
     plan = load_plan(recipe, set or [])
-    need("train sweep", "torch", "lightning_fabric", "matplotlib")
-    from edge_lupi.train.sweep.gain import table
+    need("train sweep", "torch", "lightning_fabric", "matplotlib", "distributed")
+    if scheduler and jobs:
+        raise InputError(
+            "expected no --jobs beside --scheduler, got both: the scheduler's workers say how many train at once"
+        )
+    from edge_lupi.train.sweep.report import table
     from edge_lupi.train.sweep.run import chosen_arms, chosen_folds, run_sweep
 
     chosen = chosen_arms(plan, arms)
     held_out = chosen_folds(plan, folds)
     folder = out or Path("runs") / plan.recipe.name
-    found = table(run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs))
-    say_done(*found.split("\n"), f"{folder}/results.json, table.md, gain.png")
+    summary = run_sweep(plan, chosen, held_out, range(seeds), folder, jobs=jobs, scheduler=scheduler or "")
+    say_done(*table(summary).split("\n"), f"{folder}/results.json, table.md, gain.png")
 
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
@@ -167,12 +179,11 @@ def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
-    from edge_lupi.data.splits import told_of
     from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(settings)
-    if _speaks() and not prepared.shards:
-        note(told_of(prepared.corpus, prepared.split))
+    if _speaks() and prepared.summary:
+        note(prepared.summary)
     return settings, prepared
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, shipped_bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.signature import SIGNATURE, sign_manifest
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.errors import BundleError, InputError
 
 Cli = Callable[..., CompletedProcess[str]]

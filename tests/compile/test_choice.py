@@ -1,15 +1,22 @@
-"""int8 has to earn its place, and the gate says why."""
+"""int8 has to earn its place, and the choice says why."""
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_lupi.compile.choice import Findings, Int8Share, Limits, Measured, Metric, choose, fastest, measure
+from edge_lupi.compile import timing
+from edge_lupi.compile.choice import Limits, choose, fastest
+from edge_lupi.compile.findings import Findings, Int8Share, Measured, Metric
 from edge_lupi.compile.graphs.export import encoder_graph
+from edge_lupi.compile.measure import measure
+from edge_lupi.compile.outcome import Outcome
 from edge_lupi.errors import InputError
+from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 
 
@@ -127,11 +134,105 @@ def test_measuring_a_graph_against_what_it_should_give(make_grid_student: Callab
     engine = {"fp32": OnnxEngine(graph)}
     segments = np.random.default_rng(0).normal(-5, 2, (3, 80, 1, 50)).astype(np.float32)
     wanted = engine["fp32"].run({"log_mel": segments})["embedding"]
-    found = measure(engine, {"fp32": 7}, segments, wanted)["fp32"]
+    found = measure(engine, {"fp32": 7}, segments, wanted).precisions["fp32"]
     assert 0 < found.p50_ms <= found.p99_ms
     assert found.bytes == 7
     assert found.cosine_worst == pytest.approx(1, abs=1e-5)
     wanted[1] *= -1
-    other = measure(engine, {"fp32": 7}, segments, wanted)["fp32"]
+    other = measure(engine, {"fp32": 7}, segments, wanted).precisions["fp32"]
     assert other.cosine_worst == pytest.approx(-1, abs=1e-5)
     assert other.cosine_mean == pytest.approx(1 / 3, abs=1e-5)
+
+
+class Encoder:
+    """An engine that computes for so long, and sleeps for so long, as others having the processor would make it."""
+
+    input_shapes: Mapping[str, tuple[Any, ...]] = {"log_mel": ("batch", 80, 1, 50)}
+
+    def __init__(self, ms: float, sleeps_ms: float = 0.0) -> None:
+        self.ms, self.sleeps_ms = ms, sleeps_ms
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        until = time.thread_time() + self.ms / 1000
+        while time.thread_time() < until:
+            pass
+        time.sleep(self.sleeps_ms / 1000)
+        return {"embedding": np.ones((len(inputs["log_mel"]), 4), np.float32)}
+
+
+def compared(**engines: Encoder) -> Findings:
+    segments = np.zeros((2, 80, 1, 50), np.float32)
+    return measure(engines, dict.fromkeys(engines, 1), segments, np.ones((2, 4), np.float32))
+
+
+def test_how_many_times_as_fast_comes_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    findings = compared(fp32=Encoder(0.6), int8=Encoder(0.2))
+    speedup = findings.precisions["int8"].speedup
+    assert speedup is not None
+    assert 0 < speedup.low <= speedup.value <= speedup.high
+    assert speedup.value > 1
+    assert findings.precisions["fp32"].speedup is None
+    certain = replace(findings.precisions["int8"], speedup=Interval(3.0, 2.9, 3.1))
+    why = choose(replace(findings, precisions={**findings.precisions, "int8": certain}), "auto").why
+    assert why.startswith("int8 is 3.00 times as fast as fp32 here (95 % 2.90 to 3.10) and keeps")
+
+
+def test_a_difference_within_the_interval_is_none() -> None:
+    int8 = replace(measured(2.9), speedup=Interval(1.03, 0.97, 1.1))
+    choice = choose(Findings({"fp32": FP32, "int8": int8}), "auto")
+    assert choice.chosen == "fp32"
+    assert choice.why == (
+        "int8 is not faster on this device (2.90 ms a segment against 3.00 ms, 1.03 times as fast (95 % 0.97 to 1.10))"
+    )
+
+
+def test_a_busy_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor's time and the wall's part, others had it: said with the choice and below the table."""
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    said = "the machine is busy: [0-9]+ % of the time went to others, compile again when it is idle"
+    choice = choose(compared(fp32=Encoder(0.6, 0.6), int8=Encoder(0.2, 0.2)), "auto")
+    assert re.search(f"; {said}$", choice.why)
+    assert re.fullmatch(said, choice.table().splitlines()[-1])
+    assert not Findings({"fp32": FP32}, waited=0.05).busy
+
+
+def outcome(wrong: list[int]) -> Outcome:
+    """162 utterances of two classes in turn, some of which are taken for the other."""
+    truth = np.arange(162) % 2
+    said = truth.copy()
+    said[wrong] = 1 - said[wrong]
+    return Outcome("uar", said, truth, np.arange(162))
+
+
+def findings_of(lost: list[int]) -> Findings:
+    as_float, rounded = outcome([0, 1]), outcome([0, 1, *lost])
+    precisions = {
+        "fp32": measured(3.0, metric=as_float.value),
+        "int8": replace(measured(1.0, metric=rounded.value), loss=rounded.loss(as_float)),
+    }
+    return Findings(precisions, 400, Metric("uar", as_float.value, "162 utterances"))
+
+
+def test_two_clips_of_162_are_chance_and_twenty_are_not() -> None:
+    """A paired test: the same utterances are drawn for both, and --max-drop is held against the interval."""
+    for decide in (choose, fastest):
+        chance, real = decide(findings_of([50, 51]), "auto"), decide(findings_of(list(range(20, 40))), "auto")
+        assert (chance.chosen, real.chosen) == ("int8", "fp32")
+        assert re.search(
+            r"it loses 1\.23 points of UAR \(95 % 0\.00 to \d\.\d+: 2 of 162 utterances lost, 0 won\) against the float "
+            r"student, which chance explains \(allowed 0\.5\)",
+            chance.why,
+        )
+        assert re.search(r"int8 loses 12\.35 points of UAR \(95 % .*: 20 of 162 utterances lost, 0 won\)", real.why)
+
+
+def test_trials_are_paired_too() -> None:
+    draw = np.random.default_rng(0)
+    truth, enrolled = draw.random(400) < 0.3, np.arange(400) % 20
+    scores = truth * 1.5 + draw.normal(0, 1, 400)
+    as_float = Outcome("eer", scores, truth, enrolled)
+    same = Outcome("eer", scores + draw.normal(0, 0.01, 400), truth, enrolled).loss(as_float)
+    worse = Outcome("eer", draw.normal(0, 1, 400), truth, enrolled).loss(as_float)
+    assert abs(same.value) < 0.01
+    assert same.low <= 0.005 < 0.1 < worse.low

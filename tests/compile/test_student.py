@@ -1,6 +1,7 @@
 """student.pt in, student.lupi out: the same student, measured, with its golden vectors and its card."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import Calibration, Point, load_calibration, save_calibration
+from edge_lupi.compile.request import Request
 from edge_lupi.compile.student import compile_student, fingerprint
+from edge_lupi.compile.targets import compile_for
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
@@ -29,7 +32,7 @@ def compiled(make_grid_student: MakeStudent, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("compiled")
     save_student(folder / "two.pt", make_grid_student())
     for precision in ("fp32", "int8"):
-        compile_student(folder / "two.pt", folder / f"{precision}.lupi", precision=precision)
+        compile_student(folder / "two.pt", folder / f"{precision}.lupi", Request(precision=precision))
     return folder
 
 
@@ -115,7 +118,7 @@ def test_the_front_end_graph_in_the_bundle_gives_the_golden_log_mel(compiled: Pa
 
 
 def test_another_encoder_does_not_pass_the_golden_vectors(compiled: Path, tmp_path: Path) -> None:
-    from edge_lupi.bundle.bundle import write_bundle
+    from edge_lupi.bundle.write import write_bundle
 
     bundle = Bundle.load(compiled / "fp32.lupi")
     model = onnx.load_from_string(bundle.file("encoder.onnx"))
@@ -143,10 +146,10 @@ def test_what_was_calibrated_stays_when_the_same_student_is_compiled_again(
 ) -> None:
     out = tmp_path / "x.lupi"
     save_student(tmp_path / "x.pt", make_grid_student())
-    compile_student(tmp_path / "x.pt", out, precision="fp32")
+    compile_student(tmp_path / "x.pt", out, Request(precision="fp32"))
     mine = Calibration("speaker", Bundle.load(out).fingerprint, 0.01, 4, 40, (Point(1.0, 0.5, 0.4, 0.6, 4000),))
     save_calibration(mine, out, "<svg/>")
-    compile_student(tmp_path / "x.pt", out, precision="int8")
+    compile_student(tmp_path / "x.pt", out, Request(precision="int8"))
     assert load_calibration(out, Bundle.load(out).fingerprint, "speaker") == mine
     assert (out / "calibration.speaker.svg").read_text() == "<svg/>"
 
@@ -154,7 +157,7 @@ def test_what_was_calibrated_stays_when_the_same_student_is_compiled_again(
     with torch.no_grad():
         other.student.encoder.project.bias[0] += 1e-3
     save_student(tmp_path / "x.pt", other)
-    compile_student(tmp_path / "x.pt", out, precision="fp32")
+    compile_student(tmp_path / "x.pt", out, Request(precision="fp32"))
     assert not list(out.glob("calibration*"))
 
 
@@ -177,5 +180,25 @@ def test_what_cannot_be_compiled(
 ) -> None:
     save_student(tmp_path / "x.pt", replace(make_grid_student(), **change))
     with pytest.raises(error, match=words):
-        compile_student(tmp_path / "x.pt", tmp_path / "x.lupi", **asked)
+        compile_student(tmp_path / "x.pt", tmp_path / "x.lupi", Request(**asked))
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_bundle_is_loaded_once(
+    make_grid_student: MakeStudent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written, read back once, and handed on: what is said of it afterwards does not look at the disk."""
+    save_student(tmp_path / "x.pt", make_grid_student())
+    loaded: list[Path] = []
+    read = Bundle._read.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[Bundle], path: Path, signed_by: Path | None) -> Bundle:
+        loaded.append(path)
+        return read(cls, path, signed_by)
+
+    monkeypatch.setattr(Bundle, "_read", classmethod(counted))
+    done = compile_for(tmp_path / "x.pt", None, Request("cpu", "int8"))
+    shutil.rmtree(tmp_path / "x.lupi")
+    assert "layers left in float: none" in done.text()
+    assert done.plain()["chosen"] == "int8"
+    assert loaded == [tmp_path / "x.lupi"]

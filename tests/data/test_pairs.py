@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.data.corpora import read_corpus
 from edge_lupi.data.pairs import pairs_of
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 

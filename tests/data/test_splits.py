@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import Split, refuse_shared_speakers, split, split_name, told_of
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.errors import InputError

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -14,12 +17,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, Task, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.calibration import Calibration, Point, load_calibration
+from edge_lupi.bundle.engines import Device, EngineKey, locked, read_engine, write_engine
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.calibrate import calibrated
+from edge_lupi.evaluate.calibrate import calibrated, keep
 from edge_lupi.evaluate.impostors import Scores, people_in
 from edge_lupi.runtime.enrolment.enrolment import enroll
 from edge_lupi.runtime.listening.listener import Listener
@@ -27,6 +32,7 @@ from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import Task
 
 Cli = Callable[..., CompletedProcess[str]]
 STUDENT: Any = SimpleNamespace(
@@ -150,6 +156,35 @@ def test_trials_set_the_threshold_of_a_copy(
     again = cli(*words)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "choose another --out" in again.stderr
+
+
+@contextmanager
+def small_files_only(most_bytes: int) -> Iterator[None]:
+    """As on a full disk, a larger file ends in the middle: errno EFBIG in place of ENOSPC."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_copy_is_whole_or_not_there(bundle: Path, tmp_path: Path) -> None:
+    key = EngineKey("encoder", "int8", "a" * 64, 16, 256, Device("10.3.0", "8.7", "Orin"))
+    with locked(bundle / "engines"):
+        write_engine(bundle / "engines", key, bytes(3_000_000))
+    student, copy = Bundle.load(bundle), tmp_path / "copies" / "copy.lupi"
+    made = Calibration("speaker", student.fingerprint, 0.1, 1, 5, (Point(1.0, 0.5, 0.4, 0.6, 20, None),))
+    with small_files_only(2_500_000), pytest.raises(InputError, match=r"could not write .*: free some space"):
+        keep(made, "<svg/>", student, copy)
+    assert list(copy.parent.iterdir()) == []
+    assert keep(made, "<svg/>", student, copy) == copy / "calibration.speaker.json"
+    found = Bundle.load(copy)
+    assert (found.files, found.engines) == (student.files, student.engines)
+    assert read_engine(copy / "engines", found.engines[0]) == bytes(3_000_000)
+    assert load_calibration(copy, student.fingerprint, "speaker") == made
+    assert (copy / "calibration.speaker.svg").read_text() == "<svg/>"
 
 
 @pytest.mark.parametrize(

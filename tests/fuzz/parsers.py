@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lupi.bundle.bundle import MANIFEST, Bundle, Task, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.calibration import Calibration, Point, load_calibration
 from edge_lupi.bundle.engines import LIST, read_engines
 from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.bundle.manifest import MANIFEST
 from edge_lupi.compile.request import read_profile
 from edge_lupi.data.readers.table import read_table
 from edge_lupi.data.trials import read_trials
@@ -30,8 +31,9 @@ from edge_lupi.errors import EdgeLupiError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.student import Student, StudentConfig
-from edge_lupi.runtime.outputs.rttm import read_rttm
+from edge_lupi.rttm import read_rttm
 from edge_lupi.runtime.speakers.gallery import Gallery
+from edge_lupi.task import Task
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.words import folder_word, json_text, printable
 

@@ -62,12 +62,13 @@ def on_gpu(pretended_gpu: dict[str, str], tmp_path: Path) -> Callable[..., Ran]:
 
 @pytest.fixture(scope="session")
 def compiled(make_grid_student: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from edge_lupi.compile.request import Request
     from edge_lupi.compile.student import compile_student
     from edge_lupi.models.files import save_student
 
     folder = tmp_path_factory.mktemp("gpu")
     save_student(folder / "two.pt", make_grid_student())
-    compile_student(folder / "two.pt", folder / "two.lupi", target="tensorrt")
+    compile_student(folder / "two.pt", folder / "two.lupi", Request("tensorrt"))
     return folder / "two.lupi"
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx
+from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.runtime.engines import cuda, tensorrt
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 

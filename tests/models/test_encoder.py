@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES, Encoder, make_encoder
 from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.task import Task
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.teacher import FeatureEye, FrameEye, Teacher, TeacherConfig
+from edge_lupi.task import Task
 
 TASK = Task("emotion", "classification", ("calm", "angry"))
 SHAPES = {"features": (4, 3, 5), "frames": (4, 3, 10, 32, 32)}

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.models.voice import VoiceAverage
+from edge_lupi.task import Task
 
 MOOD = Task("mood", "classification", ("plain", "bright"), voice=5.0)
 

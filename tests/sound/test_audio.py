@@ -11,8 +11,9 @@ import pytest
 
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.sound import audio
-from edge_lupi.sound.audio import Resampler, read_audio, resampler, stream_audio
+from edge_lupi.sound.audio import read_audio, stream_audio
 from edge_lupi.sound.offset import without_offset
+from edge_lupi.sound.resampler import Resampler, resampler
 from edge_lupi.words import printable
 
 Maker = Callable[..., Any]  # a fixture of conftest.py

@@ -19,29 +19,30 @@ from edge_lupi.train.recipe import load_recipe
 Cli = Callable[..., CompletedProcess[str]]
 
 
-def losses(said: tuple[str, str], name: str) -> list[float]:
-    """The figure of that name in every epoch's line."""
-    return [float(found) for found in re.findall(rf"epoch \d.*?\b{name} ([0-9.]+)", said[1])]
+def losses(chain: Any, stage: str, name: str) -> list[float]:
+    """A part of the loss in every epoch, by history.json."""
+    history = json.loads((chain.folder / f"{stage}.history.json").read_text())
+    return [epoch[name] for epoch in history if name in epoch]
 
 
 def test_the_teacher_looks_at_features(mood_chain: Any) -> None:
     teacher, origin = load_teacher(mood_chain.folder / "teacher.pt")
     assert (teacher.config.video, teacher.config.features) == ("features", 4)
-    assert origin["training_speakers"] == ["voice0", "voice1", "voice2", "voice3"]
-    assert origin["recipe"] == load_recipe(mood_chain.recipe).plain()
+    assert origin.training_speakers == ("voice0", "voice1", "voice2", "voice3")
+    assert origin.recipe == load_recipe(mood_chain.recipe).plain()
 
 
 def test_distillation_brings_the_student_to_the_teacher(mood_chain: Any) -> None:
     for part in ("encoder", "aggregator"):
-        first, *_, last = losses(mood_chain.said["student"], part)
+        first, *_, last = losses(mood_chain, "student", part)
         assert last < 0.97 * first, part
-    assert losses(mood_chain.said["student"], "label")[-1] < 0.9 * np.log(2)  # what a coin would lose
-    assert load_student(mood_chain.folder / "student.pt").provenance["distilled"] is True
+    assert losses(mood_chain, "student", "label")[-1] < 0.9 * np.log(2)  # what a coin would lose
+    assert load_student(mood_chain.folder / "student.pt").provenance.distilled is True
 
 
 def test_audio_only_needs_no_teacher(mood_chain: Any) -> None:
-    assert not losses(mood_chain.said["audio_only"], "encoder")
-    assert load_student(mood_chain.folder / "audio_only.pt").provenance["distilled"] is False
+    assert not losses(mood_chain, "audio_only", "encoder")
+    assert load_student(mood_chain.folder / "audio_only.pt").provenance.distilled is False
 
 
 def test_fine_tuning_folds_and_adds_ranges(mood_chain: Any) -> None:
@@ -49,7 +50,7 @@ def test_fine_tuning_folds_and_adds_ranges(mood_chain: Any) -> None:
     fine = load_student(mood_chain.folder / "student.int8.pt")
     assert fine.ranges
     assert all(range_.min() >= 0 for range_ in fine.ranges.values())
-    assert fine.provenance["qat"]["epochs"] == 1
+    assert fine.provenance.qat["epochs"] == 1
 
 
 def test_evaluate_leaves_out_the_speakers_that_training_heard(mood_chain: Any, cli: Cli) -> None:
@@ -82,7 +83,7 @@ def test_a_teacher_of_another_segmentation_is_refused(mood_chain: Any, tmp_path:
     from edge_lupi.train.stages.student import train_student
 
     recipe = load_recipe(mood_chain.recipe, ["segments.hop_seconds=0.5"])
-    with pytest.raises(InputError, match="train it anew"):
+    with pytest.raises(InputError, match="train it again"):
         train_student(recipe, prepare(recipe), tmp_path, teachers=[mood_chain.folder / "teacher.pt"])
 
 
@@ -111,14 +112,14 @@ def test_of_speakers_without_labels_a_student_learns_what_its_teacher_says(mood_
         teacher = train_teacher(recipe, prepared, tmp_path / name)
         taught = train_student(recipe, prepared, tmp_path / name, teachers=[teacher])
         alone = train_student(recipe, prepared, tmp_path / name, name="audio_only")
-        assert set(load_teacher(teacher)[1]["training_speakers"]).isdisjoint(unlabelled)
+        assert set(load_teacher(teacher)[1].training_speakers).isdisjoint(unlabelled)
         return [load_student(taught), load_student(alone)]
 
     taught, alone = trained(mood_chain.corpus, "told")
     assert len(unlabelled) == 2
-    assert unlabelled < set(taught.provenance["training_speakers"]) == {"voice0", "voice1", "voice2", "voice3"}
-    assert unlabelled.isdisjoint(alone.provenance["training_speakers"])
-    assert (taught.provenance["training_utterances"], alone.provenance["training_utterances"]) == (16, 8)
+    assert unlabelled < set(taught.provenance.training_speakers) == {"voice0", "voice1", "voice2", "voice3"}
+    assert unlabelled.isdisjoint(alone.provenance.training_speakers)
+    assert (taught.provenance.training_utterances, alone.provenance.training_utterances) == (16, 8)
 
     lies = mood_chain.corpus.with_name("lies.csv")
     swap = {"plain": "bright", "bright": "plain"}

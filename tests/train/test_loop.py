@@ -1,6 +1,8 @@
 """A training that was cut off and taken up again is the training that was not."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +32,17 @@ def network() -> nn.Module:
     )
 
 
+@dataclass(frozen=True)
+class Given:
+    """Epochs of so many steps, from a function."""
+
+    of: Callable[[int], Iterator[Batch]]
+    steps: int = 1
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        return self.of(epoch)
+
+
 def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:
     """Four epochs of three batches; the power fails in the middle of epoch `cut_off_in`."""
 
@@ -46,11 +59,11 @@ def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[d
         return {"square": (module(disturbed)[:, 0] - pictures.sum((1, 2, 3))).square().mean()}
 
     module = network()
-    return module, fit(make_fabric(), module, COURSE, run, batches, losses, seed=1, steps=3)
+    return module, fit(make_fabric(), module, run, Given(batches, 3), losses)
 
 
 def run_in(folder: Path, **identity: object) -> Run:
-    return Run(folder / "x.checkpoint", {"recipe": "x", **identity})
+    return Run(folder, "x", COURSE, 1, {"recipe": "x", **identity})
 
 
 def test_taken_up_again_equals_unbroken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,10 +88,41 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
+def test_the_history_is_kept_beside_the_checkpoint(tmp_path: Path) -> None:
+    """After every epoch, so that a training can be watched; taken up again it is that of the whole."""
+    _, whole = train(run_in(tmp_path / "a"))
+    with pytest.raises(PowerCut):
+        train(run_in(tmp_path / "b"), cut_off_in=2)
+    kept = tmp_path / "b" / "x.history.json"
+    assert json.loads(kept.read_text()) == whole[:2]
+    train(run_in(tmp_path / "b"))
+    assert [epoch["square"] for epoch in json.loads(kept.read_text())] == pytest.approx(
+        [e["square"] for e in whole], rel=1e-4
+    )
+    assert json.loads((tmp_path / "a" / "x.history.json").read_text()) == whole
+    kept.unlink()  # as after a training by an older edge-lupi
+    train(run_in(tmp_path / "b"))
+    assert len(json.loads(kept.read_text())) == 4
+
+
+def test_a_figure_that_is_no_number_is_null(tmp_path: Path) -> None:
+    def measure(history: list[dict[str, float]]) -> None:
+        history[-1]["held-out EER"] = float("nan")
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        yield Batch(torch.randn(4, 24), torch.zeros(4), (), (), None)
+
+    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        return {"square": module(batch.frames.reshape(4, 1, 4, 6)).square().mean()}
+
+    fit(make_fabric(), network(), run_in(tmp_path), Given(batches), losses, after=measure)
+    assert json.loads((tmp_path / "x.history.json").read_text())[3]["held-out EER"] is None
+
+
 def test_a_finished_training_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(run_in(tmp_path))
     train(run_in(tmp_path))
-    assert "x  already trained on exactly this; pass --fresh to train anew\n" in capsys.readouterr().err
+    assert "x  already trained on exactly this; pass --fresh to train again\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 8, 9, 10, 11])
@@ -91,7 +135,7 @@ def test_few_steps_have_a_schedule(tmp_path: Path, epochs: int) -> None:
     def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
         return {"square": module(batch.frames.reshape(4, 1, 4, 6)).square().mean()}
 
-    history = fit(make_fabric(), network(), course, run_in(tmp_path), batches, losses, seed=1, steps=1)
+    history = fit(make_fabric(), network(), replace(run_in(tmp_path), course=course), Given(batches), losses)
     assert len(history) == epochs
 
 
@@ -100,7 +144,7 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     left.touch()
     other.touch()
     train(run_in(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "x.checkpoint"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "x.checkpoint", "x.history.json"]
 
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
@@ -137,7 +181,7 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
         return {"square": module(batch.frames.reshape(4, 1, 4, 6)).square().mean()}
 
     with pytest.raises(InputError, match=r"became NaN or infinite in epoch 1: lower the rate"):
-        fit(make_fabric(), network(), COURSE, run_in(tmp_path), batches, losses, seed=1, steps=1)
+        fit(make_fabric(), network(), run_in(tmp_path), Given(batches), losses)
     assert not list(tmp_path.iterdir())
 
 
@@ -145,4 +189,4 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
 def test_a_batch_that_processes_cannot_share_is_one_sentence(tmp_path: Path, world: int) -> None:
     several: Any = SimpleNamespace(world_size=world)
     with pytest.raises(InputError, match=rf"a batch that {world} processes can share, two rows or more each, got 4"):
-        fit(several, network(), COURSE, run_in(tmp_path), lambda epoch: iter(()), lambda *_: {}, seed=1, steps=1)
+        fit(several, network(), run_in(tmp_path), Given(lambda epoch: iter(())), lambda *_: {})

@@ -1,11 +1,11 @@
 """Two processes are one: the same batch norm and dropout, and through the command line the same losses."""
 
+import json
 import os
-import re
-import subprocess
+import socket
 import sys
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
 import pytest
@@ -58,10 +58,9 @@ def test_two_processes_normalise_and_drop_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(found["eval"], alone["eval"])
 
 
-def epochs(said: str) -> list[dict[str, float]]:
-    """The losses of every epoch's line."""
-    lines = re.findall(r"epoch \d/\d  (.*) left", said)
-    return [{name: float(value) for name, value in re.findall(r"(\w+) ([0-9.]+)  ", line)} for line in lines]
+def history(folder: Path, stage: str) -> list[dict[str, float]]:
+    """The losses of every epoch."""
+    return json.loads((folder / f"{stage}.history.json").read_text())
 
 
 VERBS = """
@@ -77,27 +76,41 @@ for line in open(sys.argv[1]).read().splitlines():
 """
 
 
+def run_torch(*commands: list[Any]) -> list[CompletedProcess[str]]:
+    """torchrun once per machine, without a GPU."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    launchers = [Popen([*launcher, *words], stdout=PIPE, stderr=PIPE, text=True, env=environment) for words in commands]  # fmt: skip
+    try:
+        said = [one.communicate(timeout=120) for one in launchers]
+        return [CompletedProcess(one.args, one.returncode, *of) for one, of in zip(launchers, said, strict=True)]
+    finally:
+        for one in launchers:
+            one.terminate()  # which ends its processes; kill would not
+            one.wait()
+
+
 def torchrun(folder: Path, *lines: str) -> tuple[str, str]:
-    """Two processes that run these lines of edge-lupi, without a GPU; stdout and stderr."""
+    """Two processes that run these lines of edge-lupi; stdout and stderr."""
     (folder / "verbs.py").write_text(VERBS)
     (folder / "lines").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen(
-        [*command, folder / "verbs.py", folder / "lines"], stdout=PIPE, stderr=PIPE, text=True, env=environment
-    ) as launcher:
-        try:
-            said = launcher.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            launcher.terminate()  # which ends its processes; kill would not
-            raise
-    assert launcher.returncode == 0, said[1]
-    return said
+    (done,) = run_torch(["--standalone", "--nproc-per-node", "2", folder / "verbs.py", folder / "lines"])
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
-def test_under_torchrun_two_processes_lose_what_one_does(
-    mood_chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def two_machines(words: list[Any], *folders: Path) -> list[CompletedProcess[str]]:
+    """A process on each of two "machines" on the loopback, with an --out of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    verb = ["-m", "edge_lupi.cli", *words, "--out"]
+    first, second = ([*meeting, "--node-rank", str(rank), *verb, folder] for rank, folder in enumerate(folders))
+    return run_torch(first, second)
+
+
+def test_under_torchrun_two_processes_lose_what_one_does(mood_chain: Any, tmp_path: Path) -> None:
     """A teacher with video and dropout; a student with all that may happen to its crops."""
     from edge_lupi.train.examples.corpus import prepare
     from edge_lupi.train.recipe import load_recipe
@@ -107,13 +120,35 @@ def test_under_torchrun_two_processes_lose_what_one_does(
     teacher = mood_chain.folder / "teacher.pt"
     recipe = load_recipe(mood_chain.recipe, changes)
     train_student(recipe, prepare(recipe), tmp_path / "one", teachers=[teacher])
-    wanted = epochs(mood_chain.said["teacher"][1]) + epochs(capsys.readouterr().err)
+    wanted = history(mood_chain.folder, "teacher") + history(tmp_path / "one", "student")
     assert [set(losses) for losses in wanted] == [{"label"}] * 3 + [{"label", "encoder", "aggregator", "soft"}] * 2
-    out, err = torchrun(
+    out, _ = torchrun(
         tmp_path,
         f"train teacher {mood_chain.recipe} --out {tmp_path}",
         f"train student {mood_chain.recipe} --out {tmp_path} --teacher {teacher} --set {' --set '.join(changes)}",
     )
-    for found, alone in zip(epochs(err), wanted, strict=True):
+    for found, alone in zip(history(tmp_path, "teacher") + history(tmp_path, "student"), wanted, strict=True):
         assert found == pytest.approx(alone, abs=1e-3)
     assert out.count("trained on") == 2  # one of them speaks
+
+
+def test_two_machines_lose_what_one_process_does(mood_chain: Any, tmp_path: Path) -> None:
+    """Without a disk that both see: then nothing may be taken up again on one of them alone."""
+    near, far = tmp_path / "near", tmp_path / "far"
+    for folder in (near, far):
+        folder.mkdir()
+    words = ["train", "student", mood_chain.recipe, "--teacher", mood_chain.folder / "teacher.pt"]
+    first, second = two_machines(words, near, far)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    wanted = history(mood_chain.folder, "student")
+    assert len(wanted) == 3
+    for losses, alone in zip(history(near, "student"), wanted, strict=True):
+        assert losses == pytest.approx(alone, abs=1e-3)
+    assert first.stdout.count("trained on") == 1
+    assert "epoch" not in second.stderr, "one of them speaks"
+    assert [(folder / "student.pt").exists() for folder in (near, far)] == [True, False]
+
+    again = two_machines(words, near, far)
+    assert all(done.returncode for done in again)
+    said = "".join(done.stderr for done in again)
+    assert "expected a checkpoint that every machine sees, got epochs 0 and 3: give all an --out on one shared" in said

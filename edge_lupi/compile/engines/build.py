@@ -5,7 +5,6 @@ Needs TensorRT, no torch and no onnx: it runs on the device, on a bundle that a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,10 +28,14 @@ from edge_lupi.bundle.engines import (
     write_choice,
     write_engine,
 )
-from edge_lupi.compile.choice import CPU, Choice, Findings, Limits, fastest, measure, measure_live
+from edge_lupi.bundle.manifest import MANIFEST, manifest_bytes, parsed_manifest
+from edge_lupi.compile.choice import Choice, fastest
 from edge_lupi.compile.engines.rtx import context_from_onnx
-from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx, timing_cache_path
+from edge_lupi.compile.engines.tensorrt import engine_from_onnx, timing_cache_path
 from edge_lupi.compile.evidence import Evidence
+from edge_lupi.compile.findings import CPU, Findings
+from edge_lupi.compile.measure import measure, measure_live
+from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.errors import BundleError, DeviceError, InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.choose import BACKENDS
@@ -50,7 +53,7 @@ Build = Callable[[bytes, EngineKey], bytes]
 
 @dataclass(frozen=True)
 class EngineReport:
-    """A bundle's engines for this device, and the gate's choice among them where there is a GPU to measure on.
+    """A bundle's engines for this device, and the choice among them where there is a GPU to measure on.
 
     `not_built`: precisions that could not be built, with the reason.
     """
@@ -79,26 +82,17 @@ class EngineReport:
         return "\n".join([*lines, self.choice.table(), f"{self.choice.chosen}, because {self.choice.why}"])
 
 
-def build_engines(
-    path: Path,
-    options: BuilderOptions,
-    precision: str = "auto",
-    target: str = "tensorrt",
-    *,
-    evidence: Evidence | None = None,
-    limits: Limits | None = None,
-) -> EngineReport:
+def build_engines(bundle: Bundle, request: Request, evidence: Evidence | None = None) -> EngineReport:
     """Build what does not fit this device, keep what does, measure where there is a GPU. Raises what a user can mend."""
-    backend = BACKENDS[target](f"compile --target {target}")
-    bundle, device = Bundle.load(path), backend.device
-    engines, not_built = _built_engines(bundle, _wanted(bundle, precision), options, backend)
+    backend = BACKENDS[request.target](f"compile --target {request.target}")
+    engines, not_built = _built_engines(bundle, _precisions(bundle, request.precision), request.options, backend)
     choice = None
     if backend.gpu is not None:
-        found = _measure(bundle, engines, backend, evidence, paced=precision == "auto")
-        choice = fastest(found, precision, limits)
+        findings = _measure(bundle, engines, backend, evidence, paced=request.precision == "auto")
+        choice = fastest(findings, request.precision, request.limits)
     with _held(bundle):
-        write_choice(path / FOLDER, device, choice.chosen if choice else None)
-    return EngineReport(device, engines, choice, not_built)
+        write_choice(bundle.path / FOLDER, backend.device, choice.chosen if choice else None)
+    return EngineReport(backend.device, engines, choice, not_built)
 
 
 def _built_engines(
@@ -150,16 +144,18 @@ def engine_for(bundle: Bundle, key: EngineKey, build: Build | None) -> Built:
 def _held(bundle: Bundle) -> Iterator[None]:
     """Hold the bundle, whose graphs are those that were read. Raises InputError where another compile took its place."""
     with locked(bundle.path / FOLDER):
-        if _graph_hashes(Bundle.load(bundle.path)) != _graph_hashes(bundle):
+        now = parsed_manifest(manifest_bytes(bundle.path), bundle.path / MANIFEST)
+        if _graph_hashes(now) != _graph_hashes(bundle.manifest):
             raise InputError(
                 f"{bundle.path} was replaced by another student while its engines were built: compile it again"
             )
         yield
 
 
-def _graph_hashes(bundle: Bundle) -> list[str]:
-    names = {file for files in bundle.tensorrt_graphs.values() for file in files.values()}
-    return [hashlib.sha256(bundle.file(name)).hexdigest() for name in sorted(names)]
+def _graph_hashes(manifest: Mapping[str, Any]) -> list[str]:
+    """What tells one bundle's graphs from another's: their hashes, as the manifest lists them."""
+    names = {file for files in manifest.get("tensorrt", {}).values() for file in files.values()}
+    return [str(manifest["files"].get(name, {}).get("sha256")) for name in sorted(names)]
 
 
 def _fitting(folder: Path, key: EngineKey) -> Built:
@@ -176,7 +172,7 @@ def _fitting(folder: Path, key: EngineKey) -> Built:
     )
 
 
-def _wanted(bundle: Bundle, precision: str) -> list[str]:
+def _precisions(bundle: Bundle, precision: str) -> list[str]:
     """The precisions to build."""
     graphs = bundle.tensorrt_graphs.get(ENCODER)
     if not graphs:
@@ -190,10 +186,8 @@ def _wanted(bundle: Bundle, precision: str) -> list[str]:
 
 def engine_key(bundle: Bundle, name: str, precision: str, options: BuilderOptions, device: Device) -> EngineKey:
     """What an engine of the bundle's graph depends on, built on this device with these options."""
-    graph = bundle.file(bundle.tensorrt_graphs[name][precision])
-    return EngineKey(
-        name, precision, hashlib.sha256(graph).hexdigest(), options.max_batch, options.workspace_mib, device
-    )
+    graph = bundle.manifest["files"][bundle.tensorrt_graphs[name][precision]]["sha256"]
+    return EngineKey(name, precision, graph, options.max_batch, options.workspace_mib, device)
 
 
 def _measure(
@@ -209,9 +203,10 @@ def _measure(
     }
     running[CPU] = OnnxEngine(bundle.file("encoder.onnx"), name="encoder.onnx")
     sizes = {b.key.precision: b.bytes for b in engines} | {CPU: len(bundle.file("encoder.onnx"))}
-    precisions = measure(running, sizes, segments, wanted)
-    found = Findings(precisions, len(segments)) if evidence is None else evidence.judge(precisions, running, truth)
-    return measure_live(running, found, segments, wanted, paced=paced)
+    findings = measure(running, sizes, segments, wanted)
+    if evidence is not None:
+        findings = evidence.judge(findings, running, truth)
+    return measure_live(running, findings, segments, wanted, paced=paced)
 
 
 def _golden_segments(bundle: Bundle) -> NDArray[np.float32]:

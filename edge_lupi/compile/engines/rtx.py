@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import DeviceError
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.engines.rtx import Rtx

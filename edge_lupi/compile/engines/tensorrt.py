@@ -6,31 +6,18 @@ Needs TensorRT alone, no torch and no onnx: engines are built on the device.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edge_lupi.bundle.engines import Device
 from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.disk import write_at_once
-from edge_lupi.errors import BundleError, DeviceError, InputError
+from edge_lupi.errors import BundleError, DeviceError
 from edge_lupi.runtime.engines.tensorrt import make_log
 
-__all__ = ["BuilderOptions", "engine_from_onnx", "timing_cache_path"]
-
-
-@dataclass(frozen=True)
-class BuilderOptions:
-    """Batches of 1 to `max_batch` segments, tuned for 1, as a live stream has it; memory the builder may use for a layer."""
-
-    max_batch: int = 16
-    workspace_mib: int = 256
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("max-batch", self.max_batch, 1024), ("workspace-mib", self.workspace_mib, 1 << 20)):
-            if not 1 <= value <= most:
-                raise InputError(f"expected --{name} from 1 to {most}, got {value}")
+__all__ = ["engine_from_onnx", "timing_cache_path"]
 
 
 def engine_from_onnx(

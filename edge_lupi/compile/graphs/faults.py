@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
-__all__ = ["grid_faults"]
+__all__ = ["int8_faults"]
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 
 
-def grid_faults(model: ModelProto) -> list[str]:
+def int8_faults(model: ModelProto) -> list[str]:
     """One sentence per fault, each beginning with the layer's name."""
     graph = _Graph(model)
     faults: list[str] = []
@@ -77,7 +77,7 @@ class _Graph:
         zero = self._constants.get(node.input[2]) if len(node.input) > 2 else None
         if zero is not None and zero.dtype == np.int8 and not zero.any():
             return []
-        return [f"{node.name}: expected the signed grid, int8 with zero point 0"]
+        return [f"{node.name}: expected signed int8 with zero point 0"]
 
     def _is_pair(self, name: str) -> bool:
         after = self._maker.get(name)

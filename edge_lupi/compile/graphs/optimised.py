@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 from onnx import NodeProto
 
-from edge_lupi.compile.choice import Int8Share
+from edge_lupi.compile.findings import Int8Share
 
 __all__ = ["int8_share", "optimised_graph"]
 

@@ -1,4 +1,4 @@
-"""The quantisation grid in a graph, and its rewriting for a target. Q/DQ model -> Q/DQ model with the same numbers.
+"""Quantised graphs (Q/DQ), rewritten for a target. Q/DQ model -> Q/DQ model with the same numbers.
 
 Learnt once: weights int8 per output channel, activations int8 per tensor, symmetric. TensorRT takes it as it is. ONNX
 Runtime on x86 fuses and computes unsigned activations far better, so for the CPU the same scales are written with zero
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
-__all__ = ["float_layers", "signed_grid", "unsigned_grid"]
+__all__ = ["float_layers", "signed_int8", "unsigned_int8", "without_inner_pairs"]
 
 POSITIVE = {"Relu", "Sqrt", "Exp", "Abs"}
 KEEPS_SIGN = {
@@ -31,7 +31,7 @@ KEEPS_SIGN = {
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
-def signed_grid(model: ModelProto) -> ModelProto:
+def signed_int8(model: ModelProto) -> ModelProto:
     """Bring an exported fake-quantised graph to its stored form: weights as int8 initialisers before their DQ."""
     graph = _Graph(model)
     for node in list(graph.model.graph.node):
@@ -40,8 +40,8 @@ def signed_grid(model: ModelProto) -> ModelProto:
     return graph.finish()
 
 
-def unsigned_grid(model: ModelProto) -> ModelProto:
-    """The same grid for ONNX Runtime on x86: unsigned activations, zero point 0 after a ReLU, 128 elsewhere."""
+def unsigned_int8(model: ModelProto) -> ModelProto:
+    """The same ranges for ONNX Runtime on x86: unsigned activations, zero point 0 after a ReLU, 128 elsewhere."""
     graph = _Graph(model)
     for node in list(graph.model.graph.node):
         if node.op_type != "QuantizeLinear":
@@ -49,6 +49,18 @@ def unsigned_grid(model: ModelProto) -> ModelProto:
         zero = np.uint8(0 if graph.is_positive(node.input[0]) else 128)
         for pair in (node, *graph.readers(node.output[0])):
             pair.input[2] = graph.constant(f"zero_point_{zero}", np.array(zero))
+    return graph.finish()
+
+
+def without_inner_pairs(model: ModelProto) -> ModelProto:
+    """For TensorRT: no rounding between a residual block's last convolution and the sum that it goes into.
+
+    There it keeps the two from being one kernel; the way around, which is read from memory, stays int8.
+    """
+    graph = _Graph(model)
+    for node in model.graph.node:
+        if node.op_type == "Add":
+            graph.join(node.name)
     return graph.finish()
 
 
@@ -122,6 +134,23 @@ class _Graph:
         for reader in self.readers(node.output[0]):
             reader.input[0] = stored
         self.model.graph.node.remove(node)
+
+    def join(self, name: str) -> None:
+        """Let the sum of this name read a convolution's own result where it reads that rounded; one such input of two."""
+        total = next(node for node in self.model.graph.node if node.name == name)
+        for place, rounded in enumerate(total.input):
+            source = self._before_pair(rounded)
+            if source is not None and source.op_type == "Conv" and len(self.readers(rounded)) == 1:
+                total.input[place] = source.output[0]
+                return
+
+    def _before_pair(self, name: str) -> NodeProto | None:
+        """What made a tensor that a Q/DQ pair has rounded; None where none has."""
+        after = self._maker.get(name)
+        before = self._maker.get(after.input[0]) if after is not None and after.op_type == "DequantizeLinear" else None
+        if before is None or before.op_type != "QuantizeLinear":
+            return None
+        return self._maker.get(before.input[0])
 
     def finish(self) -> ModelProto:
         """Drop what nothing reads, check, and give the model."""

@@ -1,10 +1,10 @@
-"""A folder of folders: `root/<label>/*.wav` -> Corpus. The simplest way to bring one's own recordings.
+"""Corpus from folders: `root/<label>/*.wav` -> Corpus. The simplest way to bring one's own recordings.
 
     recordings/
       alice/  monday.wav  tuesday.wav
       bob/    monday.wav
 
-When the task is "speaker" the folder's name is the speaker too; otherwise nobody knows who spoke. Where a pattern says how
+Where the task compares voices, the folder's name is the speaker too; otherwise nobody knows who spoke. Where a pattern says how
 files are called, as `{speaker}/{label}/*` or `{speaker}_{label}_*`, label and speaker are read from the path.
 """
 
@@ -16,6 +16,7 @@ from edge_lupi.data.pattern import Pattern
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import entries, kind_of
 from edge_lupi.errors import InputError
+from edge_lupi.task import verifies
 from edge_lupi.words import printable
 
 __all__ = ["is_folder", "read_folder"]
@@ -38,9 +39,9 @@ def read_folder(root: Path, task: str | None = None, pattern: str = "") -> Corpu
         raise InputError(
             f"expected folders with sound files ({endings}) in {root}, got none: make one folder for each label"
         )
-    labels = [label for label in _labels(root) if _sounds(label)]
+    labels, named = [label for label in _labels(root) if _sounds(label)], verifies(task)
     utterances = tuple(
-        Utterance(f"{label.name}/{audio.name}", audio, label.name, label.name if task == "speaker" else None)
+        Utterance(f"{label.name}/{audio.name}", audio, label.name, label.name if named else None)
         for label in labels
         for audio in _sounds(label)
     )
@@ -48,7 +49,7 @@ def read_folder(root: Path, task: str | None = None, pattern: str = "") -> Corpu
 
 
 def _read_by(pattern: Pattern, root: Path, task: str | None) -> Corpus:
-    needed = "speaker" if task == "speaker" else "label"
+    needed = "speaker" if verifies(task) else "label"
     if needed not in pattern.names:
         raise InputError(
             f"expected {{{needed}}} in the pattern for task {task or 'of classes'}, got {pattern.text!r}: say where it stands"
@@ -58,17 +59,17 @@ def _read_by(pattern: Pattern, root: Path, task: str | None) -> Corpus:
         folders = [inner for folder in folders for inner in _labels(folder)]
     files = [audio for folder in folders for audio in _sounds(folder)]
     names = [audio.relative_to(root) for audio in files]
-    told = [pattern.read(name.with_suffix("").as_posix()) for name in names]
-    odd = [printable(str(name)) for name, found in zip(names, told, strict=True) if found is None]
+    of_names = [pattern.read(name.with_suffix("").as_posix()) for name in names]
+    odd = [printable(str(name)) for name, fields in zip(names, of_names, strict=True) if fields is None]
     if odd or not files:
         got = f"{len(odd)} of {len(files)} sound files that do not ({odd[0]})" if odd else "no sound file so deep"
         raise InputError(
             f"expected the files in {root} to be called as {pattern.text!r}, got {got}: change the pattern, or move them away"
         )
     utterances = tuple(
-        Utterance(name.as_posix(), audio, found[needed], found.get("speaker"))
-        for name, audio, found in zip(names, files, told, strict=True)
-        if found is not None
+        Utterance(name.as_posix(), audio, fields[needed], fields.get("speaker"))
+        for name, audio, fields in zip(names, files, of_names, strict=True)
+        if fields is not None
     )
     return Corpus(root.resolve().name, utterances, LICENCE, tuple(sorted({u.label for u in utterances})), root)
 

@@ -92,7 +92,7 @@ def _check_header(path: Path, header: list[str], required: Collection[str], opti
         raise InputError(f"expected every column of {path} once, got {','.join(header)}: rename one")
     unknown = [] if optional is None else [name for name in header if name not in {*required, *optional}]
     if unknown:
-        known = ", ".join((*required, *(optional or ())))
+        columns = ", ".join((*required, *(optional or ())))
         raise InputError(
-            f"expected only the columns {known} in {path}, got also {', '.join(map(repr, unknown))}: remove or rename"
+            f"expected only the columns {columns} in {path}, got also {', '.join(map(repr, unknown))}: remove or rename"
         )

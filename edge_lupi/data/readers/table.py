@@ -1,4 +1,4 @@
-"""A list of one's own: CSV with the columns `audio,label[,speaker][,video][,split]` -> Corpus.
+"""Corpus from a table: CSV with the columns `audio,label[,speaker][,video][,split]` -> Corpus.
 
     audio,label,speaker,split
     monday/01.wav,happy,alice,train
@@ -17,6 +17,7 @@ from edge_lupi.data.splits import split_name
 from edge_lupi.data.utterance import Corpus, Utterance, Video
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
+from edge_lupi.task import verifies
 from edge_lupi.words import folder_word
 
 __all__ = ["is_table", "read_table"]
@@ -32,7 +33,7 @@ def is_table(root: Path) -> bool:
 
 
 def read_table(root: Path, task: str | None = None) -> Corpus:
-    """Every line of the list. When the task is "speaker" and there is no speaker column, the label is the speaker."""
+    """Every line of the list. Where the task compares voices and there is no speaker column, the label is the speaker."""
     rows = read_rows(root, REQUIRED, OPTIONAL)
     first_line: dict[str, int] = {}
     for row in rows:
@@ -45,7 +46,7 @@ def read_table(root: Path, task: str | None = None) -> Corpus:
 
 
 def _utterance(row: Row, task: str | None) -> Utterance:
-    speaker = row["label"] if task == "speaker" and "speaker" not in row.values else row.get("speaker")
+    speaker = row["label"] if verifies(task) and "speaker" not in row.values else row.get("speaker")
     video = Video(path=row.file("video")) if row.get("video") else None
     return Utterance(row["audio"], row.file("audio"), row["label"], speaker, video, _split(row))
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import BundleError
 from edge_lupi.frames import HOP_SAMPLES, MELS, SAMPLE_RATE_HZ
+from edge_lupi.task import Task
 
 __all__ = ["Golden", "cosine", "expect", "read_golden"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
 from edge_lupi.runtime.band import NARROW
@@ -23,11 +23,10 @@ from edge_lupi.runtime.sources.source import Source, say
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import LONGEST_SECONDS, Recordings
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD
+from edge_lupi.task import DEFAULT_THRESHOLD, speaker_task
 from edge_lupi.words import printable
 
-__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed", "speaker_task"]
-
+__all__ = ["Enrolled", "Enrolment", "EnrolmentLimits", "enroll", "likeness_of_halves", "re_embed"]
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
@@ -202,16 +201,6 @@ def _learnt(student: CompiledStudent, recordings: Iterable[Path]) -> Array:
         enrolment.hear(SoundFile(path))
         exemplars_of.append(enrolment.exemplars(force=True))
     return np.concatenate(exemplars_of)
-
-
-def speaker_task(bundle: Bundle) -> Task:
-    """The task of a bundle that compares voices."""
-    task = next((task for task in bundle.tasks.values() if task.kind == "verification"), None)
-    if task is None:
-        raise InputError(
-            f"expected a bundle for speakers, got {bundle.path.name}, which knows {', '.join(bundle.tasks)}"
-        )
-    return task
 
 
 def _recorded(source: Iterable[Block], parts: list[Array]) -> Iterator[Block]:

@@ -14,8 +14,8 @@ from edge_lupi.runtime.listening.ears import ear_of
 from edge_lupi.runtime.listening.listening import Listening
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.sources.block import Block
-from edge_lupi.runtime.trackers.strangers import unit
 from edge_lupi.runtime.trackers.tracker import Decision, Tracker
+from edge_lupi.vectors import unit
 
 __all__ = ["Speech", "exemplars", "pieces", "voice"]
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_lupi.bundle.bundle import Bundle, Task, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.listening.latency import Latency
 from edge_lupi.runtime.segments import LogMel
 from edge_lupi.runtime.trackers.tracker import Aggregator, Array
+from edge_lupi.task import Task
 
 __all__ = ["Ear", "bundles_for", "ear_of", "ears_of"]
 

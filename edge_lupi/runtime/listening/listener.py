@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edge_lupi.bundle.bundle import Bundle, Task
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import Calibration, load_calibration
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
@@ -28,9 +28,10 @@ from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.confirm import Confirmed
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
-from edge_lupi.runtime.trackers.speaker import DEFAULT_THRESHOLD, SpeakerTracker
+from edge_lupi.runtime.trackers.speaker import SpeakerTracker
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Tracker
 from edge_lupi.runtime.trackers.voice import Voices
+from edge_lupi.task import DEFAULT_THRESHOLD, Task
 
 __all__ = ["Listener"]
 
@@ -116,7 +117,7 @@ class Listener:
     def _tracker(self, ear: Ear, task: Task) -> Tracker:
         branch = ear.branches[task.name]
         tracker: Tracker
-        if task.kind == "verification":
+        if task.verifies:
             calibration = self._calibrated.get(task.name)
             of_people = calibration.threshold if calibration else None
             tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people), UNKNOWN
@@ -135,13 +136,13 @@ class Listener:
 
     def _check_threshold(self, task: Task) -> None:
         threshold = self._threshold(task)
-        if task.kind == "verification" and not 0 < threshold <= 1:
+        if task.verifies and not 0 < threshold <= 1:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
 
 
 def _people(ears: Sequence[Ear], gallery: Gallery | Literal["enrolled"] | None) -> Gallery | None:
     """The speakers that these students know, if one of them compares voices."""
-    comparing = [ear.bundle for ear in ears if any(task.kind == "verification" for task in ear.tasks)]
+    comparing = [ear.bundle for ear in ears if any(task.verifies for task in ear.tasks)]
     if gallery is None or not comparing:
         return None
     if not isinstance(gallery, Gallery):

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Decision, Tracker
+from edge_lupi.task import Task
 
 __all__ = ["Stream"]
 
@@ -61,7 +61,7 @@ class Stream:
             own = tracker.silence(segment) if embedding is None else tracker.speech(segment, embedding)
             decisions += [(task.name, decision) for decision in own]
             names = [decision.label for decision in own if decision.label != UNKNOWN]
-            if names and task.kind == "verification":
+            if names and task.verifies:
                 for other in self._trackers.values():
                     other.speaker(names[-1])
         return decisions

@@ -1,10 +1,4 @@
-"""Who spoke when, in the field's own format: Turns in, lines of RTTM out, and back.
-
-    SPEAKER two_voices 1 0.500 3.390 <NA> <NA> alice <NA> <NA>
-
-Rich Transcription Time Marked, NIST RT-09 evaluation plan, appendix A: type, file, channel, start and duration in
-seconds, orthography, subtype, speaker, confidence, look-ahead. Fields are parted by white space and hold none.
-"""
+"""RTTM file, written while listening: Turns in, a line each as they end."""
 
 from __future__ import annotations
 
@@ -16,17 +10,14 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-from edge_lupi.disk import kind_of, read_bounded
+from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
-from edge_lupi.metrics.diarisation import Stretch
+from edge_lupi.rttm import Stretch, rttm_line
 from edge_lupi.runtime.outputs.turns import Output, Turn
-from edge_lupi.words import printable
 
-__all__ = ["RttmFile", "read_rttm", "rttm_line"]
+__all__ = ["RttmFile"]
 
 log = logging.getLogger(__name__)
-
-MAX_FILE_BYTES = 1 << 28
 
 
 class RttmFile(Output):
@@ -58,7 +49,8 @@ class RttmFile(Output):
     def turn(self, turn: Turn) -> None:
         """Write it, down to the operating system."""
         if turn.task == self._task:
-            self._write(rttm_line(turn, self._name(turn.stream)) + "\n")
+            stretch = Stretch(turn.start_seconds, turn.end_seconds, turn.label)
+            self._write(rttm_line(stretch, self._name(turn.stream)) + "\n")
 
     def _write(self, text: str) -> None:
         if not self.is_whole:
@@ -104,46 +96,7 @@ def _check_place(path: Path) -> None:
         raise InputError(f"could not write {path} (no such folder, or no permission): choose another --rttm")
 
 
-def rttm_line(turn: Turn, name: str) -> str:
-    """A turn as a line, without its end."""
-    seconds = turn.end_seconds - turn.start_seconds
-    return f"SPEAKER {_field(name)} 1 {turn.start_seconds:.3f} {seconds:.3f} <NA> <NA> {_field(turn.label)} <NA> <NA>"
-
-
-def read_rttm(path: str | Path) -> dict[str, list[Stretch]]:
-    """Who speaks when, by file name, in the order of time. Raises InputError naming the line that is not RTTM."""
-    try:
-        lines = read_bounded(path, MAX_FILE_BYTES, "an RTTM file").decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"expected a readable RTTM file, got {path} ({error}): save it as UTF-8") from error
-    found: dict[str, list[Stretch]] = {}
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields or fields[0] != "SPEAKER":  # the format has other types, and comments (;;)
-            continue
-        name, stretch = _stretch(fields, f"{path}:{number}")
-        found.setdefault(name, []).append(stretch)
-    return {name: sorted(stretches, key=lambda s: s.start_seconds) for name, stretches in found.items()}
-
-
-def _stretch(fields: Sequence[str], place: str) -> tuple[str, Stretch]:
-    try:
-        start, seconds, name, label = float(fields[3]), float(fields[4]), fields[1], fields[7]
-    except (ValueError, IndexError) as error:
-        raise InputError(
-            f"{place}: expected SPEAKER file 1 start duration <NA> <NA> speaker ...: correct it"
-        ) from error
-    if not (0 <= start < float("inf") and 0 <= seconds < float("inf")):
-        raise InputError(f"{place}: expected a start and a duration from 0, got {start} and {seconds}: correct it")
-    return name, Stretch(start, start + seconds, label)
-
-
 def _names(inputs: Sequence[str]) -> dict[str, str]:
     """Name by input: its stem, or all of it where two stems are the same."""
     stems = ["stdin" if name == "-" else Path(name).stem for name in inputs]
     return {name: name if stems.count(stem) > 1 else stem for name, stem in zip(inputs, stems, strict=True)}
-
-
-def _field(text: str) -> str:
-    """The text without white space or what steers a terminal; never empty."""
-    return "_".join(printable(text).split()) or "<NA>"

@@ -22,7 +22,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source, blocks_of, say
-from edge_lupi.sound.audio import Resampler, resampler
+from edge_lupi.sound.resampler import Resampler, resampler
 
 __all__ = ["Microphone", "input_devices"]
 

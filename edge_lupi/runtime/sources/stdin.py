@@ -14,8 +14,9 @@ from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.pipe import BLOCK_SECONDS, WHERE, Pipe, ReadAhead
 from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import Source, blocks_of, say
-from edge_lupi.sound.audio import resampler, stream_audio
+from edge_lupi.sound.audio import stream_audio
 from edge_lupi.sound.kinds import HEAD_BYTES, sound_kind
+from edge_lupi.sound.resampler import resampler
 from edge_lupi.sound.wav import Wav, read_wav
 
 __all__ = ["StdinSource"]

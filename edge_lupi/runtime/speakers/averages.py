@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.manifest import number
+from edge_lupi.words import number
 
 __all__ = ["MOST_CLIPS", "Averages", "VoiceSoFar"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.averages import VoiceSoFar
 from edge_lupi.runtime.trackers.tracker import Aggregator, Decision
 from edge_lupi.runtime.trackers.voice import NOBODY, Voices
+from edge_lupi.task import Task
 
 __all__ = ["UNSURE", "LabelTracker", "Smoothing"]
 

@@ -21,20 +21,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_lupi.bundle.threshold import Threshold
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.trackers.strangers import Strangers, unit
+from edge_lupi.runtime.trackers.strangers import Strangers
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
+from edge_lupi.task import DEFAULT_THRESHOLD
+from edge_lupi.vectors import Array, unit
 
-__all__ = ["DEFAULT_THRESHOLD", "SpeakerTracker", "Tracking"]
+__all__ = ["SpeakerTracker", "Tracking"]
 
-Array = NDArray[np.float32]
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
-DEFAULT_THRESHOLD = 0.4  # where the student brings none
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["MOST", "Strangers", "unit"]
+from edge_lupi.vectors import Array, unit
 
-Array = NDArray[np.float32]
+__all__ = ["MOST", "Strangers"]
+
 MOST = 200
 
 
@@ -50,9 +50,3 @@ class Strangers:
         row = self._rows.pop(next(iter(self._rows))) if full else len(self._rows)
         self._sums[row] = 0
         return row
-
-
-def unit(vector: Array) -> Array:
-    """The vector [D] scaled to length one."""
-    result: Array = (vector / (np.linalg.norm(vector) + 1e-12)).astype(np.float32)
-    return result

@@ -1,1 +1,1 @@
-"""A teacher's embeddings, kept, and the distances of a student from them."""
+"""Knowledge distillation: teachers' embeddings, a student's distances from them, and the student while it learns."""

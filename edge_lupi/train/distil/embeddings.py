@@ -1,4 +1,4 @@
-"""What teachers make of a corpus, computed once: E [S, D], A [D] and scores [C] per example, on disk with a fingerprint."""
+"""Teacher embeddings of a corpus, computed once: E [S, D], A [D] and scores [C] per example, on disk with a fingerprint."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.data.digest import file_digest
+from edge_lupi.data.place import found_data
 from edge_lupi.disk import read_bounded, unpacked_arrays, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
+from edge_lupi.models.sight import as_seen
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Example, as_seen, segments_of
-from edge_lupi.train.examples.corpus import Prepared, data_path
-from edge_lupi.train.examples.learnt import file_digest
+from edge_lupi.train.examples.clips import Example, segments_of
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["TeacherEmbeddings", "kept_scale", "standardise", "teacher_embeddings", "told", "without_embeddings"]
+__all__ = [
+    "TeacherEmbeddings",
+    "given_outputs",
+    "kept_scale",
+    "standardise",
+    "teacher_embeddings",
+    "without_embeddings",
+]
 
 
 @dataclass(frozen=True)
@@ -104,29 +113,31 @@ LARGEST_BYTES = 1 << 33  # of embeddings of a corpus that fits in memory
 LARGEST_OUTPUTS_BYTES = 1 << 28
 
 
-def told(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Example]) -> Tensor:
+def given_outputs(name: str, prepared: Prepared, recipe: Recipe, examples: Sequence[Example]) -> Tensor:
     """Log-odds [N, 1, C] of a teacher known only by its outputs: distil.outputs = "file.npz:array" (see DistilRecipe)."""
     file, _, array = name.rpartition(":")
-    path = data_path(file)
+    path = found_data(file)
     try:
         kept = unpacked_arrays(read_bounded(path, LARGEST_OUTPUTS_BYTES, "a .npz"), LARGEST_OUTPUTS_BYTES)
-        clips, classes, said = kept["clip"].tolist(), kept["classes"].tolist(), kept[array].astype(np.float64)
+        clips, classes, outputs = kept["clip"].tolist(), kept["classes"].tolist(), kept[array].astype(np.float64)
         if kept["clip"].ndim != 1 or kept["classes"].ndim != 1:
             raise ValueError("clip or classes that are no list")
     except (InputError, ValueError, KeyError) as error:
         raise InputError(
             f"expected distil.outputs as file.npz:array with clip, classes and the array, got {name} ({error})"
         ) from error
-    if said.ndim == 3:
-        said = said[_fold(recipe, len(said))]
+    if outputs.ndim == 3:
+        outputs = outputs[_fold(recipe, len(outputs))]
     place = {clip: row for row, clip in enumerate(clips)}
-    fits = tuple(classes) == prepared.classes and said.shape == (len(clips), len(classes))
-    absent = {e.name for e in examples if e.name not in place or (fits and not np.isfinite(said[place[e.name]]).all())}
+    fits = tuple(classes) == prepared.classes and outputs.shape == (len(clips), len(classes))
+    absent = {
+        e.name for e in examples if e.name not in place or (fits and not np.isfinite(outputs[place[e.name]]).all())
+    }
     if absent or not fits:
         raise InputError(
-            f"expected outputs of every training clip for {', '.join(prepared.classes)} in {path}, got {len(absent)} clips without, shape {said.shape} and classes {', '.join(map(str, classes))}"
+            f"expected outputs of every training clip for {', '.join(prepared.classes)} in {path}, got {len(absent)} clips without, shape {outputs.shape} and classes {', '.join(map(str, classes))}"
         )
-    rows = said[[place[e.name] for e in examples]]
+    rows = outputs[[place[e.name] for e in examples]]
     log_odds = np.log(rows.clip(1e-4)) if rows.min() >= 0 and np.allclose(rows.sum(1), 1, atol=0.01) else rows
     return torch.from_numpy(log_odds.astype(np.float32))[:, None]
 
@@ -151,12 +162,12 @@ def _kept(path: Path, key: str) -> TeacherEmbeddings | None:
     kept = _arrays(path)
     if kept is None or str(kept["fingerprint"]) != key:
         return None
-    arrays: dict[str, Any] = {name: torch.from_numpy(kept[name]) for name in ARRAYS}
-    return TeacherEmbeddings(**arrays, origin=key)
+    segments, starts, utterances, scores, scale = (torch.from_numpy(kept[name]) for name in ARRAYS)
+    return TeacherEmbeddings(segments, starts, utterances, scores, scale, origin=key)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What lies in a file of the cache; None where it is absent or damaged, so that it is computed anew."""
+    """What lies in a file of the cache; None where it is absent or damaged, so that it is computed again."""
     try:
         kept = unpacked_arrays(read_bounded(path, LARGEST_BYTES), LARGEST_BYTES)
     except (InputError, ValueError):

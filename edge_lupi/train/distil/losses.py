@@ -1,4 +1,4 @@
-"""How far the student's embeddings are from the teacher's, and what a training step minimises.
+"""Distillation losses: how far the student's embeddings are from its teachers', and what a training step minimises.
 
     L = CE(header, label) + w_e * mean_s D(E_teacher[s], E_student[s]) + w_a * D(A_teacher, A_student)
 
@@ -9,7 +9,9 @@ earlier way, and stand beside it for comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,12 +22,13 @@ from edge_lupi.models.student import Heard
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
 from edge_lupi.train.examples.batch import Batch, blend
 from edge_lupi.train.examples.clips import UNLABELLED
-from edge_lupi.train.recipe import DistilRecipe
+from edge_lupi.train.recipe import DistilRecipe, PretrainedTeacherRecipe
 
 __all__ = [
     "DISTANCES",
     "Axes",
     "Labels",
+    "PretrainedTeacher",
     "Projection",
     "distance",
     "distil",
@@ -33,6 +36,7 @@ __all__ = [
     "labels_of",
     "slow_and_fast",
     "soft_labels",
+    "teacher_losses",
 ]
 
 MARGIN = 0.2  # of the squared difference per standardised channel that is left alone
@@ -138,6 +142,42 @@ def _wanted(batch: Batch, of: Callable[[Batch], tuple[Tensor, ...]]) -> tuple[Te
         return of(batch)
     share = batch.share
     return tuple(blend(a, b, share) for a, b in zip(of(batch), of(batch.partner), strict=True))
+
+
+class PretrainedTeacher(Protocol):
+    """A teacher of [[teachers]]: one whose vectors are kept, or one that is asked for every crop."""
+
+    @property
+    def recipe(self) -> PretrainedTeacherRecipe:
+        """Who teaches, and how much it weighs."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+
+    def of(self, batch: Batch, count: int, every: int) -> Tensor:
+        """Its vectors [B, D] for a batch of crops, or [B, S, D] of `count` segments, every so many on the grid of hops."""
+
+
+def teacher_losses(
+    teachers: Sequence[PretrainedTeacher], batch: Batch, imitations: Sequence[Tensor], every: int
+) -> dict[str, Tensor]:
+    """The weighted parts, by the teachers' file names: `imitations` are E [B, S, D] or A [B, D] in each teacher's width."""
+    parts = {}
+    for number, (teacher, own) in enumerate(zip(teachers, imitations, strict=True)):
+        wanted = teacher.of(batch, own.shape[1], every)
+        name = f"{Path(teacher.recipe.path).stem} {number}" if len(teachers) > 1 else Path(teacher.recipe.path).stem
+        if teacher.recipe.weight:
+            parts[name] = teacher.recipe.weight * distance(teacher.recipe.distance)(own, wanted)
+        if teacher.recipe.relations:
+            parts[f"{name} relations"] = teacher.recipe.relations * _relations(own, wanted)
+    return parts
+
+
+def _relations(own: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of the cosines between rows, [.., D] and [.., D]. Scalar."""
+    a, b = (F.normalize(rows.flatten(0, -2), dim=-1) for rows in (own, wanted))
+    return (a @ a.T - b @ b.T).square().mean()
 
 
 class Projection(nn.Linear):

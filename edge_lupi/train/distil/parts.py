@@ -1,4 +1,4 @@
-"""What of a teacher's embeddings one that only hears could tell, and what not. Two teachers' TeacherEmbeddings -> one's.
+"""Modality focusing: the part of a teacher's embeddings that can be heard, or the rest. Two TeacherEmbeddings -> one.
 
 A student cannot imitate what is not in the sound. So "audible" teaches only those directions of the first teacher's
 embedding that a ridge regression from the second's predicts for speakers whom it was not fitted on (modality focusing,
@@ -20,7 +20,7 @@ from edge_lupi.train.examples.clips import Example
 
 __all__ = ["audible_axes", "part_of", "predicted"]
 
-GROUPS = 5  # of speakers, each told by the others
+GROUPS = 5  # of speakers, each predicted from the others
 RIDGE = 0.1  # of the variance of a channel
 
 
@@ -79,8 +79,8 @@ def predicted(heard: Tensor, wanted: Tensor, speakers: Sequence[str]) -> Tensor:
 def audible_axes(wanted: Tensor, guess: Tensor) -> Tensor:
     """Orthogonal directions [D, K] along which a guess tells more than the mean (R2 above 0), scaled to a mean variance of 1."""
     y, g = wanted.double(), guess.double()
-    told = (y.T @ g + g.T @ y - g.T @ g) / len(y)  # w' told w: by how much the guess lowers the squared error along w
-    values, vectors = torch.linalg.eigh((told + told.T) / 2)
+    gain = (y.T @ g + g.T @ y - g.T @ g) / len(y)  # w' gain w: by how much the guess lowers the squared error along w
+    values, vectors = torch.linalg.eigh((gain + gain.T) / 2)
     axes = vectors[:, values > 0]
     if not axes.shape[1]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a teacher makes of shards, computed once per teacher and shards: files that training maps into memory.
+"""Teacher embeddings of shards, computed once per teacher and shards: files that training maps into memory.
 
     OUT/teacher_embeddings.1f2e3d4c5b6a.6a5b4c3d2e1f/{segments,utterances,scores,scale}.npy
 
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, unpacked_arrays, written_at_once
 from edge_lupi.errors import InputError
+from edge_lupi.models.sight import as_seen
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
-from edge_lupi.train.examples.clips import as_seen, segments_of
+from edge_lupi.train.examples.clips import segments_of
 from edge_lupi.train.examples.shard_examples import ShardExamples
 
 __all__ = ["shard_embeddings"]

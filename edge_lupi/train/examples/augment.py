@@ -1,4 +1,4 @@
-"""What may happen to sound between a mouth and a microphone. log-mel float32 [B, 80, 1, F] -> the same shape.
+"""Data augmentation on log-mel: level, noise, reverberation, warping, tempo, filters, masks. log-mel float32 [B, 80, 1, F] -> the same shape.
 
 The log-mel of a corpus is computed once, and reverberation and noise happen to its power, without the samples:
 noise adds up with a random phase between it and the speech, reverberation is an exponential decay

@@ -1,4 +1,4 @@
-"""What a training step hears: crops of several utterances, perhaps mixed in pairs. log-mel [B, 80, 1, F], labels [B]."""
+"""Training batches: crops of several utterances, perhaps mixed in pairs. log-mel [B, 80, 1, F], labels [B]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Crops:
 class Batch:
     """Crops: log-mel [B, 80, 1, F]; labels [B]; which examples and from which segment on; video [B, S, ...].
 
-    Where crops are drawn anew, `clean` [B, T] are their samples before anything happened to them, as teachers hear them.
+    Where crops are drawn from samples, `clean` [B, T] are their samples before anything happened to them, as teachers hear them.
     Where crops are mixed, `partner` is the batch of the others and `share` [B], at least one half, the part of the first.
     """
 

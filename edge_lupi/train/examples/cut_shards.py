@@ -1,4 +1,4 @@
-"""Cut a recipe's corpus into shards: log-mel, video and a little sound, once, for trainings that read from disk.
+"""Sharding: a recipe's corpus is cut into shards of log-mel, video and a little sound, once, for trainings that read from disk.
 
 Which utterance lies in which shard is known before anything is read: several processes cut several shards, and what a
 kill interrupted goes on with the shards that are not finished. An utterance that cannot be read is left out, and the
@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.shards import (
     COLUMNS,
     FORMAT,
@@ -40,16 +41,15 @@ from edge_lupi.data.shards import (
     table_path,
     write_json,
 )
+from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.disk import clear_left_overs, kind_of, write_at_once, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.teacher import FEATURES
-from edge_lupi.sound.audio import read_audio
 from edge_lupi.train.examples.clips import Example, forget_sound, load_examples
-from edge_lupi.train.examples.corpus import Prepared, cut_settings
-from edge_lupi.train.examples.learnt import file_digest
-from edge_lupi.train.examples.shard_examples import frame_starts
+from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["cut_shards"]
@@ -74,8 +74,7 @@ class _Work:
 
 def cut_shards(recipe: Recipe, prepared: Prepared, folder: Path, *, size: int = 1000, processes: int = 1) -> Shards:
     """Cut the training side into shards of up to `size` utterances, and open them."""
-    if prepared.shards:
-        raise InputError(f"expected a corpus to cut, got shards in {prepared.corpus.root}: set data.root to the corpus")
+    prepared = prepared.in_memory("cutting it into shards")
     train = prepared.split.train
     mixed = [train[i] for i in np.random.default_rng(0).permutation(len(train))]
     shards = -(-len(mixed) // size)
@@ -157,7 +156,7 @@ def _cut_shard(work: _Work, number: int, utterances: Sequence[Utterance]) -> Non
     write_json(table_path(work.folder, number), {"fingerprint": work.fingerprint, **table})
 
 
-def _packed(work: _Work, path: Path, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _packed(work: _Work, path: Path, utterances: Sequence[Utterance]) -> dict[str, object]:
     """Write a tar; gives its table."""
     from webdataset import TarWriter
 
@@ -211,7 +210,7 @@ def _video(example: Example, recipe: Recipe) -> NDArray[Any] | None:
     content: NDArray[Any] = example.video.numpy()
     if recipe.teacher.video in FEATURES:
         return content.astype(np.float32)
-    starts = frame_starts(range(len(content)), recipe)
+    starts = recipe.sight().starts(range(len(content)))
     frames = np.zeros((starts[-1] + content.shape[1], *content.shape[2:]), np.uint8)
     for start, segment in zip(starts, content, strict=True):
         frames[start : start + len(segment)] = segment
@@ -268,7 +267,7 @@ def _write_index(work: _Work, prepared: Prepared, count: int) -> None:
 def _keep_speech(prepared: Prepared, folder: Path) -> dict[str, list[list[str | None]]]:
     """Write some sound of training, and of validation where it sets a threshold; name, label and speaker of each."""
     sides = {"train": _far_apart(prepared.split.train, SPEECH_PIECES), "validation": []}
-    if prepared.task.kind == "verification":
+    if prepared.task.verifies:
         voices: dict[str, list[Utterance]] = {}
         for utterance in prepared.split.validation:
             voices.setdefault(utterance.label, []).append(utterance)
@@ -287,9 +286,7 @@ def _keep(utterances: Sequence[Utterance], folder: Path, side: str) -> list[list
     kept: list[list[str | None]] = []
     for utterance in utterances:
         try:
-            samples = read_audio(
-                utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds
-            )
+            samples = read_speech(utterance)[0]
         except InputError:
             continue  # its shard says why
         path = speech_path(folder, side, len(kept))

@@ -1,4 +1,4 @@
-"""Examples that lie in shards, read when they are asked for: Shards -> a sequence of Example.
+"""Training examples on disk: Shards -> a sequence of Example, each read when it is asked for.
 
 An epoch's order and crops are drawn over all shards before anything is read, as of examples in memory. So the batches are
 the same for any number of processes and of readers, and memory holds a table of what there is (60 bytes an example).
@@ -7,7 +7,7 @@ the same for any number of processes and of readers, and memory holds a table of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,18 +20,12 @@ from edge_lupi.data.shards import LOG_MEL, Shards, read_array, shard_path
 from edge_lupi.errors import InputError
 from edge_lupi.models.teacher import FEATURES
 from edge_lupi.train.examples.clips import Example, strangers
-from edge_lupi.train.examples.corpus import check_cut
+from edge_lupi.train.examples.cut_settings import check_cut
 from edge_lupi.train.recipe import Recipe
 
-__all__ = ["ShardExample", "ShardExamples", "frame_starts"]
+__all__ = ["ShardExample", "ShardExamples"]
 
 MOST_READERS = 8
-
-
-def frame_starts(segments: Iterable[int], recipe: Recipe) -> list[int]:
-    """The video frame that each of the segments begins with."""
-    hop_seconds, fps = recipe.segments.hop_seconds, recipe.teacher.frames_per_second
-    return [round(int(segment) * hop_seconds * fps) for segment in segments]
 
 
 class ShardExamples(Sequence[Example]):
@@ -44,12 +38,12 @@ class ShardExamples(Sequence[Example]):
         check_cut(recipe, shards)
         if video not in ("none", shards.settings["teacher.video"]):
             raise InputError(
-                f"expected shards with video {video}, got {shards.settings['teacher.video']} in {shards.root}: cut them anew"
+                f"expected shards with video {video}, got {shards.settings['teacher.video']} in {shards.root}: cut them again"
             )
         self.shards = shards
         self.recipe = recipe
         self.video = shards.video if video != "none" else None
-        self.kind = video
+        self.sight = recipe.sight(video)
         cut = recipe.segments.segmentation
         self.segments = np.maximum(1, (shards.columns["frames"] - cut.frames) // cut.hop_frames + 1)
         hidden = recipe.teacher.shuffle_video and self.video is not None
@@ -73,7 +67,7 @@ class ShardExamples(Sequence[Example]):
         found = self._read(number, "frames", first, min(last, int(self.shards.columns["frames"][number])))
         if not np.isfinite(found).all():
             raise InputError(
-                f"expected finite numbers in {self._tar(number)}, got NaN or infinity: cut the shards anew"
+                f"expected finite numbers in {self._tar(number)}, got NaN or infinity: cut the shards again"
             )
         return found.astype(np.float32)
 
@@ -83,11 +77,10 @@ class ShardExamples(Sequence[Example]):
             return None
         whose = int(self.seen_of[number])
         wanted = np.minimum(np.array(segments), self.segments[whose] - 1)
-        if self.kind in FEATURES:
+        if self.sight.kind in FEATURES:
             rows = self._read(whose, "video", int(wanted[0]), int(wanted[-1]) + 1)
             return torch.from_numpy(rows[wanted - wanted[0]])
-        starts = np.array(frame_starts(wanted, self.recipe))
-        each = round(self.recipe.segments.seconds * self.recipe.teacher.frames_per_second)
+        starts, each = np.array(self.sight.starts(wanted)), self.sight.segment_frames
         frames = self._read(whose, "video", int(starts[0]), int(starts[-1]) + each)
         return torch.from_numpy(frames[(starts - starts[0])[:, None] + np.arange(each)])
 

@@ -1,8 +1,8 @@
-"""What a voice was in its other training clips. Rows of a batch -> voice [B, 1 + D]: how many clips are known, and their mean.
+"""Speaker averages in training: what a voice was in its other clips. Rows of a batch -> voice [B, 1 + D]: how many clips are known, and their mean.
 
 The newest utterance embedding of every example is kept, as it was when a step last heard it, less the mean of all voices then
 (He et al. 2020, momentum contrast, arXiv 1911.05722, keep a queue of them for the same reason: it costs nothing). No gradient
-goes through it. Which clips a row knows is drawn anew each time: none, a few or many, of all labels or mostly of the labels
+goes through it. Which clips a row knows is drawn each time: none, a few or many, of all labels or mostly of the labels
 of every day.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edge_lupi.errors import InputError
 from edge_lupi.train.examples.clips import Example
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.voice import VoiceRecipe
+from edge_lupi.train.recipe.voice import VoiceRecipe
 
 __all__ = ["Voices"]
 

@@ -1,1 +1,1 @@
-"""Crops drawn anew in every epoch as samples: rooms, noises, microphones, wires."""
+"""Waveform crops, drawn again in every epoch as samples: rooms, noises, microphones, wires."""

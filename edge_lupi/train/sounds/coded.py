@@ -1,4 +1,4 @@
-"""Speech after a real codec: MP3, Opus, AMR (of GSM telephones), G.722. samples int16 [T] at 16 kHz -> the same length.
+"""Codec simulation: speech after a real codec, MP3, Opus, AMR (of GSM telephones), G.722. samples int16 [T] at 16 kHz -> the same length.
 
 Through PyAV, on the CPU: of every utterance one coded version is made when a training begins, by a codec and bit rate drawn
 for it, and kept beside the results, so a training step only reads. What the codec delays is found by correlation, and taken
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.train.keep import keep
+from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.sounds.sounds import MAX_BYTES, Sounds
 
 __all__ = ["CODECS", "Codec", "codecs_here", "coded", "coded_sounds"]
@@ -80,7 +80,7 @@ def coded_sounds(sounds: Sounds, seed: int, folder: Path) -> Sounds:
         if kept.shape == flat.shape and kept.dtype == np.int16:
             return sounds.beside(kept)
     except (InputError, ValueError):
-        pass  # absent or damaged: made anew
+        pass  # absent or damaged: made again
     log.info(f"{len(flat) / SAMPLE_RATE_HZ / 60:.0f} minutes of speech go through codecs first")
     found = _all_coded(flat, sounds, here, seed)
     packed = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Crops drawn anew in every epoch: any sample, any speed, disturbed on the waveform. Utterances -> batches of log-mel.
+"""Waveform crops, drawn again in every epoch: any sample, any speed, disturbed on the waveform. Utterances -> batches of log-mel.
 
 All of it happens on the device that trains. An epoch hears as many crops of an utterance as fit into it. At another speed a
 voice is another voice: at one of the recipe's `speeds` it has a class of its own, at a free speed nobody's name. Before a crop
@@ -21,10 +21,12 @@ from torch import Tensor
 from edge_lupi.errors import InputError
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.models.front_end import log_mel
+from edge_lupi.task import verifies
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import FEWEST_ROWS, UNLABELLED, epoch_seed
-from edge_lupi.train.examples.corpus import Prepared
+from edge_lupi.train.examples.clips import UNLABELLED
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.epochs import FEWEST_ROWS, epoch_seed
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.coded import coded_sounds
 from edge_lupi.train.sounds.sounds import Sounds, load_sounds
@@ -89,7 +91,7 @@ class FreshCrops:
 
     @property
     def _verifies(self) -> bool:
-        return self.recipe.data.task == "speaker"
+        return verifies(self.recipe.data.task)
 
     def _batch(self, which: Tensor, draw: Draw) -> Batch:
         chance = draw.uniform(len(which), 5)
@@ -111,8 +113,8 @@ class FreshCrops:
             heard = heard.index_copy(0, rows.to(heard.device), back)
         frames = log_mel(self.around(heard, draw))[..., LEAD_FRAMES:]
         none = (0,) * len(which)
-        told = clean[:, before - margin : before + length + margin]
-        return Batch(frames, labels.to(frames.device), tuple(which.tolist()), none, None, clean=told)
+        teachers_hear = clean[:, before - margin : before + length + margin]
+        return Batch(frames, labels.to(frames.device), tuple(which.tolist()), none, None, clean=teachers_hear)
 
     def _speeds(self, chance: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the recipe's speeds (-1: a free one), and the speed itself; int64 and float64 [B]."""

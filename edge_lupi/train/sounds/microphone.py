@@ -1,4 +1,4 @@
-"""What a microphone does to what reaches it: level, a constant, clipping. samples float32 [B, T], numbers [B] -> [B, T]."""
+"""Microphone simulation: level, a constant, clipping. samples float32 [B, T], numbers [B] -> [B, T]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else sounds while somebody speaks: babble of the batch's other voices, hiss, hum, music. float32 [B, T] at 16 kHz.
+"""Additive noise: babble of the batch's other voices, hiss, hum, music. float32 [B, T] at 16 kHz.
 
 Every function gives sounds of any level; `added` sets it by a ratio to the speech. Numbers by the row come from the
 CPU's draw, those by the sample from a generator on the device.

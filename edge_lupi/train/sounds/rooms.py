@@ -1,4 +1,4 @@
-"""Rooms by image sources (Allen and Berkley 1979), convolved by FFT. samples float32 [B, T] at 16 kHz -> the same shape.
+"""Room simulation by image sources (Allen and Berkley 1979), convolved by FFT. samples float32 [B, T] at 16 kHz -> the same shape.
 
 A bank of impulse responses is made once per run, from its seed: shoeboxes with a mouth and a microphone, near and far.
 Reflections of the first 64 ms are images of the mouth; later ones are so dense that noise stands for them, with the power
@@ -57,7 +57,7 @@ def convolved(samples: Tensor, responses: Tensor) -> Tensor:
 
 
 def impulse_response(draw: np.random.Generator, decay_seconds: float, length: int) -> NDArray[np.float32]:
-    """One room drawn anew: float32 [length], the direct sound first."""
+    """One room, drawn at random: float32 [length], the direct sound first."""
     size = draw.uniform(SMALLEST_METRES, LARGEST_METRES)
     low, high = np.full(3, FROM_WALL_METRES), size - FROM_WALL_METRES
     mouth = draw.uniform(low, high)

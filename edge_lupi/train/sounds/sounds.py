@@ -1,8 +1,8 @@
-"""The sound of a corpus in memory, and crops of it from any sample on at any speed. -> samples float32 [B, T] at 16 kHz.
+"""Waveforms of a corpus in memory, and crops of it from any sample on at any speed. -> samples float32 [B, T] at 16 kHz.
 
 Samples lie one after the other as int16, on the device that trains: an hour is 115 MB. At another speed a crop is read between
 the samples, through a windowed sinc that ends below the lower of the two Nyquist frequencies (Smith and Gossett 1984): a voice
-at another speed has another pitch and other formants, and is another voice. An utterance that is too short is said again.
+at another speed has another pitch and other formants, and is another voice. An utterance that is too short is repeated.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Sounds:
         return found
 
     def _at(self, start: Tensor, length: Tensor, place: Tensor) -> Tensor:
-        """The samples [B, T] at places; what is before the beginning or after the end is said again."""
+        """The samples [B, T] at places; what is before the beginning or after the end is repeated."""
         return self.flat[start + place.remainder(length)].float() / FULL_SCALE
 
     def beside(self, flat: NDArray[np.int16]) -> Sounds:

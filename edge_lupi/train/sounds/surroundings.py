@@ -1,4 +1,4 @@
-"""All that may happen to sound on its way from a mouth to the student, on the waveform. float32 [B, T] at 16 kHz -> the same shape.
+"""Waveform augmentation: all that may happen to sound between a mouth and the student. float32 [B, T] at 16 kHz -> the same shape.
 
 In the order of the world: a room, other sounds in it, the microphone's level, clipping and constant, and the wire behind
 it. Every row draws for itself whether it meets each of them; only rows that do are computed. Draws that follow the row come

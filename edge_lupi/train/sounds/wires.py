@@ -1,4 +1,4 @@
-"""Telephone lines: the band of 8 kHz and the 8 bits of G.711. samples float32 [B, T] at 16 kHz -> the same shape.
+"""Telephone simulation: the band of 8 kHz and the 8 bits of G.711. samples float32 [B, T] at 16 kHz -> the same shape.
 
 Companding is the continuous A-law (A = 87.6) and mu-law (mu = 255) that G.711's segments approximate. What is still
 wide-band in the recording is taken by a filter in the spectrum, whose edges are a raised cosine.

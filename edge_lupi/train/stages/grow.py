@@ -1,7 +1,7 @@
-"""A branch grown on a trained student: one encoder, which stays as it is, and what both tell. Two students -> one of all tasks.
+"""Multi-task growth: a new task's branch on a trained student's frozen encoder. Two students -> one of all tasks.
 
 The encoder is the older student's to the bit, and so are its int8 ranges, its branches and the speech whose level it knows:
-what it told before it tells as before. Each branch says for itself where it comes from, and under which licence.
+what it predicted before it predicts as before. Each branch says for itself where it comes from, and under which licence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_lupi.bundle.manifest import licences_of, origin_of
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.student import Student
@@ -31,7 +30,7 @@ def check_growth(recipe: Recipe, start: Start | None) -> None:
         return
     if start is None or "encoder" not in recipe.student.frozen:
         raise InputError(
-            'expected student.start_from and student.frozen = ["encoder"] beside student.keep_tasks: what the encoder told before holds only while it stays as it is'
+            'expected student.start_from and student.frozen = ["encoder"] beside student.keep_tasks: what it was trained for holds only while it stays as it is'
         )
     config, cut = start.trained.student.config, recipe.segments
     if (config.setting, config.segmentation) != (cut.setting, cut.segmentation):
@@ -40,7 +39,7 @@ def check_growth(recipe: Recipe, start: Start | None) -> None:
         )
     if recipe.data.task in (task.name for task in config.tasks):
         raise InputError(
-            f"expected a task that {start.path} does not know yet, got {recipe.data.task}: leave out student.keep_tasks to teach it anew"
+            f"expected a task that {start.path} does not know yet, got {recipe.data.task}: leave out student.keep_tasks to teach it again"
         )
 
 
@@ -64,9 +63,8 @@ def grown(old: TrainedStudent, new: TrainedStudent) -> TrainedStudent:
     for one in (old.student, new.student):
         for task in one.config.tasks:
             student.branch(task.name).load_state_dict(one.branch(task.name).state_dict())
-    origins = {task.name: origin_of(of.provenance, task.name) for of in (old, new) for task in of.student.config.tasks}
-    provenance = {**old.provenance, "branches": origins}
-    provenance["licence"] = "; ".join(
-        dict.fromkeys(part for one in licences_of(provenance).values() for part in one.split("; "))
-    )
+    branches = {task.name: of.provenance.of(task.name) for of in (old, new) for task in of.student.config.tasks}
+    provenance = replace(old.provenance, branches=branches)
+    every = [part for licence in provenance.licences.values() for part in licence.split("; ")]
+    provenance = replace(provenance, licence="; ".join(dict.fromkeys(every)))
     return replace(old, student=student.eval(), provenance=provenance)

@@ -1,4 +1,4 @@
-"""How a training does on voices that it does not hear: after every epoch, so that learning voices by heart shows.
+"""Validation after every epoch, on voices that training does not hear: so overfitting to voices shows.
 
 Of the validation speakers: the mean cosine between what the student and its teachers say of clean crops, and, where voices
 are compared, the EER of pieces of 3 s. All on the device that trains.
@@ -23,11 +23,12 @@ from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.metrics.verification import eer
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student
+from edge_lupi.task import verifies
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.fresh import margin_samples
 from edge_lupi.train.sounds.sounds import Sounds, load_sounds
-from edge_lupi.train.teachers.fresh_lesson import FreshLesson
+from edge_lupi.train.teachers.live import LiveTeacher
 
 __all__ = ["Best", "HeldOut", "held_out"]
 
@@ -42,7 +43,7 @@ class HeldOut:
     """Crops [N, 80, 1, F] and what the teachers say of them; pieces [P, 80, 1, F] and whose they are [P]."""
 
     recipe: Recipe
-    lessons: Sequence[FreshLesson]
+    teachers: Sequence[LiveTeacher]
     crops: Tensor
     wanted: Sequence[Tensor]
     pieces: Tensor
@@ -53,9 +54,9 @@ class HeldOut:
         """`held-out cosine` to every teacher, and `held-out EER`, as far as there is something to measure."""
         was, found = student.training, {}
         student.eval()
-        for number, (lesson, wanted, way) in enumerate(zip(self.lessons, self.wanted, ways, strict=True)):
-            own = way(self._heard(student, self.crops, lesson.recipe.place == "segment"))
-            name = f"held-out cosine {number}" if len(self.lessons) > 1 else "held-out cosine"
+        for number, (teacher, wanted, way) in enumerate(zip(self.teachers, self.wanted, ways, strict=True)):
+            own = way(self._heard(student, self.crops, teacher.recipe.place == "segment"))
+            name = f"held-out cosine {number}" if len(self.teachers) > 1 else "held-out cosine"
             found[name] = float(F.cosine_similarity(own, wanted, dim=-1).mean())
         if len(self.pieces):
             vectors = F.normalize(self._heard(student, self.pieces, False)).cpu().double().numpy()
@@ -76,7 +77,7 @@ class HeldOut:
 
 @torch.no_grad()
 def held_out(
-    recipe: Recipe, utterances: Sequence[Utterance], device: torch.device, lessons: Sequence[FreshLesson] = ()
+    recipe: Recipe, utterances: Sequence[Utterance], device: torch.device, teachers: Sequence[LiveTeacher] = ()
 ) -> HeldOut | None:
     """The speech of validation speakers and what its teachers say of it, once; None without any."""
     if not utterances:
@@ -90,9 +91,9 @@ def held_out(
     frames = log_mel(clean[:, margin : margin + length])
     batch = Batch(frames, which, (), (), None, clean=clean)
     count = len(range(0, recipe.segments.segmentation.count(recipe.segments.crop_frames), recipe.segments.every))
-    wanted = [lesson.of(batch, count, recipe.segments.every) for lesson in lessons]
+    wanted = [teacher.of(batch, count, recipe.segments.every) for teacher in teachers]
     pieces, voices = _pieces(sounds, utterances, recipe)
-    return HeldOut(recipe, lessons, frames, wanted, pieces, voices)
+    return HeldOut(recipe, teachers, frames, wanted, pieces, voices)
 
 
 def _pieces(sounds: Sounds, utterances: Sequence[Utterance], recipe: Recipe) -> tuple[Tensor, np.ndarray]:
@@ -100,7 +101,7 @@ def _pieces(sounds: Sounds, utterances: Sequence[Utterance], recipe: Recipe) -> 
     which, first = _grid(sounds, PIECE_SECONDS * SAMPLE_RATE_HZ, at_least_one=False)
     voices = np.array([utterances[i].label for i in which.tolist()])
     again = len(voices) > len(set(voices.tolist())) > 1
-    if recipe.data.task != "speaker" or not again:
+    if not verifies(recipe.data.task) or not again:
         return torch.zeros(0), voices
     speed = torch.ones(len(which), dtype=torch.float64)
     return log_mel(sounds.crops(which, first, speed, PIECE_SECONDS * SAMPLE_RATE_HZ)), voices
@@ -144,4 +145,4 @@ class Best:
         try:
             student.load_state_dict(torch.load(content, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise InputError(f"{self.path} is damaged: pass --fresh to train anew") from error
+            raise InputError(f"{self.path} is damaged: pass --fresh to train again") from error

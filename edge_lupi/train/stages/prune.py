@@ -1,4 +1,4 @@
-"""A layer that does what a larger network's does, by least squares: no gradients, no labels, a few minutes of sound.
+"""Pruning by least squares: a layer that does what a larger network's does; no gradients, no labels, a few minutes of sound.
 
 Layer by layer, from the input on, a smaller network is given the weights that bring what it hears closest to what the
 larger one's layer makes of the same sound (He, Zhang and Sun 2017, arXiv 1707.06168). Each is a linear regression over

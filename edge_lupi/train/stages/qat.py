@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: the student learns to live on the int8 grid. student.pt -> student.pt with ranges.
+"""Quantisation-aware fine-tuning: the student learns to round to the int8 grid. student.pt -> student.pt with ranges.
 
 Batch norms are folded first, so what is rounded here is what runs later. nvidia-modelopt's calibrators find the ranges;
 torch rounds to them with a straight-through gradient, by the operator that is exported as Q/DQ. The student is held to
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,24 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_lupi.data.digest import file_digest
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.models.encoder import AnyEncoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut
 from edge_lupi.models.rounding import fix_ranges, round_with, stop_rounding
-from edge_lupi.models.student import Heard
+from edge_lupi.models.student import Heard, Student
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
 from edge_lupi.train.distil.losses import distil
+from edge_lupi.train.distil.under_teachers import under_teachers
 from edge_lupi.train.examples.augment import disturb
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Epochs, batches
-from edge_lupi.train.examples.corpus import Prepared
 from edge_lupi.train.examples.draw import Draw
-from edge_lupi.train.examples.learnt import file_digest, learnt_from
-from edge_lupi.train.loop import Run, fit, make_fabric
+from edge_lupi.train.examples.epochs import Epochs, batches
+from edge_lupi.train.examples.prepared import Prepared
+from edge_lupi.train.loop import Run, begin, fit
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops
-from edge_lupi.train.stages.student import under_teachers
 from edge_lupi.train.stages.temperature import with_temperature
 from edge_lupi.train.stages.threshold import with_threshold
 
@@ -52,74 +52,90 @@ def train_qat(
 
     With qat.epochs = 0 ranges are found and nothing is tuned: plain calibration (PTQ).
     """
-    fabric = make_fabric()
-    fabric.seed_everything(recipe.seed, verbose=False)
+    fabric = begin(recipe.seed)
     trained = _float_student(source, prepared)
     student = trained.student
     student.encoder.fold()
     before = copy.deepcopy(student).requires_grad_(False).eval().to(fabric.device)
-    distilled = trained.provenance.get("distilled") and prepared.task.kind == "classification"  # no projection between
-    known, names, epochs, frames = _heard_by(recipe, prepared, teachers if distilled else (), folder, fabric)
+    distilled = trained.provenance.distilled and prepared.task.classifies  # no projection between
+    material = _material(recipe, prepared, teachers if distilled else (), folder, fabric)
+    known = material.known
     if known and (known.axes or known.utterances.shape[1] != student.encoder.embedding_size):
         known = None
     student.to(fabric.device)
-    ranges = find_ranges(student.encoder, (heard.to(fabric.device) for heard in frames), recipe.qat.headroom)
+    heard = (segments.to(fabric.device) for segments in material.segments)
+    ranges = find_ranges(student.encoder, heard, recipe.qat.headroom)
     fix_ranges(student.encoder, ranges)
     student.branches.requires_grad_(False)
-    every = recipe.segments.every
+    name = name or f"{source.stem}.int8"
+    identity = {
+        "stage": "qat",
+        "recipe": recipe.plain(),
+        "names": material.names,
+        "learnt_from": prepared.digest,
+        "teachers": [file_digest(teacher) for teacher in teachers] if known else [],
+        "taught": known.origin if known else "",
+        "source": file_digest(source),
+    }
+    if recipe.qat.epochs:
+        run = Run(folder, name, recipe.qat, recipe.seed, identity)
+        fit(fabric, student, run, material.epochs, _Losses(recipe, before, known))
+    path = folder / f"{name}.pt"
+    if fabric.is_global_zero:
+        stop_rounding(student.cpu().encoder)
+        found = {key: value.cpu() for key, value in ranges.items()}
+        provenance = replace(trained.provenance, qat=recipe.plain()["qat"])
+        rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=found, provenance=provenance)
+        save_student(path, with_temperature(with_threshold(rounded, recipe, prepared), recipe, prepared))
+    return path
 
-    def losses(module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+
+@dataclass(frozen=True)
+class _Losses:
+    """How far the rounded student is from its float self (`before`), and from its teachers' embeddings, where it had any."""
+
+    recipe: Recipe
+    before: Student
+    known: TeacherEmbeddings | None
+
+    def __call__(self, module: nn.Module, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        recipe, every = self.recipe, self.recipe.segments.every
         frames = disturb(batch.frames, recipe.augment, draw)
         segments = cut(frames, recipe.segments.segmentation)[:, ::every]
-        wanted: Heard = before(segments)
+        wanted: Heard = self.before(segments)
         heard: Heard = module(segments)
         parts = {
             "float encoder": recipe.qat.hold * _relative(heard.segments, wanted.segments),
             "float aggregator": recipe.qat.hold * _relative(heard.utterance, wanted.utterance),
         }
-        if known:
-            parts |= distil(recipe.distil, known, batch, heard.segments, heard.utterance, heard.scores, every)
+        if self.known:
+            parts |= distil(recipe.distil, self.known, batch, heard.segments, heard.utterance, heard.scores, every)
         if heard.scores is not None and wanted.scores is not None:
             parts["float scores"] = F.kl_div(
                 heard.scores.log_softmax(-1), wanted.scores.softmax(-1), reduction="batchmean"
             )
         return parts
 
-    name = name or f"{source.stem}.int8"
-    identity = {
-        "stage": "qat",
-        "recipe": recipe.plain(),
-        "names": names,
-        "learnt_from": learnt_from(prepared),
-        "teachers": [file_digest(teacher) for teacher in teachers] if known else [],
-        "taught": known.origin if known else "",
-        "source": file_digest(source),
-    }
-    run = Run(folder / f"{name}.checkpoint", identity)
-    if recipe.qat.epochs:
-        fit(fabric, student, recipe.qat, run, epochs, losses, seed=recipe.seed, steps=epochs.steps)
-    path = folder / f"{name}.pt"
-    if fabric.is_global_zero:
-        stop_rounding(student.cpu().encoder)
-        provenance = {**trained.provenance, "qat": recipe.plain()["qat"]}
-        found = {key: value.cpu() for key, value in ranges.items()}
-        rounded = replace(trained, student=student.requires_grad_(True).eval(), ranges=found, provenance=provenance)
-        save_student(path, with_temperature(with_threshold(rounded, recipe, prepared), recipe, prepared))
-    return path
+
+@dataclass(frozen=True)
+class _Material:
+    """What is learnt from: epochs of crops, examples' names, segments [B, 80, 1, F] to find ranges by, teacher embeddings."""
+
+    epochs: Epochs | FreshCrops
+    names: list[str]
+    segments: Iterator[Tensor]
+    known: TeacherEmbeddings | None = None
 
 
-def _heard_by(
-    recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric
-) -> tuple[TeacherEmbeddings | None, list[str], Epochs | FreshCrops, Iterator[Tensor]]:
-    """What teachers tell; the examples' names; the epochs; segments [B, 80, 1, F] to find ranges by."""
+def _material(recipe: Recipe, prepared: Prepared, teachers: Sequence[Path], folder: Path, fabric: Fabric) -> _Material:
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
     if recipe.data.sound == "samples":
         crops = fresh_crops(recipe, prepared, recipe.qat.batch, recipe.seed + 1, folder, device, rank, world)
-        return None, list(crops.sounds.names), crops, _segments(crops(0), recipe)
+        return _Material(crops, list(crops.sounds.names), _segments(crops(0), recipe))
     examples, known = under_teachers(recipe, prepared, teachers, device)
     epochs = Epochs(examples, recipe.segments, recipe.qat.batch, recipe.seed + 1, rank=rank, world=world)
     heard = batches(examples, recipe.segments, recipe.qat.batch, seed=recipe.seed)
-    return known, [e.name for e in examples], epochs, _segments(heard, recipe)
+    return _Material(epochs, [e.name for e in examples], _segments(heard, recipe), known)
 
 
 def _float_student(source: Path, prepared: Prepared) -> TrainedStudent:

@@ -1,4 +1,4 @@
-"""Where a student begins: at a trained student's weights, parts of them frozen. student.pt -> weights of another student.
+"""Transfer learning: a student begins with a trained student's weights, parts of them frozen. student.pt -> weights.
 
 The encoder is taken always; an aggregator where task and setting are the same, a header's rows for the labels that both
 know. A student on the int8 grid has its batch norms folded into its convolutions: they are put back, with the means and
@@ -12,12 +12,13 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_lupi.bundle.provenance import Provenance
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.models.encoder import AnyEncoder
@@ -26,13 +27,12 @@ from edge_lupi.models.header import ClassHeader
 from edge_lupi.models.rounding import convolutions
 from edge_lupi.models.student import Student
 from edge_lupi.models.unit import adds_alone
-from edge_lupi.train.examples.learnt import file_digest
 from edge_lupi.words import printable
 
-__all__ = ["Start", "begin", "freeze", "hold_still", "open_start", "put_norms_back"]
+__all__ = ["Start", "freeze", "open_start", "put_norms_back", "take_weights"]
 
 SHOWN_DEPTH = 3  # of names, in a message
-SAID = ("corpus", "licence", "training_speakers", "training_names", "training_utterances", "speaker_dependent")
+KEPT = ("corpus", "licence", "training_speakers", "training_names", "training_utterances", "speaker_dependent")
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,21 @@ class Start:
     digest: str
 
     @property
-    def origins(self) -> list[dict[str, Any]]:
+    def trainings(self) -> tuple[Provenance, ...]:
         """Where its weights come from, the latest training first: what a student that began here has heard, too."""
-        own = {key: value for key, value in self.trained.provenance.items() if key in SAID}
-        return [{**own, "sha256": self.digest}, *self.trained.provenance.get("started_from", [])]
+        provenance = self.trained.provenance
+        own = {key: getattr(provenance, key) for key in KEPT}
+        return (Provenance(**own, sha256=self.digest), *(provenance.started_from or ()))
 
     def licences(self, own: str) -> str:
         """Of all corpora that a student has heard which began here."""
-        told = [own, *(str(origin.get("licence", "unknown")) for origin in self.origins)]
-        return "; ".join(dict.fromkeys(part for licence in told for part in licence.split("; ")))
+        every = [own, *(training.licence or "unknown" for training in self.trainings)]
+        return "; ".join(dict.fromkeys(part for licence in every for part in licence.split("; ")))
 
     def refuse_heard(self, corpus: str, tested: Sequence[Utterance]) -> None:
         """Raise where it has heard a voice of this corpus that the new student is to be tested on."""
-        for origin in self.origins:
-            heard = set(origin.get("training_speakers", ())) if origin.get("corpus") == corpus else set()
+        for training in self.trainings:
+            heard = set(training.training_speakers or ()) if training.corpus == corpus else set()
             known = sorted(heard & {u.speaker for u in tested if u.speaker})
             if known:
                 raise InputError(
@@ -76,7 +77,7 @@ def open_start(path: str | Path, size: str) -> Start:
     return Start(Path(path), trained, file_digest(Path(path)))
 
 
-def begin(student: Student, start: Start, frozen: Sequence[str], log_mels: Iterable[Tensor]) -> str:
+def take_weights(student: Student, start: Start, frozen: Sequence[str], log_mels: Iterable[Tensor]) -> str:
     """Take a trained student's weights, in place, and freeze what is named; says for people what was taken, and what is new.
 
     `log_mels` [B, 80, 1, F] are of the speech that is to be learnt from; they are looked at only where norms are put back.
@@ -88,24 +89,24 @@ def begin(student: Student, start: Start, frozen: Sequence[str], log_mels: Itera
         student.encoder.load_state_dict(source.encoder.state_dict())
     else:
         put_norms_back(student.encoder, source.encoder, log_mels)
-    told: dict[str, list[str]] = {"taken": ["encoder"], "new": [], "frozen": list(frozen)}
+    summary: dict[str, list[str]] = {"taken": ["encoder"], "new": [], "frozen": list(frozen)}
     for task in student.config.tasks:
         known = next((other for other in source.config.tasks if other.name == task.name), None)
         branch = student.branch(task.name)
         if known is None or student.config.setting != source.config.setting:
-            told["new"] += [f"{name} of {task.name}" for name, part in branch.named_children() if _learns(part)]
+            summary["new"] += [f"{name} of {task.name}" for name, part in branch.named_children() if _learns(part)]
             continue
         theirs = source.branch(task.name)
         branch.aggregator.load_state_dict(theirs.aggregator.state_dict())
-        told["taken"] += [f"aggregator of {task.name}"] if _learns(branch.aggregator) else []
+        summary["taken"] += [f"aggregator of {task.name}"] if _learns(branch.aggregator) else []
         if branch.voice is not None and theirs.voice is not None:
             branch.voice.load_state_dict(theirs.voice.state_dict())
         if branch.header is not None:
             shared = _take_rows(branch.header, task.labels, theirs.header, known.labels)
-            told["taken"] += [f"{len(shared)} of {len(task.labels)} labels of {task.name}"] if shared else []
-            told["new"] += [printable(label) for label in task.labels if label not in shared]
+            summary["taken"] += [f"{len(shared)} of {len(task.labels)} labels of {task.name}"] if shared else []
+            summary["new"] += [printable(label) for label in task.labels if label not in shared]
     freeze(student, frozen)
-    return f"from {start.path}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in told.items() if names)
+    return f"from {start.path}: " + "; ".join(f"{what} {', '.join(names)}" for what, names in summary.items() if names)
 
 
 def _learns(part: nn.Module) -> bool:
@@ -139,13 +140,6 @@ def freeze(student: Student, names: Sequence[str]) -> None:
         raise InputError(
             f"expected student.frozen to leave something to learn, got {', '.join(names)}: name fewer parts"
         )
-
-
-def hold_still(module: nn.Module) -> None:
-    """Norms whose weights are frozen keep their means and deviations too, whatever they hear: call it after train()."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d) and not norm.weight.requires_grad:
-            norm.eval()
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The temperature at which a student's probabilities mean what they say, from validation speakers it has not heard.
+"""Temperature scaling: probabilities that mean what they say, by validation speakers whom training has not heard.
 
 One number divides all scores, so no answer changes, only how sure it is: that of the least negative log-likelihood of the
 true labels (Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599). Of people in other rooms and
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.utterance import Utterance
-from edge_lupi.evaluate.reports import answers
+from edge_lupi.evaluate.answers import answers
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import TrainedStudent
-from edge_lupi.train.examples.corpus import Prepared
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["fit_temperature", "with_temperature"]
@@ -52,8 +52,8 @@ def fit_temperature(
 
 
 def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
-    """The same student with its task's temperature set, where the task has labels and the recipe keeps speakers for this."""
-    if prepared.task.kind != "classification":
+    """A student with its task's temperature set, where the task has labels and the recipe keeps speakers for this; else the same."""
+    if prepared.task.verifies:
         return trained
     if not prepared.split.validation or prepared.split.speaker_dependent:
         log.info(
@@ -65,26 +65,30 @@ def with_temperature(trained: TrainedStudent, recipe: Recipe, prepared: Prepared
     every = {"validation": (scores, labels)}
     every |= {name: _answers(trained, recipe, prepared, heard) for name, heard in prepared.strange}
     temperature = _together(list(every.values()))
-    config = trained.student.config
-    tasks = tuple(
-        replace(task, temperature=temperature) if task.name == prepared.task.name else task for task in config.tasks
-    )
-    trained.student.config = replace(config, tasks=tasks)
-    trained.provenance["temperature"] = {
+    tasks = [
+        replace(task, temperature=temperature) if task.name == prepared.task.name else task
+        for task in trained.student.config.tasks
+    ]
+    figures = {
         "value": temperature,
         **({"alone": {name: fit_temperature(*of) for name, of in every.items()}} if prepared.strange else {}),
         "utterances": len(labels),
         "speakers": len({utterance.speaker for utterance in prepared.split.validation}),
-        **{
-            f"{name}_{when}": figure
-            for when, degrees in (("before", 1.0), ("after", temperature))
-            for name, figure in (
-                ("nll", negative_log_likelihood(scores, labels, degrees)),
-                ("ece", calibration_error(probabilities_of(scores, degrees), labels)),
-            )
-        },
+        **_before_and_after(scores, labels, temperature),
     }
-    return trained
+    return trained.with_tasks(tasks, replace(trained.provenance, temperature=figures))
+
+
+def _before_and_after(scores: NDArray[np.float32], labels: NDArray[np.int64], temperature: float) -> dict[str, float]:
+    """Negative log-likelihood and expected calibration error without and with a temperature."""
+    return {
+        f"{name}_{when}": figure
+        for when, degrees in (("before", 1.0), ("after", temperature))
+        for name, figure in (
+            ("nll", negative_log_likelihood(scores, labels, degrees)),
+            ("ece", calibration_error(probabilities_of(scores, degrees), labels)),
+        )
+    }
 
 
 def _together(every: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> float:

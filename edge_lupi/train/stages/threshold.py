@@ -1,4 +1,4 @@
-"""The cosine above which two voices count as one, from validation speakers whom training has not heard.
+"""Decision threshold: the cosine above which two voices count as one, at the EER of validation speakers.
 
 Their recordings are cut into pieces of a few seconds, as a stream hears them; every pair of pieces is a trial, and the
 threshold is where as many are wrongly taken for one voice as for two (EER). Pairs of one recording are easy, so the
@@ -18,14 +18,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics.verification import eer
 from edge_lupi.models.files import TrainedStudent
-from edge_lupi.models.student import StudentConfig
-from edge_lupi.sound.audio import read_audio
-from edge_lupi.train.examples.corpus import Prepared
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["with_threshold"]
@@ -36,8 +35,8 @@ PIECE_SECONDS = 3
 
 
 def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
-    """The same student with its task's threshold set, where the task compares voices and the recipe keeps some for this."""
-    if prepared.task.kind != "verification" or not prepared.split.validation:
+    """A student with its task's threshold set, where the task compares voices and the recipe keeps some for this; else the same."""
+    if not prepared.task.verifies or not prepared.split.validation:
         return trained
     classes = tuple(sorted({u.label for u in prepared.split.validation}))
     vectors, voices = _pieces(trained, prepared.split.validation)
@@ -45,22 +44,16 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
     same = voices[first] == voices[second]
     if not same.any() or same.all():
         log.info(
-            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices"
+            f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices: raise data.validation_speakers, or set it with edge-lupi calibrate"
         )
         return trained
     found = eer((vectors @ vectors.T)[first, second], same)
-    config = trained.student.config
-    tasks = tuple(
-        replace(task, threshold=found.threshold) if task.name == prepared.task.name else task for task in config.tasks
-    )
-    trained.student.config = StudentConfig(config.size, config.setting, config.segmentation, tasks)
-    trained.provenance["threshold"] = {
-        "eer": found.value,
-        "pieces": len(voices),
-        "piece_seconds": PIECE_SECONDS,
-        "speakers": len(classes),
-    }
-    return trained
+    tasks = [
+        replace(task, threshold=found.threshold) if task.name == prepared.task.name else task
+        for task in trained.student.config.tasks
+    ]
+    figures = {"eer": found.value, "pieces": len(voices), "piece_seconds": PIECE_SECONDS, "speakers": len(classes)}
+    return trained.with_tasks(tasks, replace(trained.provenance, threshold=figures))
 
 
 def _pieces(trained: TrainedStudent, utterances: Sequence[Utterance]) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +63,7 @@ def _pieces(trained: TrainedStudent, utterances: Sequence[Utterance]) -> tuple[n
     vectors, voices = [], []
     short: dict[str, np.ndarray] = {}
     for utterance in utterances:
-        samples = read_audio(utterance.audio, start_seconds=utterance.start_seconds, end_seconds=utterance.end_seconds)
+        samples = read_speech(utterance)[0]
         if len(samples) < length:
             samples = np.concatenate([short.pop(utterance.label, samples[:0]), samples])
             if len(samples) < length:

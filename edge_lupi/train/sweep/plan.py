@@ -23,16 +23,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_lupi.errors import InputError
+from edge_lupi.settings import make, read_toml, within
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.settings import make, read_toml, within
 from edge_lupi.words import folder_word
 
-__all__ = ["STAGES", "Arm", "Job", "Plan", "load_plan", "trained_file"]
+__all__ = ["LOCK", "STAGES", "Arm", "Job", "Plan", "load_plan", "trained_file"]
 
+LOCK = "lock"  # a file in a sweep's folder, held while the sweep runs
 STAGES = ("teacher", "student", "qat")
 
 
@@ -79,6 +80,7 @@ class Job:
     under: tuple[Job, ...]
     sweep: Sweep
     key: str
+    inputs: str = ""  # digest of the data; nothing where the plan was not told of them
 
     @property
     def place(self) -> Path:
@@ -89,6 +91,11 @@ class Job:
     def teachers(self) -> tuple[Job, ...]:
         """Those it learns from; of fine-tuning those of its student."""
         return self.under[0].teachers if self.stage == "qat" else tuple(j for j in self.under if j.stage == "teacher")
+
+    @property
+    def teacher_names(self) -> tuple[str, ...]:
+        """Their arms."""
+        return tuple(job.arm for job in self.teachers)
 
     @property
     def start(self) -> Job | None:
@@ -112,7 +119,6 @@ class Plan:
     arms: dict[str, Arm]
     references: dict[str, str]
     sweep: Sweep
-    made: dict[tuple[str, str, int], Job] = field(default_factory=dict, compare=False)
 
     def jobs(
         self,
@@ -125,30 +131,43 @@ class Plan:
 
         `inputs` says of a recipe, as a digest, what it learns from: see `edge_lupi.train.examples.learnt`.
         """
+        made: dict[tuple[str, str, int], Job] = {}
         for seed in seeds:
             for fold in folds:
                 for arm in arms:
-                    self._job(arm, fold, seed, inputs)
-        return list(self.made.values())
+                    self._add(arm, fold, seed, inputs, made)
+        return list(made.values())
 
-    def _job(self, name: str, fold: str, seed: int, inputs: Callable[[Recipe], str] | None) -> Job:
-        known = self.made.get((name, fold, seed))
-        if known is not None:
-            return known
+    def _add(
+        self,
+        name: str,
+        fold: str,
+        seed: int,
+        inputs: Callable[[Recipe], str] | None,
+        made: dict[tuple[str, str, int], Job],
+    ) -> Job:
+        """The job, made with all that it waits for unless it is among `made`."""
+        if (name, fold, seed) in made:
+            return made[name, fold, seed]
         arm = self.arms[name]
-        under = tuple(self._job(other, fold, seed, inputs) for other in arm.under)
+        under = tuple(self._add(other, fold, seed, inputs, made) for other in arm.under)
         folder_word(fold, "a fold's name")  # it becomes a folder
-        changes = [*self.changes, *arm.set, f'data.test="{fold}"', f"seed={seed}"]
-        recipe = load_recipe(self.path, changes)
-        content = [name, arm.stage, recipe.chosen(), [job.key for job in under], self.sweep.snr_db]
-        if self.sweep.measure != "test":
-            content.append(self.sweep.measure)
-        if inputs is not None:
-            content.append(inputs(recipe))
-        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        job = Job(name, fold, seed, arm.stage, recipe, under, self.sweep, key)
-        self.made[name, fold, seed] = job
+        recipe = load_recipe(self.path, [*self.changes, *arm.set, f'data.test="{fold}"', f"seed={seed}"])
+        digest = inputs(recipe) if inputs is not None else ""
+        key = _key(name, arm, recipe, under, self.sweep, digest)
+        job = Job(name, fold, seed, arm.stage, recipe, under, self.sweep, key, digest)
+        made[name, fold, seed] = job
         return job
+
+
+def _key(name: str, arm: Arm, recipe: Recipe, under: tuple[Job, ...], sweep: Sweep, inputs: str) -> str:
+    """sha256 of all that a job's result depends on."""
+    content = [name, arm.stage, recipe.chosen(), [job.key for job in under], sweep.snr_db]
+    if sweep.measure != "test":
+        content.append(sweep.measure)
+    if inputs:
+        content.append(inputs)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load_plan(path: str | Path, changes: Sequence[str] = ()) -> Plan:

@@ -1,1 +1,1 @@
-"""Any model as a teacher: ONNX files, tables, the project's own."""
+"""Pretrained teachers: ONNX files, tables of vectors, the project's own."""

@@ -1,4 +1,4 @@
-"""A teacher that is an ONNX file. samples float32 [B, T] -> its front end -> the graph -> vectors float32 [B, D].
+"""ONNX teacher. samples float32 [B, T] -> its front end -> the graph -> vectors float32 [B, D].
 
 | front end   | the graph takes                                                                                |
 |-------------|------------------------------------------------------------------------------------------------|

@@ -1,4 +1,4 @@
-"""A teacher known only by its vectors, made elsewhere: a table.npz -> vectors float32 [R, D] of the training examples.
+"""Table teacher: vectors that were made elsewhere. table.npz -> vectors float32 [R, D] of the training examples.
 
 utterance [N]     names as the corpus has them          embedding [N, D]   float
 speed [N]         where the recipe has speeds, else 1   segment [N]        which segment, where a row is of one
@@ -54,6 +54,6 @@ def _table(path: str, packed: bytes, by_segment: bool) -> tuple[dict[Key, int], 
             raise ValueError("no rows, NaN or infinity")
     except (ValueError, KeyError, TypeError) as error:
         columns = "utterance [N], embedding [N, D]" + (" and segment [N]" if by_segment else "")
-        raise InputError(f"expected {columns} in {path}, got something else ({error}): make the table anew") from error
+        raise InputError(f"expected {columns} in {path}, got something else ({error}): make the table again") from error
     keys = zip(names.tolist(), np.round(speeds, 3).tolist(), segments.tolist(), strict=True)
     return {(str(name), float(speed), int(segment)): row for row, (name, speed, segment) in enumerate(keys)}, vectors

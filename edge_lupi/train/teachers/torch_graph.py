@@ -1,4 +1,4 @@
-"""An ONNX graph run by torch, on the device that trains: the operators of convolutional encoders. Tensor in, tensor out.
+"""ONNX inference by torch, on the device that trains: the operators of convolutional encoders. Tensor in, tensor out.
 
 ONNX Runtime for a GPU would be another wheel beside torch's own CUDA, and the converters that exist are not kept up. So the
 nodes are run one by one as torch functions. Whole numbers lie on the CPU, as torch wants shapes; what follows from the
@@ -98,7 +98,7 @@ def _weights(graph: Any, name: str) -> dict[str, Tensor]:
     from onnx import numpy_helper
 
     if any(weight.data_location for weight in graph.initializer):
-        raise InputError(f"expected a graph with its weights in one file in {name}, got external data: export it anew")
+        raise InputError(f"expected a graph with its weights in one file in {name}, got external data: export it again")
     return {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()) for w in graph.initializer}
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import FOLDER, Device, read_engine
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.compile.engines.build import engine_for, engine_key
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,7 +124,8 @@ def test_a_bundle_for_the_cpu_has_nothing_to_build_from(
 def test_a_graph_that_tensorrt_refuses_is_one_sentence(tensorrt_builder: dict[str, str]) -> None:
     code = """
 import tensorrt
-from edge_lupi.compile.engines.tensorrt import BuilderOptions, engine_from_onnx
+from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import EdgeLupiError
 from onnx import TensorProto, helper
 value = helper.make_tensor_value_info

@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.bundle.graph_bounds import check_graph
 from edge_lupi.compile.graphs.export import aggregator_graph, encoder_graph, front_end_graph
 from edge_lupi.compile.graphs.half import half_graph
-from edge_lupi.compile.graphs.quantised import signed_grid, unsigned_grid
+from edge_lupi.compile.graphs.quantised import signed_int8, unsigned_int8
 from edge_lupi.frames import CONTEXT_SAMPLES, Segmentation
 from edge_lupi.models.dense_encoder import DENSE_SIZES
 from edge_lupi.models.encoder import SIZES
@@ -22,6 +21,7 @@ from edge_lupi.models.files import TrainedStudent
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.models.student import Student, StudentConfig
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.task import Task
 
 STEPS = 100_000
 
@@ -136,7 +136,7 @@ def test_a_day_of_steps_equals_the_whole(trained: TrainedStudent) -> None:
 def test_what_other_programs_look_for(trained: TrainedStudent) -> None:
     """As sherpa-onnx and its like read it: the session's metadata, by their names; kept in every precision."""
     as_float = encoder_graph(trained.student)
-    for graph in (as_float, half_graph(as_float), unsigned_grid(signed_grid(encoder_graph(trained.student, trained.ranges)))):  # fmt: skip
+    for graph in (as_float, half_graph(as_float), unsigned_int8(signed_int8(encoder_graph(trained.student, trained.ranges)))):  # fmt: skip
         session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         found = session.get_modelmeta().custom_metadata_map
         assert (found["framework"], found["sample_rate"], found["output_dim"]) == ("edge-lupi", "16000", "128")

@@ -10,23 +10,23 @@ import pytest
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.compile.graphs.export import encoder_graph
-from edge_lupi.compile.graphs.faults import grid_faults
-from edge_lupi.compile.graphs.quantised import signed_grid, unsigned_grid
+from edge_lupi.compile.graphs.faults import int8_faults
+from edge_lupi.compile.graphs.quantised import signed_int8, unsigned_int8
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.rounding import convolutions, points
 from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.task import Task
 
 
 @pytest.fixture(scope="module")
 def signed(make_grid_student: Callable[[], Any]) -> ModelProto:
     trained = make_grid_student()
-    return signed_grid(encoder_graph(trained.student, trained.ranges))
+    return signed_int8(encoder_graph(trained.student, trained.ranges))
 
 
 def test_the_students_grid_is_well_formed(signed: ModelProto) -> None:
-    assert grid_faults(signed) == []
+    assert int8_faults(signed) == []
     kinds = [node.op_type for node in signed.graph.node]
     assert kinds.count("Conv") > 5
     assert kinds.count("Relu") > 3
@@ -37,7 +37,7 @@ def test_the_larger_sizes_too(size: str) -> None:
     student = Student(StudentConfig(size, "sequential", Segmentation(0.5, 0.25), (Task("speaker", "verification"),)))
     ranges = {name: torch.tensor(1.0) for name, _ in points(student.encoder)}
     ranges |= {f"{n}.weight": c.weight.detach().abs().amax((1, 2, 3)) for n, c in convolutions(student.encoder)}
-    assert grid_faults(signed_grid(encoder_graph(student, ranges))) == []
+    assert int8_faults(signed_int8(encoder_graph(student, ranges))) == []
 
 
 def bypass(model: ModelProto, tensor: str, readers: Callable[[NodeProto], bool]) -> None:
@@ -117,7 +117,7 @@ BROKEN = {
     no_pair_before_a_convolution: r"second/conv/Conv: reads .* without a Q/DQ pair",
     no_pair_before_an_add: r"/Add: reads .* without a Q/DQ pair",
     no_pair_after_a_relu: r"(relu/Relu: its result is not rounded|reads .* without a Q/DQ pair)",
-    another_zero_point: r"stem/.*QuantizeLinear: expected the signed grid, int8 with zero point 0",
+    another_zero_point: r"stem/.*QuantizeLinear: expected signed int8 with zero point 0",
 }
 
 
@@ -126,16 +126,16 @@ def test_what_is_broken_is_named(signed: ModelProto, break_it: Callable[[ModelPr
     broken = ModelProto()
     broken.CopyFrom(signed)
     break_it(broken)
-    assert re.search(BROKEN[break_it], "\n".join(grid_faults(broken)))
+    assert re.search(BROKEN[break_it], "\n".join(int8_faults(broken)))
 
 
 def test_the_cpus_grid_is_not_tensorrts(signed: ModelProto) -> None:
-    assert all("expected the signed grid" in fault for fault in grid_faults(unsigned_grid(signed)))
-    assert grid_faults(unsigned_grid(signed))
+    assert all("expected signed int8" in fault for fault in int8_faults(unsigned_int8(signed)))
+    assert int8_faults(unsigned_int8(signed))
 
 
 def test_a_float_graph_has_nothing_right(make_grid_student: Callable[[], Any]) -> None:
-    faults = "\n".join(grid_faults(encoder_graph(make_grid_student().student)))
+    faults = "\n".join(int8_faults(encoder_graph(make_grid_student().student)))
     assert "stem/conv/Conv: its weight is not int8" in faults
     assert "relu/Relu: its result is not rounded" in faults
 
@@ -179,7 +179,7 @@ def test_the_matrix_product_of_an_unrounded_weight() -> None:
     product = helper.make_node("MatMul", ["y", "float weight"], ["z"], name="product")
     model.graph.node.append(product)
     model.graph.initializer.append(numpy_helper.from_array(np.ones((6, 6), np.float32), "float weight"))
-    assert grid_faults(model) == [
+    assert int8_faults(model) == [
         "product: its weight is not int8",
         "product: its result is not rounded by a Q/DQ pair",
     ]
@@ -187,4 +187,4 @@ def test_the_matrix_product_of_an_unrounded_weight() -> None:
 
 @pytest.mark.parametrize(("dimensions", "faults"), [(2, []), (1, ["conv: the convolution is not 2-D"])])
 def test_a_convolution_in_one_dimension(dimensions: int, faults: list[str]) -> None:
-    assert grid_faults(convolution_graph(dimensions)) == faults
+    assert int8_faults(convolution_graph(dimensions)) == faults

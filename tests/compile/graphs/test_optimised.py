@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from edge_lupi.compile.choice import Int8Share
+from edge_lupi.compile.findings import Int8Share
 from edge_lupi.compile.graphs.export import encoder_graph
 from edge_lupi.compile.graphs.optimised import int8_share
-from edge_lupi.compile.graphs.quantised import signed_grid, unsigned_grid
+from edge_lupi.compile.graphs.quantised import signed_int8, unsigned_int8
 from edge_lupi.compile.student import encoders
 from edge_lupi.models.rounding import convolutions
 
@@ -36,8 +36,8 @@ def test_every_layer_of_int8_and_none_of_fp32(trained: Any) -> None:
 
 def test_the_signed_grid_is_worse_on_x86(trained: Any) -> None:
     """Why the CPU gets the unsigned one: residual adds and ReLUs between signed tensors are left in float."""
-    signed = signed_grid(encoder_graph(trained.student, trained.ranges))
-    before, after = (counted(graph) for graph in (signed, unsigned_grid(signed)))
+    signed = signed_int8(encoder_graph(trained.student, trained.ranges))
+    before, after = (counted(graph) for graph in (signed, unsigned_int8(signed)))
     assert before.nodes / before.of_nodes < after.nodes / after.of_nodes
 
 

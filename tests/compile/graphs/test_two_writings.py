@@ -17,9 +17,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.compile.evidence import read_evidence
+from edge_lupi.compile.evidence import evidence_for_bundle
 from edge_lupi.compile.graphs.export import encoder_graph
-from edge_lupi.compile.graphs.quantised import signed_grid, unsigned_grid
+from edge_lupi.compile.graphs.quantised import signed_int8, unsigned_int8
 from edge_lupi.models.files import load_student
 from edge_lupi.runtime.compiled_student import CompiledStudent
 
@@ -47,23 +47,23 @@ def writings(request: pytest.FixtureRequest, data_root: Path) -> Writings:
     folder, listed = CORPORA[request.param]
     data = data_root / folder
     bundle = Bundle.load(shipped_bundle(request.param))
-    evidence = read_evidence(bundle, data, data / listed if listed else None)
+    evidence = evidence_for_bundle(bundle, data, data / listed if listed else None)
     segments = evidence.segments[:: len(evidence.segments) // SEGMENTS][:SEGMENTS]
     assert len(segments) == SEGMENTS
     trained = load_student(STUDENTS / f"{request.param}.pt")
-    signed = signed_grid(encoder_graph(trained.student, trained.ranges))
-    narrow = signed_grid(encoder_graph(trained.student, halved(trained.ranges)))
+    signed = signed_int8(encoder_graph(trained.student, trained.ranges))
+    narrow = signed_int8(encoder_graph(trained.student, halved(trained.ranges)))
     graphs = {
         "float": encoder_graph(trained.student),
         "signed": signed,
-        "unsigned": unsigned_grid(signed),
+        "unsigned": unsigned_int8(signed),
         "narrow signed": narrow,
-        "narrow unsigned": unsigned_grid(narrow),
+        "narrow unsigned": unsigned_int8(narrow),
     }
     levels = as_written(showing_levels(graphs["unsigned"]), segments)[1:]
     beyond = sum(int((stored > 127).sum()) for stored in levels) / sum(stored.size for stored in levels)
     embeddings = {name: as_written(graph, segments)[0] for name, graph in graphs.items()}
-    return Writings(evidence.student, embeddings, beyond)
+    return Writings(CompiledStudent(bundle), embeddings, beyond)
 
 
 def halved(ranges: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_lupi.data.corpora import kind_of, read_corpus
+from edge_lupi.data.readers.corpora import corpus_kind, read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.data.trials import missing_files, read_trials
 from edge_lupi.errors import InputError
@@ -69,7 +69,7 @@ def test_other_files_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_something_else(tmp_path: Path) -> None:
-    assert kind_of(touch(tmp_path / "a", "wav/alice.wav")) == "folder"
+    assert corpus_kind(touch(tmp_path / "a", "wav/alice.wav")) == "folder"
     (tmp_path / "b/wav/id10001/Y8h").mkdir(parents=True)
     with pytest.raises(InputError, match="expected clips idNNNNN/video"):
         read_corpus(tmp_path / "b")

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge_lupi.bundle.bundle import Bundle, shipped_bundle, write_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.bundle.write import write_bundle
 from edge_lupi.errors import BundleError
 from edge_lupi.runtime.compiled_student import CompiledStudent
 

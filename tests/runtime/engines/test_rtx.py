@@ -15,7 +15,7 @@ from edge_lupi.bundle.engines import Device
 from edge_lupi.compile.engines import build as compile_engines
 from edge_lupi.compile.engines.build import build_engines
 from edge_lupi.compile.engines.rtx import context_from_onnx
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.models.files import save_student
@@ -41,7 +41,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bundle(make_grid_student: Callable[[], Any], tmp_path: Path) -> Path:
     save_student(tmp_path / "two.pt", make_grid_student())
-    compile_student(tmp_path / "two.pt", tmp_path / "two.lupi", target="tensorrt-rtx")
+    compile_student(tmp_path / "two.pt", tmp_path / "two.lupi", Request("tensorrt-rtx"))
     return tmp_path / "two.lupi"
 
 
@@ -93,7 +93,7 @@ def test_built_chosen_and_heard(
 ) -> None:
     monkeypatch.setattr(compile_engines, "context_from_onnx", lambda graph, *_, **__: graph)
     wanted = CompiledStudent(Bundle.load(bundle), "mood").utterance(voice(1, 1.0)).embedding[0]
-    report = build_engines(bundle, BuilderOptions(), "fp16", "tensorrt-rtx")
+    report = build_engines(Bundle.load(bundle), Request("tensorrt-rtx", "fp16"))
     assert report.device == Device("RTX 0.5.0", "8.9", "NVIDIA RTX 4000", 48, 20)
     assert report.choice is not None
     student = CompiledStudent(Bundle.load(bundle), "mood")

@@ -21,12 +21,14 @@ import pytest
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.engines import FOLDER, Device, write_choice
-from edge_lupi.compile import choice as gate
+from edge_lupi.compile import measure as measuring
 from edge_lupi.compile.engines import build as compile_engines
 from edge_lupi.compile.engines.build import build_engines
-from edge_lupi.compile.engines.tensorrt import BuilderOptions
+from edge_lupi.compile.findings import Findings
+from edge_lupi.compile.request import BuilderOptions, Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import BundleError, DeviceError, MissingExtra
+from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.models.files import save_student
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines import cuda
@@ -220,7 +222,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 def compiled(make_grid_student: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
     save_student(folder / "two.pt", make_grid_student())
-    compile_student(folder / "two.pt", folder / "two.lupi", target="tensorrt")
+    compile_student(folder / "two.pt", folder / "two.lupi", Request("tensorrt"))
     return folder / "two.lupi"
 
 
@@ -297,10 +299,10 @@ def test_compiled_measured_chosen_and_heard(
     samples = voice(3, 1.0)
     on_cpu = CompiledStudent(Bundle.load(bundle), "mood")
     assert on_cpu.runs_on == "CPU"
-    monkeypatch.setattr(gate, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(gate.Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
-    monkeypatch.setattr(gate.Findings, "beside_ms", lambda _, name, other: {"fp16": 1.0}.get(name, 3.0))
-    report = build_engines(bundle, BuilderOptions())
+    monkeypatch.setattr(measuring, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(Findings, "by_itself_ms", lambda _, name: {"fp16": 1.0}.get(name, 3.0))
+    monkeypatch.setattr(Findings, "speedup", lambda *_: Interval(3.0, 2.9, 3.1))
+    report = build_engines(Bundle.load(bundle), Request("tensorrt"))
     assert report.device == ORIN
     assert report.choice is not None
     assert report.choice.precisions.keys() == {"fp32", "fp16", "int8", "CPU"}
@@ -318,7 +320,7 @@ def test_compiled_measured_chosen_and_heard(
 
 
 def test_what_was_asked_for_is_chosen(bundle: Path, driver: Driver) -> None:
-    report = build_engines(bundle, BuilderOptions(), "fp16")
+    report = build_engines(Bundle.load(bundle), Request("tensorrt", "fp16"))
     assert report.choice is not None
     assert (report.choice.chosen, report.choice.why) == ("fp16", "fp16 was asked for")
     assert CompiledStudent(Bundle.load(bundle), "speaker").runs_on == "GPU (fp16)"
@@ -334,7 +336,7 @@ def test_what_was_asked_for_is_chosen(bundle: Path, driver: Driver) -> None:
     ],
 )  # fmt: skip
 def test_otherwise_the_cpu_with_a_reason(bundle: Path, driver: Driver, spoil: str, words: str) -> None:
-    build_engines(bundle, BuilderOptions(), "fp16")
+    build_engines(Bundle.load(bundle), Request("tensorrt", "fp16"))
     if spoil == "version":
         driver.trt.__version__ = "10.4.0"
     elif spoil == "memory":
@@ -361,12 +363,12 @@ def test_an_engine_that_hears_something_else_is_not_used(
     wrong = model.SerializeToString()
     turn = lambda graph, *_, name, **__: wrong if "encoder" in name else graph  # noqa: E731
     monkeypatch.setattr(compile_engines, "engine_from_onnx", turn)
-    build_engines(bundle, BuilderOptions(), "fp32")
+    build_engines(Bundle.load(bundle), Request("tensorrt", "fp32"))
     assert CompiledStudent(Bundle.load(bundle), "mood").runs_on.startswith("CPU: expected the golden embeddings")
 
 
 def test_a_foreign_engine_is_built_anew_or_refused(bundle: Path, driver: Driver) -> None:
-    build_engines(bundle, BuilderOptions(), "fp16")
+    build_engines(Bundle.load(bundle), Request("tensorrt", "fp16"))
     driver.trt.__version__ = "10.4.0"
     loaded = Bundle.load(bundle)
     key = compile_engines.engine_key(loaded, "encoder", "fp16", BuilderOptions(), replace(ORIN, tensorrt="10.4.0"))
@@ -431,7 +433,7 @@ def test_on_a_real_gpu(bundle: Path, voice: Callable[..., Any]) -> None:
         pytest.skip("no GPU with TensorRT here")
     samples = voice(3, 1.0)
     wanted = CompiledStudent(Bundle.load(bundle), "mood").utterance(samples).embedding[0]
-    report = build_engines(bundle, BuilderOptions())
+    report = build_engines(Bundle.load(bundle), Request("tensorrt"))
     assert report.choice is not None
     student = CompiledStudent(Bundle.load(bundle), "mood")
     assert student.runs_on == f"GPU ({report.choice.chosen})"

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent

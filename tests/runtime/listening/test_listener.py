@@ -22,7 +22,7 @@ from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.trackers.strangers import unit
+from edge_lupi.vectors import unit
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 TWO_VOICES = EXAMPLES / "two_voices.flac"

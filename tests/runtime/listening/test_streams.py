@@ -27,12 +27,13 @@ TWO_VOICES = Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac
 @pytest.fixture(scope="module")
 def two_tasks(make_grid_student: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle for mood and speaker, fp32, segments of 0.5 s every 0.25 s."""
+    from edge_lupi.compile.request import Request
     from edge_lupi.compile.student import compile_student
     from edge_lupi.models.files import save_student
 
     folder = tmp_path_factory.mktemp("two_tasks")
     save_student(folder / "two.pt", make_grid_student())
-    compile_student(folder / "two.pt", folder / "two.lupi", precision="fp32")
+    compile_student(folder / "two.pt", folder / "two.lupi", Request(precision="fp32"))
     return Bundle.load(folder / "two.lupi")
 
 

@@ -12,7 +12,7 @@ from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 from edge_lupi.runtime.speakers.gallery_file import MAX_DIMENSION, MAX_EXEMPLARS
-from edge_lupi.runtime.trackers.strangers import unit
+from edge_lupi.vectors import unit
 
 
 def _units(count: int, seed: int = 0, size: int = 8) -> np.ndarray:

@@ -153,8 +153,8 @@ def test_whoever_takes_a_name_gets_no_recordings_of_the_one_before(store: Path, 
 
 def test_recordings_of_one_name_at_once_are_all_kept(store: Path) -> None:
     keep = f"""
-from edge_lupi.runtime.speakers.gallery import Gallery
 import numpy as np
+from edge_lupi.runtime.speakers.gallery import Gallery
 with Gallery.changed({str(store)!r}) as gallery:
     gallery.keep("ann", np.zeros(1600, np.float32))
 """

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_lupi.bundle.bundle import Bundle, Task, shipped_bundle
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.runtime.compiled_student import Step
@@ -15,6 +15,7 @@ from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
 from edge_lupi.runtime.trackers.tracker import Decision
+from edge_lupi.task import Task
 
 TASK = Task("emotion", "classification", ("calm", "happy", "sad"))
 

@@ -7,8 +7,8 @@ from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.speaker import SpeakerTracker
-from edge_lupi.runtime.trackers.strangers import unit
 from edge_lupi.runtime.trackers.tracker import Decision
+from edge_lupi.vectors import unit
 
 VOICES = np.eye(8, dtype=np.float32)
 A, B, C = VOICES[:3]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from edge_lupi.runtime.trackers.strangers import Strangers, unit
+from edge_lupi.runtime.trackers.strangers import Strangers
+from edge_lupi.vectors import unit
 
 A, B, C = np.eye(3, dtype=np.float32)
 

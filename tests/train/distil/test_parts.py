@@ -13,9 +13,10 @@ from edge_lupi.models.files import load_student
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
 from edge_lupi.train.distil.losses import mse, slow_and_fast
 from edge_lupi.train.distil.parts import audible_axes, part_of, predicted
+from edge_lupi.train.distil.under_teachers import under_teachers
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import Recipe, load_recipe
-from edge_lupi.train.stages.student import train_student, under_teachers
+from edge_lupi.train.stages.student import train_student
 from edge_lupi.train.stages.teacher import train_teacher
 
 CPU = torch.device("cpu")
@@ -125,7 +126,7 @@ def test_parts_of_teachers_of_real_faces(recipe: Callable[..., Recipe], tmp_path
         if found.axes:
             assert found.segments.shape[1] == found.axes[0].shape[1] < whole.segments.shape[1]
         student = load_student(train_student(some, prepared, tmp_path / part, teachers=teachers))
-        assert student.provenance["distilled"] is True
+        assert student.provenance.distilled is True
     with pytest.raises(InputError, match="expected two teachers"):
         train_student(recipe("distil.part=beyond"), prepared, tmp_path / "one", teachers=teachers[:1])
 
@@ -142,6 +143,6 @@ def test_a_teacher_by_its_outputs_may_be_the_only_one(recipe: Callable[..., Reci
     assert found is not None
     assert (found.segments.shape[1], found.scores.shape) == (0, (len(names), 1, 8))
     student = load_student(train_student(some, prepared, tmp_path / "out"))
-    assert student.provenance["distilled"] is True
+    assert student.provenance.distilled is True
     with pytest.raises(InputError, match=r"a teacher beside distil\.outputs, which has no embeddings"):
         under_teachers(replace(some, distil=replace(some.distil, encoder=1.0)), prepared, [], CPU)

@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from edge_lupi.bundle.bundle import Task
 from edge_lupi.data.utterance import Utterance, Video
 from edge_lupi.errors import InputError
 from edge_lupi.frames import LOG_FLOOR
 from edge_lupi.models.front_end import cut, log_mel
+from edge_lupi.models.sight import video_of
 from edge_lupi.models.teacher import Teacher, TeacherConfig
+from edge_lupi.task import Task
 from edge_lupi.train.distil import embeddings as cache
-from edge_lupi.train.distil.embeddings import teacher_embeddings, told
+from edge_lupi.train.distil.embeddings import given_outputs, teacher_embeddings
+from edge_lupi.train.distil.learning import margin_header
 from edge_lupi.train.examples.augment import disturbed_segments
 from edge_lupi.train.examples.batch import Batch
-from edge_lupi.train.examples.clips import Example, batches, load_examples, segments_of, shuffled, video_of
-from edge_lupi.train.examples.corpus import Prepared, prepare
+from edge_lupi.train.examples.clips import Example, load_examples, segments_of, shuffled
+from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
+from edge_lupi.train.examples.epochs import batches
+from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
 
 CUT = SegmentRecipe(seconds=0.5, hop_seconds=0.25, crop_seconds=1.0)
@@ -136,6 +140,23 @@ def test_short_ones_are_padded_to_a_crop_and_speeds_are_other_voices(
     assert [e.label for e in load_examples([utterance(path)], ("a", "b"), speakers)] == [0, 2]
 
 
+def test_a_second_task_that_compares_voices_counts_speeds_as_voices(
+    voice: Callable[..., Any], sound_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lupi.task.VERIFICATION_TASKS", ("speaker", "singer"))
+    folder = sound_file("ann/1.wav", voice(1, 0.7)).parent
+    sound_file("ben/1.wav", voice(2, 0.7))
+    data = DataRecipe(str(folder.parent), "singer", test=())
+    recipe = replace(RECIPE, data=data, augment=AugmentRecipe(speeds=(1.0, 0.5)))
+    prepared = prepare(recipe)
+    assert prepared.task == Task("singer", "verification")
+    assert {u.speaker for u in prepared.split.train} == {"ann", "ben"}
+    examples = load_examples(prepared.split.train, prepared.classes, recipe)
+    header = margin_header(recipe, prepared, 8)
+    assert header is not None
+    assert sorted(e.label for e in examples) == [0, 1, 2, 3] == list(range(len(header.weight)))
+
+
 def test_for_the_control_everyone_is_shown_another(examples: list[Example]) -> None:
     own = [replace(e, video=torch.full((e.segments, 1), float(place))) for place, e in enumerate(examples)]
     orders = set()
@@ -151,14 +172,14 @@ def test_for_the_control_everyone_is_shown_another(examples: list[Example]) -> N
 
 
 def test_features_of_a_clip_are_those_of_every_segment(tmp_path: Path) -> None:
-    seen = video_of(utterance(tmp_path, video=Video(features=(1.0, 2.0))), 3, RECIPE, "features")
+    seen = video_of(utterance(tmp_path, video=Video(features=(1.0, 2.0))), 3, RECIPE.sight("features"))
     assert seen.tolist() == [[1, 2]] * 3
 
 
 def test_features_per_frame_are_averaged_in_every_segment(tmp_path: Path) -> None:
     np.save(tmp_path / "seen.npy", np.arange(25.0)[:, None])  # 1 s at 25 frames per second
     one = utterance(tmp_path, video=Video(path=tmp_path / "seen.npy"))
-    seen = video_of(one, 6, RECIPE, "features")
+    seen = video_of(one, 6, RECIPE.sight("features"))
     assert seen.shape == (6, 1)
     assert seen[:2, 0].tolist() == [np.arange(12).mean(), np.arange(6, 18).mean()]
     assert seen[5] == 24  # the file is short: its last row stands still
@@ -166,7 +187,7 @@ def test_features_per_frame_are_averaged_in_every_segment(tmp_path: Path) -> Non
 
 def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
     recipe = replace(RECIPE, teacher=replace(RECIPE.teacher, frame_size=24))
-    seen = video_of(utterance(video_file("a.mp4"), video=Video(path=video_file("a.mp4"))), 3, recipe, "frames")
+    seen = video_of(utterance(video_file("a.mp4"), video=Video(path=video_file("a.mp4"))), 3, recipe.sight("frames"))
     assert (seen.shape, seen.dtype) == ((3, 12, 24, 24), torch.uint8)
     greys = seen.float().mean((2, 3))
     assert (greys[:, 1:] > greys[:, :-1]).all()  # the clip brightens frame by frame
@@ -176,11 +197,11 @@ def test_frames_per_segment(video_file: Callable[..., Path]) -> None:
 def test_sight_keeps_pace_with_sound_at_another_speed(tmp_path: Path, video_file: Callable[..., Path]) -> None:
     np.save(tmp_path / "seen.npy", np.arange(50.0)[:, None])
     one = utterance(tmp_path, video=Video(path=tmp_path / "seen.npy"))
-    seen = video_of(one, 3, RECIPE, "features", 2.0)[:, 0]
+    seen = video_of(one, 3, RECIPE.sight("features"), 2.0)[:, 0]
     assert seen.tolist() == [np.arange(first, first + 25).mean() for first in (0, 12, 25)]
     recipe = replace(RECIPE, teacher=replace(RECIPE.teacher, frame_size=24))
     clip = utterance(tmp_path, video=Video(path=video_file("a.mp4")))
-    plain, fast = (video_of(clip, 1, recipe, "frames", speed)[0].float().mean((1, 2)) for speed in (1.0, 2.0))
+    plain, fast = (video_of(clip, 1, recipe.sight("frames"), speed)[0].float().mean((1, 2)) for speed in (1.0, 2.0))
     torch.testing.assert_close(fast[:6], plain[::2], rtol=0, atol=0)
 
 
@@ -196,14 +217,14 @@ def test_sight_keeps_pace_with_sound_at_another_speed(tmp_path: Path, video_file
 )
 def test_video_of_the_wrong_kind(video: Video | None, kind: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        video_of(utterance(Path("a.wav"), video=video), 3, RECIPE, kind)
+        video_of(utterance(Path("a.wav"), video=video), 3, RECIPE.sight(kind))
 
 
 @pytest.mark.parametrize("content", [np.zeros(5), np.array([[np.nan]]), np.zeros((0, 3)), np.array([{"a": 1}])])
 def test_features_that_are_none(tmp_path: Path, content: Any) -> None:
     np.save(tmp_path / "bad.npy", content)
     with pytest.raises(InputError, match="features float"):
-        video_of(utterance(tmp_path, video=Video(path=tmp_path / "bad.npy")), 3, RECIPE, "features")
+        video_of(utterance(tmp_path, video=Video(path=tmp_path / "bad.npy")), 3, RECIPE.sight("features"))
 
 
 def test_features_of_two_widths_are_refused(sound_file: Callable[..., Path], voice: Callable[..., Any]) -> None:
@@ -316,11 +337,11 @@ def test_a_teacher_is_known_by_its_outputs(corpus: tuple[Prepared, list[Example]
     names = [example.name for example in examples]
     clips = ["another", *reversed(names)]
     odds = np.random.default_rng(0).normal(size=(17, 2)).astype(np.float32)
-    found = told(outputs(tmp_path / "odds.npz", clips, odds), prepared, RECIPE, examples)
+    found = given_outputs(outputs(tmp_path / "odds.npz", clips, odds), prepared, RECIPE, examples)
     assert (found.shape, found.dtype) == ((16, 1, 2), torch.float32)
     np.testing.assert_array_equal(found[:, 0].numpy(), odds[:0:-1])
     chances = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
-    found = told(outputs(tmp_path / "chances.npz", clips, chances), prepared, RECIPE, examples)
+    found = given_outputs(outputs(tmp_path / "chances.npz", clips, chances), prepared, RECIPE, examples)
     np.testing.assert_allclose(found[:, 0].softmax(1).numpy(), chances[:0:-1], atol=1e-6)
 
 
@@ -329,10 +350,10 @@ def test_outputs_with_folds_are_those_of_the_fold(corpus: tuple[Prepared, list[E
     folds = np.random.default_rng(0).normal(size=(2, 16, 2))
     name = outputs(tmp_path / "folds.npz", [example.name for example in examples], folds)
     second = replace(RECIPE, data=replace(RECIPE.data, test="fold1"))
-    np.testing.assert_allclose(told(name, prepared, second, examples)[:, 0].numpy(), folds[1], rtol=1e-6)
+    np.testing.assert_allclose(given_outputs(name, prepared, second, examples)[:, 0].numpy(), folds[1], rtol=1e-6)
     for test in ("fold2", "test", 0.25):
         with pytest.raises(InputError, match=r"expected data.test of fold0, fold1, .* got"):
-            told(name, prepared, replace(RECIPE, data=replace(RECIPE.data, test=test)), examples)
+            given_outputs(name, prepared, replace(RECIPE, data=replace(RECIPE.data, test=test)), examples)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +374,7 @@ def test_outputs_that_do_not_fit_are_one_sentence(
     prepared, examples = corpus
     name = outputs(tmp_path / "x.npz", [example.name for example in examples][first:], said, classes)
     with pytest.raises(InputError, match=words) as caught:
-        told(name, prepared, RECIPE, examples)
+        given_outputs(name, prepared, RECIPE, examples)
     assert "\n" not in str(caught.value)
 
 
@@ -368,5 +389,5 @@ def test_outputs_that_are_not_there_are_one_sentence(
     (tmp_path / "empty.npz").touch()
     (tmp_path / "text.npz").write_text("clip,said")
     with pytest.raises(InputError, match=r"expected distil.outputs as file.npz:array") as caught:
-        told(f"{tmp_path}/{name}", corpus[0], RECIPE, corpus[1])
+        given_outputs(f"{tmp_path}/{name}", corpus[0], RECIPE, corpus[1])
     assert "\n" not in str(caught.value)

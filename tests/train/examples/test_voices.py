@@ -14,10 +14,10 @@ from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.voices import Voices
 from edge_lupi.train.recipe import load_recipe
+from edge_lupi.train.recipe.voice import VoiceRecipe
 from edge_lupi.train.stages.student import train_student
 from edge_lupi.train.sweep.plan import load_plan
 from edge_lupi.train.sweep.run import run_sweep
-from edge_lupi.train.voice import VoiceRecipe
 
 CLASSES = ("plain", "bright")
 

@@ -11,11 +11,12 @@ import torch
 from edge_lupi.errors import InputError
 from edge_lupi.models.front_end import log_mel
 from edge_lupi.train.examples.clips import UNLABELLED
-from edge_lupi.train.examples.corpus import Prepared, cut_settings, prepare
-from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe
+from edge_lupi.train.examples.corpus import prepare
+from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.examples.prepared import Prepared
+from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, PretrainedTeacherRecipe, Recipe, SegmentRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, fresh_crops, margin_samples
 from edge_lupi.train.stages.teacher import train_teacher
-from edge_lupi.train.teachers.lesson import LessonRecipe
 
 CPU = torch.device("cpu")
 DATA = DataRecipe("librispeech_excerpts", "speaker", "held_out", sound="samples")
@@ -34,7 +35,7 @@ def prepared(data_root: Path) -> Prepared:
 @pytest.fixture
 def crops(prepared: Prepared, tmp_path: Path) -> Callable[..., FreshCrops]:
     def make(taught: bool = False, **augment: Any) -> FreshCrops:
-        teachers = (LessonRecipe("x.onnx"),) if taught else ()
+        teachers = (PretrainedTeacherRecipe("x.onnx"),) if taught else ()
         recipe = replace(RECIPE, augment=AugmentRecipe(**augment), teachers=teachers)
         return fresh_crops(recipe, prepared, 8, 0, tmp_path, CPU)
 
@@ -69,7 +70,7 @@ def test_undisturbed_crops_are_what_the_teacher_hears(crops: Callable[..., Fresh
 
 def test_a_teacher_may_hear_more(crops: Callable[..., FreshCrops]) -> None:
     epochs = crops(taught=True)
-    recipe = replace(epochs.recipe, teachers=(LessonRecipe("x.onnx", hears_seconds=3.0),))
+    recipe = replace(epochs.recipe, teachers=(PretrainedTeacherRecipe("x.onnx", hears_seconds=3.0),))
     assert margin_samples(recipe) == 8000
     wide = next(replace(epochs, recipe=recipe)(0)).clean
     narrow = next(epochs(0)).clean
@@ -89,6 +90,16 @@ def test_another_speed_is_another_class_and_a_free_one_nobody(crops: Callable[..
     assert free.labelled == 0.5
     emotion = replace(free, recipe=replace(free.recipe, data=replace(DATA, task="emotion")))
     assert min(int(b.labels.min()) for b in emotion(0)) >= 0  # at another speed a mood is the same mood
+
+
+def test_a_second_task_that_compares_voices_hears_other_speeds_as_others(
+    crops: Callable[..., FreshCrops], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lupi.task.VERIFICATION_TASKS", ("speaker", "singer"))
+    speaker = crops(speeds=(1.0, 0.9, 1.1))
+    singer = replace(speaker, recipe=replace(speaker.recipe, data=replace(DATA, task="singer")))
+    for one, other in zip(speaker(0), singer(0), strict=True):
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_nameless_voices_only_beside_teachers(crops: Callable[..., FreshCrops]) -> None:

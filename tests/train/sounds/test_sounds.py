@@ -8,7 +8,7 @@ import pytest
 import soxr
 import torch
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
 from edge_lupi.train.sounds.sounds import Sounds, load_sounds
 

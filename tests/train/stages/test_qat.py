@@ -73,7 +73,7 @@ def test_without_epochs_it_only_calibrates(mood_chain: Any, tmp_path: Path) -> N
     assert found.ranges.keys() == names | {f"{name}.weight" for name, _ in convolutions(before.encoder)}
     for name, value in before.state_dict().items():
         assert torch.equal(value, found.student.state_dict()[name]), name
-    assert found.provenance["qat"]["epochs"] == 0
+    assert found.provenance.qat["epochs"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["student.int8.pt"]  # nothing to take up again
 
 

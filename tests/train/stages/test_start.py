@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -9,20 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from edge_lupi.bundle.bundle import Task
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
-from edge_lupi.evaluate.reports import unheard
+from edge_lupi.evaluate.unheard import unheard
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.encoder import Encoder
 from edge_lupi.models.files import TrainedStudent, load_student, save_student
 from edge_lupi.models.front_end import cut, log_mel
 from edge_lupi.models.student import Student, StudentConfig
+from edge_lupi.task import Task
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.train.stages.qat import train_qat
-from edge_lupi.train.stages.start import begin, freeze, open_start, put_norms_back
+from edge_lupi.train.stages.start import freeze, open_start, put_norms_back, take_weights
 from edge_lupi.train.stages.student import train_student
 
 STUDENTS = Path(__file__).resolve().parents[3] / "train" / "students"
@@ -52,7 +53,7 @@ def test_a_folded_student_begins_where_it_ended(name: str, spoken: torch.Tensor)
 
 
 def started(student: Student, path: Path, *frozen: str) -> str:
-    return begin(student, open_start(path, student.config.size), frozen, iter([torch.randn(4, 80, 1, 100)]))
+    return take_weights(student, open_start(path, student.config.size), frozen, iter([torch.randn(4, 80, 1, 100)]))
 
 
 def make_student(labels: tuple[str, ...], name: str = "emotion", size: str = "mini") -> Student:
@@ -99,8 +100,8 @@ def test_what_cannot_be_begun_with_or_frozen(make_grid_student: Callable[[], Any
 def source(mood_chain: Any, tmp_path: Path) -> Path:
     """The int8 student of the moods, as if it had learnt from somewhere else."""
     trained = load_student(mood_chain.folder / "student.int8.pt")
-    trained.provenance |= {"corpus": "elsewhere", "licence": "CC BY 4.0"}
-    save_student(tmp_path / "source.pt", trained)
+    provenance = replace(trained.provenance, corpus="elsewhere", licence="CC BY 4.0")
+    save_student(tmp_path / "source.pt", replace(trained, provenance=provenance))
     return tmp_path / "source.pt"
 
 
@@ -128,10 +129,10 @@ def test_what_is_frozen_stays_in_training(mood_chain: Any, source: Path, tmp_pat
 
 def test_licence_and_voices_of_the_beginning_are_kept(mood_chain: Any, source: Path, tmp_path: Path) -> None:
     found = trained_from(mood_chain, tmp_path / "a", source).provenance
-    assert found["licence"] == "unknown: the user's own recordings; CC BY 4.0"
-    assert [origin["corpus"] for origin in found["started_from"]] == ["elsewhere"]
+    assert found.licence == "unknown: the user's own recordings; CC BY 4.0"
+    assert [origin.corpus for origin in found.started_from] == ["elsewhere"]
     again = trained_from(mood_chain, tmp_path / "b", tmp_path / "a" / "audio_only.pt").provenance
-    assert [origin["corpus"] for origin in again["started_from"]] == ["moods", "elsewhere"]
+    assert [origin.corpus for origin in again.started_from] == ["moods", "elsewhere"]
     corpus = read_corpus(mood_chain.corpus)
     elsewhere = type(corpus)(
         "elsewhere", *[getattr(corpus, key) for key in ("utterances", "licence", "labels", "root")]
@@ -141,9 +142,9 @@ def test_licence_and_voices_of_the_beginning_are_kept(mood_chain: Any, source: P
 
 @pytest.mark.parametrize("told", ["moods", ["moods"], [{"corpus": 3}], [{"training_speakers": [3]}]])
 def test_an_origin_that_nobody_can_read_is_refused(source: Path, told: Any) -> None:
-    trained = load_student(source)
-    trained.provenance["started_from"] = told
-    save_student(source, trained)
+    content = torch.load(source, weights_only=True)
+    content["provenance"]["started_from"] = told
+    torch.save(content, source)
     with pytest.raises(BundleError, match="expected 'started_from' to list where the first weights come from"):
         load_student(source)
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.compile.request import Request
 from edge_lupi.compile.targets import compile_for
-from edge_lupi.compile.wanted import Wanted
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import open_model, report
+from edge_lupi.evaluate.measure import report
+from edge_lupi.evaluate.open import open_model
 from edge_lupi.metrics.confidence import calibration_error, negative_log_likelihood, probabilities_of
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import prepare
@@ -49,11 +50,11 @@ def test_training_sets_it_and_compile_passes_it_on(mood_corpus: Path, mood_chain
     path = train_student(recipe, prepare(recipe), tmp_path)
     trained = load_student(path)
     (task,) = trained.student.config.tasks
-    told = trained.provenance["temperature"]
+    told = trained.provenance.temperature
     assert task.temperature == told["value"] != 1.0
     assert (told["utterances"], told["speakers"]) == (4, 1)
     assert told["nll_after"] <= told["nll_before"]
-    compile_for(path, tmp_path / "mood.lupi", Wanted("cpu", "fp32"))
+    compile_for(path, tmp_path / "mood.lupi", Request("cpu", "fp32"))
     assert Bundle.load(tmp_path / "mood.lupi").task().temperature == pytest.approx(task.temperature)
     found = [report(open_model(model), mood_corpus, None) for model in (path, tmp_path / "mood.lupi")]
     assert found[0].plain()["ece"] == pytest.approx(found[1].plain()["ece"], abs=0.02)
@@ -82,9 +83,9 @@ def test_a_corpus_that_training_does_not_hear_says_how_sure_to_be(
     ]  # the odd one is not asked
     trained = [load_student(train_student(r, prepare(r), tmp_path / str(n))) for n, r in enumerate((near, far))]
     heat = [one.student.config.tasks[0].temperature for one in trained]
-    told = trained[1].provenance["temperature"]["alone"]
+    told = trained[1].provenance.temperature["alone"]
     assert told["validation"] == heat[0] < heat[1] < told["far"]
-    assert trained[1].provenance["corpus"] == trained[0].provenance["corpus"]
+    assert trained[1].provenance.corpus == trained[0].provenance.corpus
     with pytest.raises(InputError, match="that training does not hear, got moods"):
         prepare(load_recipe(mood_chain.recipe, [f'data.strange=["{mood_chain.corpus}"]']))
 
@@ -93,7 +94,7 @@ def test_the_int8_student_has_its_own(mood_chain: Any, tmp_path: Path) -> None:
     recipe = load_recipe(mood_chain.recipe, ["data.validation_speakers=0.25", "qat.epochs=0"])
     path = train_qat(recipe, prepare(recipe), mood_chain.folder / "audio_only.pt", tmp_path)
     trained = load_student(path)
-    assert trained.student.config.tasks[0].temperature == trained.provenance["temperature"]["value"] != 1.0
+    assert trained.student.config.tasks[0].temperature == trained.provenance.temperature["value"] != 1.0
 
 
 def test_without_validation_speakers_it_stays_one_and_that_is_said(mood_chain: Any) -> None:

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from edge_lupi.models.files import load_student
@@ -13,25 +14,50 @@ from edge_lupi.train.stages.threshold import with_threshold
 STUDENT = Path(__file__).resolve().parents[3] / "train" / "students" / "speaker.pt"
 
 
-def test_short_recordings_of_a_voice_are_joined(data_root: Path, tmp_path: Path) -> None:
-    """EmoDB's, of two seconds each: two of them make a piece of three."""
+def _people(data_root: Path, folder: Path) -> None:
+    """EmoDB's ten actors, a folder each, six recordings of two seconds."""
     heard: dict[str, int] = {}
     with (data_root / "emodb" / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             heard[row["speaker"]] = heard.get(row["speaker"], 0) + 1
             if heard[row["speaker"]] <= 6:
-                place = tmp_path / "people" / row["speaker"]
+                place = folder / row["speaker"]
                 place.mkdir(parents=True, exist_ok=True)
                 samples, rate = soundfile.read(data_root / "emodb" / row["audio"])
                 assert len(samples) == 2 * rate
                 soundfile.write(place / f"{heard[row['speaker']]}.wav", samples, rate)
+
+
+def _recipe(tmp_path: Path, validation: float) -> Path:
     recipe = tmp_path / "r.toml"
     recipe.write_text(
-        f'name = "r"\n[data]\nroot = "{tmp_path}/people"\ntask = "speaker"\ntest = 0.2\nvalidation_speakers = 0.5\n'
+        f'name = "r"\n[data]\nroot = "{tmp_path}/people"\ntask = "speaker"\ntest = 0.2\nvalidation_speakers = {validation}\n'
     )
+    return recipe
+
+
+def test_short_recordings_of_a_voice_are_joined(data_root: Path, tmp_path: Path) -> None:
+    """Two of them make a piece of three seconds."""
+    _people(data_root, tmp_path / "people")
+    recipe = _recipe(tmp_path, 0.5)
     prepared = prepare(load_recipe(recipe))
-    trained = with_threshold(load_student(STUDENT), load_recipe(recipe), prepared)
-    assert trained.provenance["threshold"]["pieces"] == 3 * 4  # four speakers validate, six recordings each
+    before = load_student(STUDENT)
+    trained = with_threshold(before, load_recipe(recipe), prepared)
+    assert trained.provenance.threshold["pieces"] == 3 * 4  # four speakers validate, six recordings each
+    assert before.student.config.tasks[0].threshold != trained.student.config.tasks[0].threshold
+    assert before.provenance.threshold != trained.provenance.threshold, "what was given stays as it was"
     threshold = trained.student.config.tasks[0].threshold
     assert threshold is not None
     assert 0.2 < threshold < 0.9
+
+
+def test_one_voice_sets_no_threshold_and_it_is_said_what_to_do(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of few people a share is one, and one makes no pair of strangers."""
+    _people(data_root, tmp_path / "people")
+    recipe = load_recipe(_recipe(tmp_path, 0.1))
+    trained = with_threshold(load_student(STUDENT), recipe, prepare(recipe))
+    assert trained.provenance == load_student(STUDENT).provenance
+    said = capsys.readouterr().err
+    assert "of 1 voices: raise data.validation_speakers, or set it with edge-lupi calibrate" in said

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lupi.data.corpora import read_corpus
+from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.errors import InputError
-from edge_lupi.evaluate.reports import ClassReport, TrialReport, evaluate_classes
+from edge_lupi.evaluate.measure import evaluate_classes
+from edge_lupi.evaluate.reports import ClassReport, TrialReport
 from edge_lupi.evaluate.trained import open_trained
 from edge_lupi.models.files import load_student, save_student
 from edge_lupi.train.examples.corpus import prepare
@@ -53,7 +55,7 @@ def test_labels_by_the_command_line(mood_chain: Any, cli: Cli, tmp_path: Path) -
     confusion = np.zeros((2, 2), int)
     for number in range(6):
         model = open_trained(tmp_path / f"fold{number}" / "student.pt", None)
-        assert f"voice{number}" not in model.origin["training_speakers"]
+        assert f"voice{number}" not in model.origin.training_speakers
         theirs = [u for u in read_corpus(mood_chain.corpus).utterances if u.speaker == f"voice{number}"]
         confusion += evaluate_classes(model.answer, theirs, model.task.labels, "mood").confusion
     assert found["confusion"] == confusion.tolist()
@@ -66,8 +68,8 @@ def test_voices_are_compared_among_those_left_out(
     speaker_chain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = load_student(speaker_chain.folder / "student.pt")
-    trained.provenance["corpus"] = "elsewhere"
-    save_student(tmp_path / "begun.pt", trained)
+    elsewhere = replace(trained.provenance, corpus="elsewhere")
+    save_student(tmp_path / "begun.pt", replace(trained, provenance=elsewhere))
     recipe = load_recipe(speaker_chain.recipe, [f'student.start_from="{tmp_path}/begun.pt"'])
     found = leave_one_out(recipe, prepare(recipe), tmp_path)
     assert f"{tmp_path}/begun.pt, on the same: EER " in capsys.readouterr().err
@@ -76,7 +78,7 @@ def test_voices_are_compared_among_those_left_out(
     assert (found.trials, found.targets) == (2 * (8 * 7 // 2), 8)  # two folds of four voices, two recordings each
     for number in range(2):
         origin = load_student(tmp_path / f"fold{number}" / "student.pt").provenance
-        assert len(origin["training_speakers"]) == 4
+        assert len(origin.training_speakers) == 4
 
 
 def test_nobody_is_held_out_where_all_shall_train(mood_chain: Any) -> None:
