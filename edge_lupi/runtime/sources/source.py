@@ -32,6 +32,11 @@ class Source:
     def __init__(self) -> None:
         self._stopped = False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has asked for its end."""
+        return self._stopped
+
     def stop(self) -> None:
         """End the iteration at the next block."""
         self._stopped = True

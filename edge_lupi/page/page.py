@@ -1,0 +1,34 @@
+"""A live page of one run: served from entering to leaving, an Output for its events, and kept up after the sound has ended."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+
+from edge_lupi.page.address import Address
+from edge_lupi.page.app import PageApp
+from edge_lupi.page.output import PageOutput
+from edge_lupi.page.people import People
+from edge_lupi.page.server import PageServer
+from edge_lupi.runtime.listening.listener import Listener
+from edge_lupi.runtime.sources.source import POLL_SECONDS, Source
+from edge_lupi.runtime.speakers.gallery import Gallery
+
+__all__ = ["Page"]
+
+
+class Page:
+    """`listening` is the run, `output` goes among its outputs, and `server` is entered around it. Raises DeviceError where the port is taken."""
+
+    def __init__(self, address: Address, listener: Listener, gallery: Gallery | None) -> None:
+        self.listening, self.output = listener.begin(), PageOutput()
+        people = People(gallery, self.listening, self.output, Lock())
+        tasks = [{"name": task.name, "kind": task.kind} for task in listener.tasks]
+        self.server = PageServer(PageApp(self.output, people, tasks), address)
+
+    def stay(self, source: Source) -> None:
+        """After the end of a file: still there to be looked at, and to give names, until the source is stopped."""
+        self.output.has_ended = True
+        while not source.is_stopped:
+            self.output.between.run()
+            time.sleep(POLL_SECONDS)
