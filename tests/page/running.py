@@ -21,7 +21,7 @@ TWO_VOICES = ROOT / "examples" / "two_voices.flac"
 class Running:
     """The process, and where its page is. `events` and `said` can be read once it was stopped."""
 
-    def __init__(self, process: subprocess.Popen[str], out: Path, err: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
         self._process, self._out, self._err = process, out, err
         self.url = self._wait_for(r"the page is at (\S+)")
         parts = urlsplit(self.url)
@@ -35,6 +35,17 @@ class Running:
         """As Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(20) == 0, self._err.read_text()
+
+    def write(self, data: bytes) -> None:
+        """To its standard input."""
+        assert self._process.stdin
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """The end of its standard input."""
+        assert self._process.stdin
+        self._process.stdin.close()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -57,7 +68,7 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *options: str, sound: Path = TWO_VOICES) -> Iterator[Running]:
+def running(folder: Path, *options: str, sound: Path | str = TWO_VOICES) -> Iterator[Running]:
     """One on a port of its own, with an empty gallery in the folder."""
     verb = [sys.executable, "-m", "edge_lupi.cli", "listen", "--json", "--input", str(sound)]
     places = ["--gallery", str(folder / "people.json")]
@@ -66,9 +77,9 @@ def running(folder: Path, *options: str, sound: Path = TWO_VOICES) -> Iterator[R
     with out.open("w") as out_file, err.open("w") as err_file:
         process = subprocess.Popen(
             [*verb, *places, *at, *options],
+            stdin=subprocess.PIPE,
             stdout=out_file,
             stderr=err_file,
-            text=True,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         )
@@ -77,3 +88,5 @@ def running(folder: Path, *options: str, sound: Path = TWO_VOICES) -> Iterator[R
         finally:
             process.kill()
             process.wait()
+            if process.stdin:
+                process.stdin.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def opened(browser: Any, listener: Running, **options: Any) -> tuple[Any, list[s
     return page, asked, complaints
 
 
+def until(page: Any, expression: str, argument: Any = None, seconds: float = 60.0) -> None:
+    """Wait for it. Playwright's own wait evaluates in the page, whose policy forbids that."""
+    for _ in range(round(seconds * 10)):
+        if page.evaluate(expression, argument):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{expression}\n{page.locator('body').inner_text()}")
+
+
 def lanes(page: Any) -> list[str]:
     return [text.strip() for text in page.locator(".lane .who bdi").all_inner_texts()]
 
@@ -57,7 +67,7 @@ def test_two_people_on_the_timeline(browser: Any, tmp_path: Path) -> None:
     with running(tmp_path, "--task", "speaker,emotion") as listener:
         listener.wait_for_end()
         page, asked, complaints = opened(browser, listener)
-        page.wait_for_function("document.querySelector('#connection').textContent == 'the sound has ended'")
+        until(page, "document.querySelector('#connection').textContent == 'the sound has ended'")
         assert lanes(page) == ["speaker 1", "speaker 2", "emotion"]
         spoke = page.locator(".lane canvas").first.get_attribute("aria-label")
         assert spoke.startswith("speaker 1 spoke for ")
@@ -70,3 +80,64 @@ def test_two_people_on_the_timeline(browser: Any, tmp_path: Path) -> None:
         page.close()
         listener.stop()
         assert len(listener.events) > 100
+
+
+def test_a_number_gets_a_name_and_is_forgotten(browser: Any, tmp_path: Path) -> None:
+    """By keyboard alone, while they talk; the name is a trap for whoever prints it as HTML."""
+    name = "Ann <img src=x onerror=alert(1)>"
+    with running(tmp_path, "--task", "speaker,emotion", "--paced") as listener:
+        page, _, complaints = opened(browser, listener)
+        phone, _, _ = opened(browser, listener, viewport=PHONE)
+        dark, _, _ = opened(browser, listener, color_scheme="dark")
+        until(page, "document.querySelectorAll('.lane').length == 3")
+        until(
+            page,  # enough of a voice
+            "[...document.querySelectorAll('canvas')].some((one) => /^speaker 2 spoke for [4-9]/.test(one.ariaLabel))",
+        )
+        page.focus("button[aria-label='Give speaker 2 a name']")
+        page.keyboard.press("Enter")
+        page.keyboard.type("speaker 7")
+        page.keyboard.press("Enter")
+        until(page, "document.querySelector('#naming-error').textContent.includes('expected a name')")
+        page.fill("#naming-name", name)
+        keep_picture(page, "naming")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"#people li:has-text('{name}')")
+        for one in (page, phone, dark):
+            until(one, "document.querySelectorAll('#people li').length == 1")
+            assert lanes(one)[:2] in (["speaker 1", name], [name, "speaker 1"])
+            assert one.locator("img").count() == 0
+        assert Gallery.load(tmp_path / "people.json").names == [name]
+        until(page, "(name) => document.querySelector('.speaks').textContent.startsWith(name)", name)
+        assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for one, picture in ((page, "two_talking"), (phone, "phone"), (dark, "dark")):
+            keep_picture(one, picture)
+        listener.wait_for_end()
+        page.focus(f"button[aria-label='Forget {name}']")
+        page.keyboard.press("Enter")
+        page.focus("#forgetting-yes")
+        page.keyboard.press("Enter")
+        until(page, "document.querySelectorAll('#people li').length == 0")
+        assert Gallery.load(tmp_path / "people.json").names == []
+        assert "is forgotten" in page.locator("#said").inner_text()
+        assert complaints == ["Failed to load resource: the server responded with a status of 409 (Conflict)"]
+        for one in (page, phone, dark):
+            one.close()
+        listener.stop()
+        labels = [event["label"] for event in listener.events if event["task"] == "speaker"]
+        first = labels.index(name)
+        assert "speaker 2" in labels[:first]
+        assert set(labels[first:]) == {name, "speaker 1"}
+
+
+def test_a_token_opens_the_page_and_leaves_the_address(browser: Any, tmp_path: Path) -> None:
+    with running(tmp_path, "--page-at", "0.0.0.0:0") as listener:
+        listener.wait_for_end()
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{listener.port}/?token={listener.token}")
+        page.wait_for_selector(".lane canvas")
+        assert listener.token not in page.url
+        assert page.evaluate("document.cookie") == ""
+        stranger = browser.new_context().new_page()
+        assert stranger.goto(f"http://127.0.0.1:{listener.port}/").status == 401
+        listener.stop()
