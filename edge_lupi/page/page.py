@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Lock
 
 from edge_lupi.page.address import Address
@@ -11,7 +12,7 @@ from edge_lupi.page.output import PageOutput
 from edge_lupi.page.people import People
 from edge_lupi.page.server import PageServer
 from edge_lupi.runtime.listening.listener import Listener
-from edge_lupi.runtime.sources.source import POLL_SECONDS, Source
+from edge_lupi.runtime.sources.source import POLL_SECONDS
 from edge_lupi.runtime.speakers.gallery import Gallery
 
 __all__ = ["Page"]
@@ -26,9 +27,9 @@ class Page:
         tasks = [{"name": task.name, "kind": task.kind} for task in listener.tasks]
         self.server = PageServer(PageApp(self.output, people, tasks), address)
 
-    def stay(self, source: Source) -> None:
-        """After the end of a file: still there to be looked at, and to give names, until the source is stopped."""
+    def stay(self, until: Callable[[], bool]) -> None:
+        """After the end of the sound: still there to be looked at, and to give names."""
         self.output.has_ended = True
-        while not source.is_stopped:
+        while not until():
             self.output.between.run()
             time.sleep(POLL_SECONDS)

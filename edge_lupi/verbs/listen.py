@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -144,10 +144,10 @@ def listen(
     with shown.server if shown else nullcontext():
         if shown:
             note(f"the page is at {shown.server.address.url}")
-        _run(listener, source, file, as_json, shown)
-        if shown and not source.is_stopped:
+        is_stopped = _run(listener, source, file, as_json, shown)
+        if shown and not is_stopped():
             note("the sound has ended; the page stays until Ctrl-C")
-            shown.stay(source)
+            shown.stay(is_stopped)
     if file is not None and not file.is_whole:
         raise typer.Exit(1)
 
@@ -178,8 +178,13 @@ def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str
     return Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint) if asked else None
 
 
-def _run(listener: Listener, source: Source, file: RttmFile | None, as_json: bool, page: Page | None) -> None:
-    """One run over a source, shown on standard output and on a page, and written into the file; then its statistics."""
+def _run(
+    listener: Listener, source: Source, file: RttmFile | None, as_json: bool, page: Page | None
+) -> Callable[[], bool]:
+    """One run over a source, shown on standard output and on a page, and written into the file; then its statistics.
+
+    Gives a question: was it stopped by a signal?
+    """
     from edge_lupi.runtime.outputs.live import live_view
     from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Output, Teller
     from edge_lupi.runtime.sources.source import stop_on_signals
@@ -194,11 +199,12 @@ def _run(listener: Listener, source: Source, file: RttmFile | None, as_json: boo
         opened.enter_context(source)
         for output in outputs:
             opened.enter_context(output)
-        stop_on_signals(source)
+        is_stopped = stop_on_signals(source)
         teller = opened.enter_context(Teller(listener.segmentations, outputs))
         for event in listening.listen(source, passed=teller.passed):
             teller.event(event)
     note(str(listening.statistics))
+    return is_stopped
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ pytest.importorskip("uvicorn")
 from edge_lupi.page.history import MOST
 from edge_lupi.page.page import Page
 
+STREAM = b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 GARBAGE = [
     b"\x00\xff\x16\x03\x01" * 40,
     b"GET / HTTP/1.1\r\n\r\n",
@@ -57,7 +59,7 @@ def unread(port: int) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     connection.connect(("127.0.0.1", port))
-    connection.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    connection.sendall(STREAM)
     return connection
 
 
@@ -86,7 +88,6 @@ def test_not_one_sample_is_dropped(tmp_path: Path) -> None:
             listener.close()
             listener.wait_for_end()
             stopped.set()
-            time.sleep(0.5)
             listener.stop()
             for one in stuck:
                 one.close()
@@ -105,8 +106,9 @@ def test_a_browser_that_stops_reading(tmp_path: Path, monkeypatch: pytest.Monkey
     page = Page(checked_address("127.0.0.1:0"), Listener(shipped_bundle("speaker"), gallery=None), None)
     with page.server as server:
         stuck = [unread(server.address.port) for _ in range(8)]
-        reader = unread(server.address.port)
-        reader.settimeout(10)
+        reader = socket.create_connection(("127.0.0.1", server.address.port), timeout=10)
+        reader.sendall(STREAM)
+        reading = ThreadPoolExecutor(1).submit(read_kinds, reader, 40 * 250)
         tracemalloc.start()
         slowest = 0.0
         for number in range(40):
@@ -120,7 +122,7 @@ def test_a_browser_that_stops_reading(tmp_path: Path, monkeypatch: pytest.Monkey
                 half = tracemalloc.take_snapshot()
         grown = sum(line.size_diff for line in tracemalloc.take_snapshot().compare_to(half, "filename"))
         tracemalloc.stop()
-        kinds, last = read_kinds(reader, 40 * 250)
+        kinds, last = reading.result(30)
         assert last == 40 * 250
         assert kinds["heard"] + kinds["missed_count"] == 40 * 250
         time.sleep(1.5)
