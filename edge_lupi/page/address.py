@@ -62,8 +62,8 @@ class Address:
 
 def checked_address(text: str, token: str | None = None) -> Address:
     """`HOST:PORT`, `HOST` or `PORT` -> an address, with a new token where others can reach it. Raises InputError."""
-    host, _, port = text.rpartition(":") if not text.isdigit() else ("", "", text)
-    if not port.isdigit() or "]" in port or (":" in host and not host.startswith("[")):
+    host, _, port = text.rpartition(":") if not _is_number(text) else ("", "", text)
+    if not _is_number(port) or "]" in port or (":" in host and not host.startswith("[")):
         host, port = text, ""  # no port
     default_host, _, default_port = DEFAULT_ADDRESS.partition(":")
     host, number = host.strip("[]") or default_host, int(port or default_port) if len(port) <= 5 else -1
@@ -77,6 +77,10 @@ def checked_address(text: str, token: str | None = None) -> Address:
         )
     address = Address(host, number, token)
     return address if address.is_own or token else Address(host, number, secrets.token_urlsafe(24))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def read_token(path: Path) -> str:
@@ -101,7 +105,8 @@ def bound(address: Address) -> tuple[socket.socket, Address]:
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINGER_MS)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LINGER_MS)
         found.bind((host, address.port))
         found.listen(64)
     except OSError as error:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from edge_lupi.runtime.speakers.gallery import Gallery
-from tests.page.running import Running, running
+from tests.page.running import TWO_VOICES, Running, running
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("uvicorn")
@@ -82,52 +83,59 @@ def test_two_people_on_the_timeline(browser: Any, tmp_path: Path) -> None:
         assert len(listener.events) > 100
 
 
-def test_a_number_gets_a_name_and_is_forgotten(browser: Any, tmp_path: Path) -> None:
-    """By keyboard alone, while they talk; the name is a trap for whoever prints it as HTML."""
-    name = "Ann <img src=x onerror=alert(1)>"
+TRAP = "<img src=x onerror=alert(1)>"  # for whoever prints a name as HTML
+ENOUGH = "(who) => [...document.querySelectorAll('canvas')].some((one) => RegExp(`^${who} spoke for ([4-9]|1.)`).test(one.ariaLabel))"
+
+
+def give(page: Any, label: str, name: str) -> None:
+    """By keyboard alone."""
+    until(page, ENOUGH, label)
+    page.focus(f"button[aria-label='Give {label} a name']")
+    page.keyboard.press("Enter")
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+
+
+def test_numbers_get_names_and_are_forgotten(browser: Any, tmp_path: Path) -> None:
     with running(tmp_path, "--task", "speaker,emotion", "--paced") as listener:
         page, _, complaints = opened(browser, listener)
         phone, _, _ = opened(browser, listener, viewport=PHONE)
         dark, _, _ = opened(browser, listener, color_scheme="dark")
-        until(page, "document.querySelectorAll('.lane').length == 3")
-        until(
-            page,  # enough of a voice
-            "[...document.querySelectorAll('canvas')].some((one) => /^speaker 2 spoke for [4-9]/.test(one.ariaLabel))",
-        )
-        page.focus("button[aria-label='Give speaker 2 a name']")
-        page.keyboard.press("Enter")
-        page.keyboard.type("speaker 7")
-        page.keyboard.press("Enter")
+        give(page, "speaker 2", "speaker 7")
         until(page, "document.querySelector('#naming-error').textContent.includes('expected a name')")
-        page.fill("#naming-name", name)
+        page.fill("#naming-name", "Ann")
         keep_picture(page, "naming")
         page.keyboard.press("Enter")
-        page.wait_for_selector(f"#people li:has-text('{name}')")
-        for one in (page, phone, dark):
-            until(one, "document.querySelectorAll('#people li').length == 1")
-            assert lanes(one)[:2] in (["speaker 1", name], [name, "speaker 1"])
-            assert one.locator("img").count() == 0
-        assert Gallery.load(tmp_path / "people.json").names == [name]
-        until(page, "(name) => document.querySelector('.speaks').textContent.startsWith(name)", name)
-        assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
         for one, picture in ((page, "two_talking"), (phone, "phone"), (dark, "dark")):
+            until(one, "document.querySelector('#people').textContent.includes('Ann')")
+            assert sorted(lanes(one)) == ["Ann", "emotion", "speaker 1"]
+            until(one, "streams.get('').seconds > 24.5")
+            until(one, "document.querySelector('.speaks').textContent.startsWith('Ann')")
             keep_picture(one, picture)
+        assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert Gallery.load(tmp_path / "people.json").names == ["Ann"]
+        give(page, "speaker 1", TRAP)
+        for one in (page, phone, dark):
+            until(one, "document.querySelectorAll('#people li').length == 2")
+            assert sorted(lanes(one)) == [TRAP, "Ann", "emotion"]
+            assert one.locator("img").count() == 0
         listener.wait_for_end()
-        page.focus(f"button[aria-label='Forget {name}']")
+        page.focus(f"button[aria-label='Forget {TRAP}']")
         page.keyboard.press("Enter")
         page.focus("#forgetting-yes")
         page.keyboard.press("Enter")
-        until(page, "document.querySelectorAll('#people li').length == 0")
-        assert Gallery.load(tmp_path / "people.json").names == []
+        until(page, "document.querySelectorAll('#people li').length == 1")
+        assert Gallery.load(tmp_path / "people.json").names == ["Ann"]
         assert "is forgotten" in page.locator("#said").inner_text()
+        until(page, "![...document.querySelectorAll('.lane')].some((one) => one.textContent.includes('img'))")
         assert complaints == ["Failed to load resource: the server responded with a status of 409 (Conflict)"]
         for one in (page, phone, dark):
             one.close()
         listener.stop()
         labels = [event["label"] for event in listener.events if event["task"] == "speaker"]
-        first = labels.index(name)
-        assert "speaker 2" in labels[:first]
-        assert set(labels[first:]) == {name, "speaker 1"}
+        assert "speaker 2" not in labels[labels.index("Ann") :]
+        assert "speaker 1" not in labels[labels.index(TRAP) :]
+        assert set(labels) == {"speaker 1", "speaker 2", "Ann", TRAP}
 
 
 def test_a_token_opens_the_page_and_leaves_the_address(browser: Any, tmp_path: Path) -> None:
@@ -141,3 +149,25 @@ def test_a_token_opens_the_page_and_leaves_the_address(browser: Any, tmp_path: P
         stranger = browser.new_context().new_page()
         assert stranger.goto(f"http://127.0.0.1:{listener.port}/").status == 401
         listener.stop()
+
+
+def test_sound_that_stops_is_told(browser: Any, tmp_path: Path) -> None:
+    """As where a microphone is lost; and it is told no more once sound comes again."""
+    samples, rate_hz = soundfile.read(TWO_VOICES, dtype="int16", frames=12 * 16_000)
+    with running(tmp_path, "--rate", f"{rate_hz}", sound="-") as listener:
+        listener.write(samples[: 8 * rate_hz].tobytes())
+        page, _, _ = opened(browser, listener)
+        until(page, "!document.querySelector('#notice').hidden")
+        assert "is the microphone still there?" in page.locator("#notice").inner_text()
+        keep_picture(page, "no_sound")
+        page.click("button[aria-label='Give speaker 1 a name']")
+        page.fill("#naming-name", "Ann")
+        page.keyboard.press("Enter")
+        until(page, "document.querySelector('#naming-error').textContent.includes('hears no sound at the moment')")
+        page.keyboard.press("Escape")
+        listener.write(samples[8 * rate_hz :].tobytes())
+        until(page, "document.querySelector('#notice').hidden")
+        listener.close()
+        listener.wait_for_end()
+        listener.stop()
+        page.close()

@@ -195,7 +195,8 @@ def test_addresses(text: str, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["my.lupi", "example.org:80", "127.0.0.1:99999", "127.0.0.1:-1", "1.2.3:80", "[::1", "a" * 500]
+    "text",
+    ["my.lupi", "example.org:80", "127.0.0.1:99999", "127.0.0.1:-1", "1.2.3:80", "[::1", "a" * 500, "²", "1.2.3.4:²"],
 )
 def test_no_addresses(text: str) -> None:
     with pytest.raises(InputError, match=r"expected an address as 127\.0\.0\.1:8765"):
