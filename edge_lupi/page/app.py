@@ -1,4 +1,4 @@
-"""The page's answers: GET / the page, GET /stream what is heard (server-sent events), POST /name and /forget changes."""
+"""The page's answers: GET / the page, GET /stream what is heard (server-sent events), POST /name, /forget and /enroll changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ class PageApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        changes: dict[str, Callable[[dict[str, str]], str]] = {"/name": self._name, "/forget": self._forget}
+        changes: dict[str, Callable[[dict[str, str]], str]] = {
+            "/name": self._name,
+            "/forget": self._forget,
+            "/enroll": self._enroll,
+        }
         method, path = scope["method"], scope["path"]
         if method == "GET" and path == "/":
             await self._send_page(send)
@@ -49,7 +53,7 @@ class PageApp:
         elif method == "POST" and path in changes:
             await self._change(scope, receive, send, changes[path])
         else:
-            await reply(send, 404, {"error": "expected /, /stream, /name or /forget"})
+            await reply(send, 404, {"error": "expected /, /stream, /name, /forget or /enroll"})
 
     async def _send_page(self, send: Send) -> None:
         kind = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", self._policy)]
@@ -74,7 +78,9 @@ class PageApp:
                 if now != people:
                     people = now
                     news += _event("people", {"names": people, "can_change": self._people.gallery is not None})
-                news += _event("state", figures(self._output, self._people.listening.statistics))
+                now_figures = figures(self._output, self._people.listening.statistics)
+                enrolling = self._people.enrolling
+                news += _event("state", {**now_figures, "enrolling": enrolling.percent if enrolling else None})
                 await send({"type": "http.response.body", "body": (begin + news).encode(), "more_body": True})
                 begin = ""
                 await asyncio.wait([gone], timeout=1 / LOOKS_PER_SECOND)
@@ -113,6 +119,9 @@ class PageApp:
 
     def _name(self, fields: dict[str, str]) -> str:
         return self._people.name(fields.get("label", ""), fields.get("name", ""), fields.get("stream", ""))
+
+    def _enroll(self, fields: dict[str, str]) -> str:
+        return self._people.enroll(fields.get("name", ""), fields.get("stream", ""))
 
     def _forget(self, fields: dict[str, str]) -> str:
         return self._people.forget(fields.get("name", ""))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from edge_lupi.errors import InputError
+from edge_lupi.page.enrolling import Enrolling
 from edge_lupi.page.output import PageOutput
 from edge_lupi.runtime.listening.listening import Listening
 from edge_lupi.runtime.speakers.gallery import Gallery
@@ -29,6 +30,7 @@ class People:
     listening: Listening
     output: PageOutput
     turn: Lock  # one change at a time
+    enrolling: Enrolling | None = None  # None where no task compares voices
 
     @property
     def names(self) -> list[str]:
@@ -49,6 +51,18 @@ class People:
                 stored.add(name, voice.voice[None])
             self.output.between.tell(lambda: self._know(stored, label, name, stream))
         return f"{label} is {name} from now on"
+
+    def enroll(self, name: str, stream: str = "") -> str:
+        """Learn the voice of who speaks from now on, and call them by a name. Raises InputError."""
+        name, gallery = checked_name(name), self._gallery()
+        assert self.enrolling
+        if name in gallery.names:
+            raise InputError(f"expected a name that nobody has yet, got {name!r}: choose another, or forget them first")
+        said = self.enrolling.enroll(name, gallery, stream)
+        with self.turn:
+            stored = Gallery.load(gallery.path, gallery.fingerprint)
+            self.output.between.tell(lambda: gallery.become(stored))
+        return said
 
     def forget(self, name: str) -> str:
         """Forget somebody: their voice, and the recordings of them if any were kept. Raises InputError."""

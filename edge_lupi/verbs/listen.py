@@ -201,7 +201,7 @@ def _run(
             opened.enter_context(output)
         is_stopped = stop_on_signals(source)
         teller = opened.enter_context(Teller(listener.segmentations, outputs))
-        for event in listening.listen(source, passed=teller.passed):
+        for event in listening.listen(page.handing_on(source) if page else source, passed=teller.passed):
             teller.event(event)
     note(str(listening.statistics))
     return is_stopped

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -171,3 +173,41 @@ def test_sound_that_stops_is_told(browser: Any, tmp_path: Path) -> None:
         listener.wait_for_end()
         listener.stop()
         page.close()
+
+
+def speak(listener: Running, samples: Any) -> None:
+    """As a microphone does, a tenth of a second at a time."""
+    began = time.monotonic()
+    for number, block in enumerate(np.array_split(samples, len(samples) // 1600)):
+        listener.write(block.tobytes())
+        time.sleep(max(0.0, began + (number + 1) / 10 - time.monotonic()))
+
+
+def test_who_speaks_is_enrolled(browser: Any, tmp_path: Path) -> None:
+    """From the sound that is heard, while it is heard."""
+    samples, rate_hz = soundfile.read(TWO_VOICES, dtype="int16")
+    alone = np.concatenate(
+        [samples[: 4 * rate_hz], samples[9 * rate_hz : 13 * rate_hz], samples[18 * rate_hz : 23 * rate_hz]]
+    )
+    with running(tmp_path, "--rate", f"{rate_hz}", sound="-") as listener:
+        speaking = threading.Thread(
+            target=speak, args=(listener, np.concatenate([samples[: 5 * rate_hz], alone, alone]))
+        )
+        speaking.start()
+        page, _, _ = opened(browser, listener)
+        page.click("#enrol")
+        page.fill("#enrolling-name", "Ann")
+        page.keyboard.press("Enter")
+        until(page, "document.querySelector('#enrolling-progress').value > 40")
+        keep_picture(page, "enrolling")
+        until(page, "document.querySelector('#people').textContent.includes('Ann')")
+        speaking.join()
+        assert Gallery.load(tmp_path / "people.json").names == ["Ann"]
+        listener.write(samples.tobytes())
+        listener.close()
+        listener.wait_for_end()
+        listener.stop()
+        page.close()
+        last = [event["label"] for event in listener.events[-50:]]
+        assert last.count("Ann") > 20
+        assert set(last) <= {"Ann", "speaker 2", "unknown"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from edge_lupi import Event, Listener, SoundFile, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.page.between import MOST_WAITING, Between
+from edge_lupi.page.enrolling import Enrolling
 from edge_lupi.page.output import PageOutput
 from edge_lupi.page.people import People
 from edge_lupi.runtime.sources.block import Block
@@ -119,6 +122,37 @@ def test_too_little_of_a_voice(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="expected at least 3 s of speech of speaker 1"):
         run.asked(run.people.name, "speaker 1", "bob")
+
+
+def test_two_voices_are_not_enrolled_as_one(tmp_path: Path) -> None:
+    bundle = Bundle.load(shipped_bundle("speaker"))
+    enrolling, gallery = Enrolling(bundle), Gallery(tmp_path / "people.json", bundle.fingerprint)
+    with ThreadPoolExecutor(1) as other:
+        future = other.submit(enrolling.enroll, "Ann", gallery, "")
+        while enrolling.percent is None:
+            time.sleep(0.01)
+        with pytest.raises(InputError, match="one enrolment at a time"):
+            enrolling.enroll("Bob", gallery, "")
+        heard = sum(len(block.samples) for block in enrolling.handing_on(SoundFile(TWO_VOICES)))
+        with pytest.raises(InputError, match="expected one voice"):
+            future.result(60)
+    assert heard > 36 * 16_000
+    assert enrolling.percent is None
+    assert not (tmp_path / "people.json").exists()
+
+
+def test_a_queue_that_is_full_ends_the_enrolment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_lupi.page.enrolling.MOST_BLOCKS", 2)
+    bundle = Bundle.load(shipped_bundle("speaker"))
+    enrolling, gallery = Enrolling(bundle), Gallery(tmp_path / "people.json", bundle.fingerprint)
+    with ThreadPoolExecutor(1) as other:
+        future = other.submit(enrolling.enroll, "Ann", gallery, "")
+        while enrolling.percent is None:
+            time.sleep(0.01)
+        heard = sum(len(block.samples) for block in enrolling.handing_on(SoundFile(TWO_VOICES)))
+        with pytest.raises(InputError, match="too slow to enrol"):
+            future.result(60)
+    assert heard > 36 * 16_000
 
 
 def test_without_sound_nobody_waits_for_long() -> None:
