@@ -110,7 +110,9 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
         metadata = wheel.read(next(name for name in names if name.endswith("/METADATA"))).decode()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name.split("/")[0]} == {"edge_lupi"}
     held = {
-        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in (".py", ".typed", ".onnx", ".npz")
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".typed", ".onnx", ".npz", ".html")
     }
     assert held <= set(names)
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]

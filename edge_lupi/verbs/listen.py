@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -24,6 +24,8 @@ from edge_lupi.verbs.options import (
 
 if TYPE_CHECKING:
     from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.page.address import Address
+    from edge_lupi.page.page import Page
     from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.outputs.rttm import RttmFile
     from edge_lupi.runtime.sources.source import Source
@@ -77,6 +79,26 @@ SureOption = Annotated[
         help="Probability below which an emotion is called unsure; 0: never.", show_default="0.5", callback=finite
     ),
 ]
+PageOption = Annotated[
+    bool,
+    typer.Option(
+        "--page", help="Show it in a browser of this computer too, at http://127.0.0.1:8765; needs the extra serve."
+    ),
+]
+PageAtOption = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="IP:PORT",
+        help="--page at another address; one that others can reach is shown to who has its token alone.",
+        show_default="127.0.0.1:8765",
+    ),
+]
+PageTokenOption = Annotated[
+    Optional[Path],
+    typer.Option(
+        metavar="FILE", help="The token of --page, in a file.", show_default="a new one, printed at the start"
+    ),
+]
 
 
 def listen(
@@ -97,6 +119,9 @@ def listen(
     require_signature: SignatureOption = None,
     threshold: ThresholdOption = None,
     sure: SureOption = None,
+    page: PageOption = False,
+    page_at: PageAtOption = None,
+    page_token: PageTokenOption = None,
 ) -> None:
     """Tell who speaks, in what emotion, or both, as it is heard."""
     from edge_lupi.runtime.listening.ears import bundles_for
@@ -104,6 +129,7 @@ def listen(
     from edge_lupi.runtime.outputs.rttm import RttmFile
     from edge_lupi.runtime.sources.open import open_source
 
+    address = _page_address(page_at, page_token) if page or page_at or page_token else None
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     people = _people(gallery, bundles, tasks)
     listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
@@ -114,9 +140,34 @@ def listen(
     names, own_channels = inputs or ["mic"], numbers(channels)
     source = open_source(*names, device=device, paced=paced, rate_hz=rate, channels=own_channels, retry=not no_retry)
     file = RttmFile(rttm, names, tasks[0]) if rttm else None
-    _run(listener, source, file, as_json)
+    shown = _page(address, listener, people) if address else None
+    with shown.server if shown else nullcontext():
+        if shown:
+            note(f"the page is at {shown.server.address.url}")
+        is_stopped = _run(listener, source, file, as_json, shown)
+        if shown and not is_stopped():
+            note("the sound has ended; the page stays until Ctrl-C")
+            shown.stay(is_stopped)
     if file is not None and not file.is_whole:
         raise typer.Exit(1)
+
+
+def _page_address(at: str | None, token: Path | None) -> Address:
+    """Where the page is to be; refused where its library is not installed."""
+    from importlib.util import find_spec
+
+    from edge_lupi.errors import MissingExtra
+    from edge_lupi.page.address import DEFAULT_ADDRESS, checked_address, read_token
+
+    if find_spec("uvicorn") is None:
+        raise MissingExtra("listen --page", "uvicorn", "serve")
+    return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None)
+
+
+def _page(address: Address, listener: Listener, people: Gallery | None) -> Page:
+    from edge_lupi.page.page import Page
+
+    return Page(address, listener, people)
 
 
 def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str]) -> Gallery | None:
@@ -127,27 +178,33 @@ def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str
     return Gallery.load(gallery or default_gallery_path(), asked[0].fingerprint) if asked else None
 
 
-def _run(listener: Listener, source: Source, file: RttmFile | None, as_json: bool) -> None:
-    """One run over a source, shown on standard output and written into the file; then its statistics."""
+def _run(
+    listener: Listener, source: Source, file: RttmFile | None, as_json: bool, page: Page | None
+) -> Callable[[], bool]:
+    """One run over a source, shown on standard output and on a page, and written into the file; then its statistics.
+
+    Gives a question: was it stopped by a signal?
+    """
     from edge_lupi.runtime.outputs.live import live_view
     from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Output, Teller
     from edge_lupi.runtime.sources.source import stop_on_signals
 
-    listening = listener.begin()
+    listening = page.listening if page else listener.begin()
     shown: Output = JsonLines(sys.stdout)
     if not as_json:
         tasks = [task.name for task in listener.tasks]
         shown = live_view(lambda: listening.statistics, tasks=tasks) or Lines(sys.stdout)
-    outputs = [shown] if file is None else [file, shown]
+    outputs = [*([file] if file else []), *([page.output] if page else []), shown]
     with ExitStack() as opened:
         opened.enter_context(source)
         for output in outputs:
             opened.enter_context(output)
-        stop_on_signals(source)
+        is_stopped = stop_on_signals(source)
         teller = opened.enter_context(Teller(listener.segmentations, outputs))
-        for event in listening.listen(source, passed=teller.passed):
+        for event in listening.listen(page.handing_on(source) if page else source, passed=teller.passed):
             teller.event(event)
     note(str(listening.statistics))
+    return is_stopped
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:

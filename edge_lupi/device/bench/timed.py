@@ -51,6 +51,7 @@ class _TimedBranch:
 class _TimedTracker:
     def __init__(self, clock: Clock, part: str, tracker: Tracker) -> None:
         self.finish, self.speaker = tracker.finish, tracker.speaker
+        self.stranger, self.renamed = tracker.stranger, tracker.renamed
         self.speech: Callable[[Segment, Array], list[Decision]] = clock.timed(part, tracker.speech)
         self.silence: Callable[[Segment], list[Decision]] = clock.timed(part, tracker.silence)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,10 +141,12 @@ def enroll(
     force: bool = False,
     keep_audio: bool = False,
     emotion: Bundle | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Enrolled:
     """Add a person's voice to the gallery file. `replace` forgets their earlier ones; `keep_audio` keeps the recordings too.
 
-    For `emotion`, a bundle that decides beside the running average of a voice, that average is kept. With `enough_seconds` (a microphone) the progress is shown on stderr.
+    For `emotion`, a bundle that decides beside the running average of a voice, that average is kept. With `enough_seconds` (a microphone) the progress, in per cent, is
+    given to `progress`, or else logged.
     """
     name = checked_name(name)
     student = CompiledStudent(bundle, speaker_task(bundle).name)
@@ -157,7 +159,7 @@ def enroll(
             if enough_seconds is None:
                 enrolment.hear(blocks)
             else:
-                enrolment.hear(blocks, enough_seconds=enough_seconds, progress=_Progress())
+                enrolment.hear(blocks, enough_seconds=enough_seconds, progress=progress or _Progress())
         recordings += [np.concatenate(parts)] if parts else []
     if enrolment.narrow_band:
         say(f"{name}: {NARROW}")

@@ -104,6 +104,12 @@ class Speech(Tracker):
     def speaker(self, name: str) -> None:
         """Who speaks now: the one person whose speech this is."""
 
+    def stranger(self, label: str) -> None:
+        """Nobody has a number here."""
+
+    def renamed(self, label: str, name: str) -> None:
+        """Nobody has a name here."""
+
 
 def voice(student: CompiledStudent, embeddings: Array) -> Array:
     """Segment embeddings [S, D] of one turn, S at least 1 -> its unit vector [D]."""

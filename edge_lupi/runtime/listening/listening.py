@@ -30,7 +30,7 @@ from edge_lupi.runtime.listening.stream import Stream
 from edge_lupi.runtime.segments import SPEECH_SHARE, Segment, Segmenter
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.source import say
-from edge_lupi.runtime.trackers.tracker import Decision, Tracker
+from edge_lupi.runtime.trackers.tracker import Decision, Stranger, Tracker
 from edge_lupi.sound.audio import LOUDEST
 
 __all__ = ["Listening"]
@@ -115,6 +115,17 @@ class Listening:
             if passed:
                 passed(block.stream, self._streams[block.stream].seconds)
         yield from self.finish()
+
+    def stranger(self, label: str, stream: str = "") -> Stranger | None:
+        """What is remembered of a voice with a number, as `speaker 2` of a stream; None where nothing is."""
+        known = self._streams.get(stream)
+        return known.stranger(label) if known else None
+
+    def renamed(self, label: str, name: str, stream: str | None = None) -> None:
+        """Somebody is called by another name from the next block on, in one stream or in all; by `UNKNOWN`: is forgotten."""
+        for known in self._streams.values():
+            if stream in (None, known.name):
+                known.renamed(label, name)
 
     @property
     def _max_batch(self) -> int:

@@ -13,7 +13,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
 from edge_lupi.runtime.segments import Segment, Segmenter
 from edge_lupi.runtime.sources.block import Block
-from edge_lupi.runtime.trackers.tracker import UNKNOWN, Decision, Tracker
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Decision, Stranger, Tracker
 from edge_lupi.task import Task
 
 __all__ = ["Stream"]
@@ -65,6 +65,16 @@ class Stream:
                 for other in self._trackers.values():
                     other.speaker(names[-1])
         return decisions
+
+    def stranger(self, label: str) -> Stranger | None:
+        """What its trackers remember of a voice with this number; None where nothing is."""
+        found = (tracker.stranger(label) for tracker in self._trackers.values())
+        return next((stranger for stranger in found if stranger), None)
+
+    def renamed(self, label: str, name: str) -> None:
+        """Somebody is called by another name from now on."""
+        for tracker in self._trackers.values():
+            tracker.renamed(label, name)
 
     def last_decisions(self) -> list[tuple[str, Decision]]:
         """At the end of the stream: what trackers held back."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -73,12 +73,18 @@ def say(words: str) -> None:
     log.warning(words)
 
 
-def stop_on_signals(source: Source) -> None:
-    """Let Ctrl-C and SIGTERM end the source, so that the last events still come; a second Ctrl-C ends the process."""
+def stop_on_signals(source: Source) -> Callable[[], bool]:
+    """Let Ctrl-C and SIGTERM end the source, so that the last events still come; a second Ctrl-C ends the process.
+
+    Gives a question: has one of them come?
+    """
+    come = list[int]()
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        come.append(number)
         source.stop()
         signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    return lambda: bool(come)

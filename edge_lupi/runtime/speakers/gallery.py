@@ -175,6 +175,13 @@ class Gallery:
                 self.sounds(here, other._averages.fingerprint, sounds)
         return names
 
+    def become(self, other: Gallery) -> None:
+        """Know whom another store of the same student knows, and nobody else: for one that was read anew from disk."""
+        if other._people:
+            self.check_student(other.fingerprint)
+        self._people, self._narrow, self._stack = dict(other._people), set(other._narrow), None
+        self._averages, self._forgotten, self._heard = other._averages, set(), []
+
     def only(self, names: list[str], path: str | Path) -> Gallery:
         """Another store, at another path, of these people alone."""
         found = Gallery(path, self.fingerprint)

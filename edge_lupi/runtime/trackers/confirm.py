@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.runtime.segments import Segment
-from edge_lupi.runtime.trackers.tracker import Decision, Tracker
+from edge_lupi.runtime.trackers.tracker import Decision, Stranger, Tracker
 
 __all__ = ["Confirmed"]
 
@@ -37,6 +37,16 @@ class Confirmed:
     def speaker(self, name: str) -> None:
         """Who speaks now: for the tracker itself."""
         self._tracker.speaker(name)
+
+    def stranger(self, label: str) -> Stranger | None:
+        """What the tracker itself remembers."""
+        return self._tracker.stranger(label)
+
+    def renamed(self, label: str, name: str) -> None:
+        """Another name for somebody, also in what is held."""
+        self._tracker.renamed(label, name)
+        if self._held and self._held.label == label:
+            self._held = replace(self._held, label=name)
 
     def _pass_on(self, decisions: list[Decision]) -> list[Decision]:
         passed = []

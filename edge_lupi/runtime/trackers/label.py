@@ -16,7 +16,7 @@ from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.averages import VoiceSoFar
-from edge_lupi.runtime.trackers.tracker import Aggregator, Decision
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
 from edge_lupi.runtime.trackers.voice import NOBODY, Voices
 from edge_lupi.task import Task
 
@@ -93,6 +93,16 @@ class LabelTracker:
     def speaker(self, name: str) -> None:
         """Who speaks now: from their next segment on, labels are decided beside the average of their voice."""
         self._voices.speaking = name
+
+    def stranger(self, label: str) -> None:
+        """Nothing by which a voice could be told from others."""
+
+    def renamed(self, label: str, name: str) -> None:
+        """Another name for somebody: the average of their voice is theirs still."""
+        name = NOBODY if name == UNKNOWN else name
+        self._voices.rename(label, name)
+        if self._speech.speaker == label:
+            self._speech.speaker = name
 
     def _turn(self, segment: Segment) -> None:
         """Where another person speaks, new speech begins. Speech of nobody until now goes on as theirs, once they are named."""

@@ -21,11 +21,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_lupi.bundle.threshold import Threshold
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.strangers import Strangers
-from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
+from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision, Stranger
 from edge_lupi.task import DEFAULT_THRESHOLD
 from edge_lupi.vectors import Array, unit
 
@@ -121,6 +123,22 @@ class SpeakerTracker:
 
     def speaker(self, name: str) -> None:
         """Who speaks now: nothing that this tracker does not know."""
+
+    def stranger(self, label: str) -> Stranger | None:
+        """The voice of somebody with a number: of their turns until now, the present one too."""
+        if self._is_known(label):
+            return None
+        heard, turn = self._strangers.heard(label), self._turn
+        if turn and turn.label == label and label != UNKNOWN:
+            before, seconds = heard or (np.zeros_like(turn.voice), 0.0)
+            heard = before + turn.pieces * turn.voice, seconds + turn.seconds
+        return None if heard is None else Stranger(unit(heard[0]), heard[1])
+
+    def renamed(self, label: str, name: str) -> None:
+        """Another name for somebody; who has one is no stranger any more."""
+        self._strangers.remove(label)
+        if self._turn and self._turn.label == label:
+            self._turn.label, self._turn.number = name, None
 
     def _pause(self, now_seconds: float) -> list[Decision]:
         if now_seconds - self._last_speech_seconds < self.tracking.pause_seconds:
@@ -258,5 +276,5 @@ class SpeakerTracker:
             return []
         last = self._decide(turn)
         if turn.label != UNKNOWN and not self._is_known(turn.label):
-            self._strangers.add(turn.label, turn.voice, turn.pieces)
+            self._strangers.add(turn.label, turn.voice, turn.pieces, turn.seconds)
         return last

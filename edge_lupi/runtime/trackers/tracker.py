@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 
-__all__ = ["UNKNOWN", "Aggregator", "Decision", "Tracker"]
+__all__ = ["UNKNOWN", "Aggregator", "Decision", "Stranger", "Tracker"]
 
 Array = NDArray[np.float32]
 UNKNOWN = "unknown"
@@ -42,6 +42,14 @@ class Decision:
     threshold: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Stranger:
+    """A voice that nobody enrolled: the unit vector [D] of all that was heard of it, and the seconds of that speech."""
+
+    voice: Array
+    seconds: float
+
+
 class Tracker(Protocol):
     """What turns segments into decisions: all that is remembered of one stream for one task."""
 
@@ -56,3 +64,9 @@ class Tracker(Protocol):
 
     def speaker(self, name: str) -> None:
         """Who speaks now, as a task that compares voices has just decided."""
+
+    def stranger(self, label: str) -> Stranger | None:
+        """What is remembered of a voice that has this number, such as `speaker 2`; None where nothing is."""
+
+    def renamed(self, label: str, name: str) -> None:
+        """Somebody is called by another name from now on; by `UNKNOWN` where nothing is to be remembered of them."""

@@ -46,3 +46,11 @@ class Voices:
             self._voices[self.speaking] = VoiceSoFar(min(before.clips + clips, MOST_CLIPS), mean)
         if len(self._voices) > MOST_PEOPLE:
             del self._voices[next(iter(self._voices))]
+
+    def rename(self, before: str, after: str) -> None:
+        """A voice is another name's from now on; that of `NOBODY` is forgotten."""
+        voice = self._voices.pop(before, None)
+        if voice is not None and after != NOBODY:
+            self._voices[after] = voice
+        if self.speaking == before:
+            self.speaking = after

@@ -33,3 +33,18 @@ def test_who_was_heard_longest_ago_is_forgotten() -> None:
     for name, voice in (("speaker 1", A), ("speaker 2", B), ("speaker 1", A), ("speaker 3", C)):
         strangers.add(name, voice, 1)
     assert strangers.likeness(B).keys() == {"speaker 1", "speaker 3"}
+
+
+def test_who_is_removed_is_not_likened_and_leaves_room() -> None:
+    strangers = Strangers(most=3)
+    for name, voice in (("speaker 1", A), ("speaker 2", B), ("speaker 3", C)):
+        strangers.add(name, voice, 2, seconds=1.5)
+    strangers.remove("speaker 1")
+    strangers.remove("nobody")
+    assert strangers.heard("speaker 1") is None
+    assert strangers.likeness(C) == {"speaker 2": 0.0, "speaker 3": 1.0}
+    strangers.add("speaker 4", A, 1)
+    strangers.add("speaker 3", C, 1, seconds=0.5)
+    assert strangers.likeness(A) == {"speaker 2": 0.0, "speaker 3": 0.0, "speaker 4": 1.0}
+    voice, seconds = strangers.heard("speaker 3") or (A, 0.0)
+    assert (voice.tolist(), seconds) == ([0, 0, 3], 2.0)

@@ -1,0 +1,124 @@
+"""Who may ask what of a page's server: ASGI requests in; through to the page, or refused with a status and one sentence.
+
+Host ─► rate ─► token ─► Origin ─► the page
+ 403     429     401       403
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from edge_lupi.page.address import Address
+from edge_lupi.words import json_text
+
+__all__ = ["COOKIE", "App", "Guard", "Receive", "Scope", "Send", "header", "reply"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+COOKIE = "edge_lupi_page"
+REQUESTS_PER_SECOND = 50.0
+BURST = 100.0
+SAFE_HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"connection", b"close"),  # a connection is one request, so time limits hold for both
+]
+NOTHING = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Guard:
+    """The app behind these checks. `rate_of`: requests a second, of all browsers together; more are refused unread."""
+
+    def __init__(self, app: App, address: Address) -> None:
+        self._app = app
+        self._address = address
+        self._tokens = BURST
+        self._filled_seconds = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if refusal:
+            await reply(send, refusal[0], {"error": refusal[1]})
+        elif self._address.token and _query_token(scope) is not None:
+            await reply(send, 303, {}, [(b"location", b"/"), (b"set-cookie", self._cookie())])  # out of the address bar
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        host = header(scope, b"host")
+        if not self._address.names(host):
+            return 403, "expected a request to this computer by its address, got another name in Host"
+        if not self._has_time():
+            return 429, "too many requests: wait a second"
+        if not self._address.admits(_query_token(scope) or _given_token(scope)):
+            return 401, "expected the token of this page: open the address that edge-lupi printed"
+        origin, changes = header(scope, b"origin"), scope["method"] not in ("GET", "HEAD")
+        if (origin or changes) and origin != f"http://{host}" and origin != f"https://{host}":
+            return 403, "expected a request from this page itself, got one from elsewhere"
+        if header(scope, b"sec-fetch-site") not in ("", "same-origin", "none") and scope["path"] != "/":
+            return 403, "expected a request from this page itself, got one from elsewhere"
+        return None
+
+    def _has_time(self) -> bool:
+        now_seconds = time.monotonic()
+        self._tokens = min(BURST, self._tokens + REQUESTS_PER_SECOND * (now_seconds - self._filled_seconds))
+        self._filled_seconds = now_seconds
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _cookie(self) -> bytes:
+        return f"{COOKIE}={self._address.token}; HttpOnly; SameSite=Strict; Path=/".encode()
+
+
+async def reply(
+    send: Send,
+    status: int,
+    said: Any,
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    """A whole answer in JSON."""
+    body = json_text(said).encode()
+    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    policy = [(b"content-security-policy", NOTHING)]
+    await send(
+        {"type": "http.response.start", "status": status, "headers": kind + policy + SAFE_HEADERS + (headers or [])}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The one header of this name; nothing where there is none, or several."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0].decode("latin-1") if len(values) == 1 else ""
+
+
+def _query_token(scope: Scope) -> str | None:
+    key, _, value = scope["query_string"].decode("latin-1").partition("=")
+    return value if key == "token" and scope["path"] == "/" and scope["method"] == "GET" else None
+
+
+def _given_token(scope: Scope) -> str:
+    """Of the cookie that the page's address gave, or of a program's header."""
+    kind, _, token = header(scope, b"authorization").partition(" ")
+    if kind.lower() == "bearer":
+        return token
+    try:
+        cookie = SimpleCookie(header(scope, b"cookie")).get(COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""

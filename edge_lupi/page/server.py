@@ -1,0 +1,100 @@
+"""The page's server: uvicorn in a thread of its own, beside a listener that never waits for it.
+
+Connections are limited in number, in rate and in time before a byte of them is read, so that whoever floods or stalls the
+server takes neither the listener's time nor its files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from threading import Thread
+from types import TracebackType
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge_lupi.page.address import Address, bound
+from edge_lupi.page.guard import App, Guard
+
+__all__ = ["PageServer"]
+
+MOST_CONNECTIONS = 64
+CONNECTIONS_PER_SECOND = 100  # further ones are closed unread
+REQUEST_SECONDS = 10.0  # for a whole request to come
+UNREAD_SECONDS = 20.0  # for a browser to take what was sent
+
+
+class _Connection(H11Protocol):
+    """One connection, one request. Closed where too many are open or come, and where its other end is too slow."""
+
+    second, in_second = 0, 0  # of all connections of the process
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        cls, now = type(self), int(time.monotonic())
+        cls.second, cls.in_second = now, cls.in_second + 1 if now == cls.second else 1
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        if len(self.connections) > MOST_CONNECTIONS or cls.in_second > CONNECTIONS_PER_SECOND:
+            transport.abort()
+            return
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up_request)
+
+    def _give_up_request(self) -> None:
+        if self.cycle is None or self.cycle.more_body:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """The other end does not read; for a while it may."""
+        super().pause_writing()
+        self._stop_timer()
+        self._timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class PageServer:
+    """Serves an app from entering to leaving. `address` has the port that was got."""
+
+    def __init__(self, app: App, address: Address) -> None:
+        self._socket, self.address = bound(address)
+        config = uvicorn.Config(
+            Guard(app, self.address),
+            http=_Connection,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(target=self._serve, name="page", daemon=True)
+
+    def __enter__(self) -> PageServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(timeout=3)
+
+    def _serve(self) -> None:
+        with self._socket:
+            self._server.run(sockets=[self._socket])
