@@ -25,7 +25,7 @@ class Page:
 
     def __init__(self, address: Address, listener: Listener, gallery: Gallery | None) -> None:
         self.listening, self.output = listener.begin(), PageOutput()
-        comparing = [ear for ear in listener.ears if any(task.kind == "verification" for task in ear.tasks)]
+        comparing = [ear for ear in listener.ears if any(task.verifies for task in ear.tasks)]
         self._enrolling = Enrolling(comparing[0].bundle) if comparing else None
         people = People(gallery, self.listening, self.output, Lock(), self._enrolling)
         tasks = [{"name": task.name, "kind": task.kind} for task in listener.tasks]

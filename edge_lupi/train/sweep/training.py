@@ -145,7 +145,7 @@ def _train(job: Job, folder: Path) -> None:
 def _measure(job: Job, folder: Path) -> Result:
     """Answers of the trained file for every test utterance in every condition, and its distance to the teacher."""
     prepared = prepare(job.recipe)
-    if prepared.task.kind != "classification":
+    if prepared.task.verifies:
         raise InputError(
             "expected a task with classes for a sweep, got one that compares voices: use edge-lupi evaluate"
         )

@@ -18,6 +18,7 @@ from edge_lupi.data.shards import array_bytes, shard_path
 from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
 from edge_lupi.models.files import load_student, load_teacher
+from edge_lupi.terminal import log_shown
 from edge_lupi.train.distil import shard_embeddings as shard_cache
 from edge_lupi.train.distil.embeddings import teacher_embeddings
 from edge_lupi.train.distil.shard_embeddings import shard_embeddings
@@ -63,7 +64,8 @@ mixup = 0.4
 
 def run(*words: str | Path) -> Result:
     """`edge-lupi words...` in this process."""
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    with log_shown():
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done
 
