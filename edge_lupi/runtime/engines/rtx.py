@@ -10,7 +10,7 @@ import onnxruntime as ort
 from edge_lupi.bundle.graph_walk import refuse_outer_engine
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.runtime.engines.cuda import device_of, find_gpu
-from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
+from edge_lupi.runtime.engines.onnx_runtime import NONE, OnnxEngine, Place, Settings, reason_of
 
 __all__ = ["Rtx"]
 
@@ -19,6 +19,8 @@ NEEDS = "ONNX Runtime's TensorRT-RTX plugin (GeForce RTX and RTX PRO; on a Jetso
 
 class Rtx:
     """The plugin, registered, and the GPUs it can use. Raises MissingExtra without it, DeviceError without an RTX GPU."""
+
+    prefix = "nv_"  # of its settings
 
     def __init__(self, verb: str) -> None:
         try:
@@ -33,16 +35,16 @@ class Rtx:
             )
         self.device = device_of(f"RTX {plugin.__version__}", self.gpu)
 
-    def options(self, **settings: str) -> ort.SessionOptions:
-        """Session options that put a graph on the GPU; settings are the plugin's own."""
+    def place(self, precision: str = "", max_batch: int | None = None, settings: Settings = NONE) -> Place:
+        """The GPU, with settings of the plugin's own; the precision lies in the graph."""
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions, and are said once
-        options.add_provider_for_devices(self._devices, settings)
-        return options
+        options.add_provider_for_devices(self._devices, dict(settings))
+        return Place(options, max_batch=max_batch)
 
-    def open(self, context: bytes, name: str) -> OnnxEngine:
-        """An engine that `compile.rtx` built."""
-        return OnnxEngine(context, name=name, options=self.options(), check=refuse_outer_engine)
+    def open(self, context: bytes, name: str, max_batch: int) -> OnnxEngine:
+        """An engine that `compile.engines.context` built."""
+        return OnnxEngine(context, name=name, place=self.place(max_batch=max_batch), check=refuse_outer_engine)
 
 
 def _register(plugin: Any) -> list[Any]:
@@ -51,6 +53,5 @@ def _register(plugin: Any) -> list[Any]:
         try:
             ort.register_execution_provider_library(name, plugin.get_library_path())
         except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
-            reason = str(error).splitlines()[0][:160]
-            raise DeviceError(f"TensorRT-RTX cannot start ({reason}): update the NVIDIA driver") from error
+            raise DeviceError(f"TensorRT-RTX cannot start ({reason_of(error)}): update the NVIDIA driver") from error
     return [device for device in ort.get_ep_devices() if device.ep_name == name]

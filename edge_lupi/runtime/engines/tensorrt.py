@@ -48,8 +48,8 @@ class Tensorrt:
             raise DeviceError(said)
         self.device = device_of(str(self.module.__version__), self.gpu)
 
-    def open(self, plan: bytes, name: str) -> TensorrtEngine:
-        """An engine that `compile.tensorrt` built on this device."""
+    def open(self, plan: bytes, name: str, max_batch: int = 0) -> TensorrtEngine:
+        """An engine that `compile.tensorrt` built on this device; it knows its largest batch itself."""
         assert self.gpu is not None
         return TensorrtEngine(plan, self.module, self.gpu, name=name)
 

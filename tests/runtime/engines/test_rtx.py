@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.bundle.engines import Device
+from edge_lupi.bundle.engines import Device, EngineKey
 from edge_lupi.compile.engines import build as compile_engines
 from edge_lupi.compile.engines.build import build_engines
-from edge_lupi.compile.engines.rtx import context_from_onnx
-from edge_lupi.compile.request import BuilderOptions, Request
+from edge_lupi.compile.engines.context import context_from_onnx
+from edge_lupi.compile.request import Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.models.files import save_student
@@ -69,17 +69,16 @@ def test_what_the_plugin_is_told(gpu: None, bundle: Path) -> None:
     """Shapes, memory, and one file that holds everything; a plugin that writes none is an error."""
     told: dict[str, str] = {}
     rtx = Rtx("compile")
-    options = rtx.options
+    place = rtx.place
 
-    def listening(**settings: str) -> Any:
+    def listening(precision: str = "", max_batch: int | None = None, settings: Any = ()) -> Any:
         told.update(settings)
-        return options(**settings)
+        return place(precision, max_batch, settings)
 
-    rtx.options = listening  # type: ignore[method-assign]
-    with pytest.raises(DeviceError, match=r"TensorRT-RTX could not build aggregator \(.*\)"):
-        context_from_onnx(
-            Bundle.load(bundle).file("aggregator.mood.onnx"), BuilderOptions(8, 64), rtx, name="aggregator"
-        )
+    rtx.place = listening  # type: ignore[method-assign]
+    key = EngineKey("aggregator.mood", "fp32", "a" * 64, 8, 64, rtx.device)
+    with pytest.raises(DeviceError, match=r"tensorrt-rtx could not build aggregator.mood \(fp32\) \(.*\)"):
+        context_from_onnx(Bundle.load(bundle).file("aggregator.mood.onnx"), key, rtx)
     assert told == {
         "nv_profile_min_shapes": "embedding:1x128,state:1x257",
         "nv_profile_opt_shapes": "embedding:1x128,state:1x257",
