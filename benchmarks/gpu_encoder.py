@@ -66,7 +66,7 @@ def by_tensorrt(student: Path, target: str, max_batch: int, folder: Path) -> Ite
     backend = BACKENDS[target]("benchmarks/gpu_encoder.py")
     for built in report.engines:
         if built.key.name == "encoder":
-            engine = backend.open(read_engine(folder / "x.lupi" / FOLDER, built), "encoder")
+            engine = backend.open(read_engine(folder / "x.lupi" / FOLDER, built), "encoder", max_batch)
             yield f"{target} {built.key.precision}", lambda x, e=engine: e.run({"log_mel": x})["embedding"]
 
 

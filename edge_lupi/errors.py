@@ -31,5 +31,6 @@ class DeviceError(EdgeLupiError):
 class MissingExtra(EdgeLupiError):
     """A part of the toolkit is not installed."""
 
-    def __init__(self, verb: str, needs: str, extra: str) -> None:
-        super().__init__(f"edge-lupi {verb} needs {needs}: pip install 'edge-lupi[{extra}]'")
+    def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "") -> None:
+        install = install or f"pip install 'edge-lupi[{extra}]'"
+        super().__init__(f"edge-lupi {verb} needs {needs}: {install}")

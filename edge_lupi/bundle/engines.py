@@ -1,4 +1,4 @@
-"""engines/ in a bundle: what TensorRT built, for which device. engines.json lists it; the manifest does not, as it comes later.
+"""engines/ in a bundle: what TensorRT, or ONNX Runtime on a GPU, built, for which device. engines.json lists it; the manifest does not, as it comes later.
 
 An engine belongs to one graph, one device and one TensorRT. Its name holds a hash of everything it depends on, so
 another graph or device never finds it. Nothing here needs TensorRT or a GPU.
@@ -50,8 +50,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Device:
-    """What an engine is bound to: TensorRT's version, compute capability ("8.7") and GPU; all but the first empty without one.
+    """What an engine is bound to: the software that runs it, compute capability ("8.7") and GPU; all but the first empty without one.
 
+    `tensorrt` is TensorRT's version alone, or begins with another's name: "RTX 0.5.0", "onnxruntime-cuda 1.32.0 and ...".
     A name is not enough: every Orin is called that, with 4 to 16 multiprocessors. `board` is the device tree's model.
     """
 
@@ -64,7 +65,14 @@ class Device:
 
     def __str__(self) -> str:
         gpu = f"SM {self.capability}" if self.capability else "no GPU"
-        return f"{gpu} with {f'TensorRT {self.tensorrt}' if self.tensorrt else 'no TensorRT'}"
+        software = self.tensorrt if self.target.startswith("onnxruntime") else f"TensorRT {self.tensorrt or ''}"
+        return f"{gpu} with {software if self.tensorrt else 'no TensorRT'}"
+
+    @property
+    def target(self) -> str:
+        """What `compile --target` calls the software."""
+        first = self.tensorrt.partition(" ")[0]
+        return "tensorrt-rtx" if first == "RTX" else first if first.startswith("onnxruntime") else "tensorrt"
 
     @property
     def whole(self) -> str:
@@ -194,11 +202,16 @@ def _still_known(folder: Path) -> tuple[Built, ...]:
 
 
 def write_choice(folder: Path, device: Device, precision: str | None) -> None:
-    """Mark the engines of one precision on one device as chosen, all others there as not. Call it while `locked`."""
-    engines = read_engines(folder)
+    """Mark the engines of one precision on one device as chosen, all others on its GPU as not. Call it while `locked`."""
+    engines, gpu = read_engines(folder), replace(device, tensorrt="")
     _write_list(
         folder,
-        [replace(b, chosen=b.key.precision == precision) if b.key.device == device else b for b in engines],
+        [
+            replace(b, chosen=b.key.device == device and b.key.precision == precision)
+            if replace(b.key.device, tensorrt="") == gpu
+            else b
+            for b in engines
+        ],
     )
 
 

@@ -83,7 +83,7 @@ def _engines(bundle: Bundle, request: Request) -> EngineReport:
 def _target_here() -> tuple[str, str]:
     """tensorrt or tensorrt-rtx where it is installed and has a GPU that it can use, else cpu; and why a GPU here cannot be used."""
     said = [why_no_gpu()]
-    for target in BACKENDS if find_gpu() else ():
+    for target in ("tensorrt", "tensorrt-rtx") if find_gpu() else ():
         fault = _fault(target)
         if fault is None:
             return target, ""

@@ -28,6 +28,7 @@ TRAINING = ("torch", "onnx", "nvidia-modelopt", "lightning-fabric", "av", "webda
 FIRST_L4T = (36, 4)  # JetPack 6.1, the first with TensorRT 10.3
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 RTX = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
+ONNX_GPU = "onnxruntime-gpu"
 NEEDED = ("ONNX Runtime", "speaker", "emotion", "microphones")
 
 
@@ -73,6 +74,7 @@ def examine(root: Path = Path("/")) -> Iterator[Finding]:
         "GPU": lambda: _gpu(root / "proc" / "driver" / "nvidia" / "version"),
         "TensorRT": _tensorrt,
         "TensorRT-RTX": _rtx,
+        "ONNX on a GPU": _onnx_gpu,
         "training": _training,
         "faces": _faces,
     }
@@ -233,6 +235,22 @@ def _rtx() -> Finding:
     return Finding(
         "TensorRT-RTX", "ok", f"plugin {plugin}" if plugin else "not installed; for GeForce RTX and RTX PRO only"
     )
+
+
+def _onnx_gpu() -> Finding:
+    """The providers for a GPU that ONNX Runtime was built with; whether they start shows when an engine is built."""
+    import onnxruntime
+
+    from edge_lupi.runtime.engines.onnx_gpu import CUDA, INSTALL, TENSORRT
+
+    there = [name for name in (TENSORRT, CUDA) if name in onnxruntime.get_available_providers()]
+    if there:
+        names = " and ".join(name.removesuffix("ExecutionProvider") for name in there)
+        return Finding("ONNX on a GPU", "ok", f"providers {names}: compile --target onnxruntime-cuda tries")
+    if _version(ONNX_GPU):
+        said = f"{ONNX_GPU} is installed and hidden by onnxruntime: pip uninstall {ONNX_GPU} and then {INSTALL}"
+        return Finding("ONNX on a GPU", "warn", said)
+    return Finding("ONNX on a GPU", "ok", f"no such provider, and none needed; to have them, {INSTALL}")
 
 
 def _training() -> Finding:

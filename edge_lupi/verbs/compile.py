@@ -27,11 +27,14 @@ ProfileFile = Annotated[
 ]
 Target = Annotated[
     Optional[str],
-    typer.Option(help="auto, cpu, tensorrt or tensorrt-rtx; auto takes what is here.", show_default="auto"),
+    typer.Option(
+        help="auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt or onnxruntime-cuda; auto takes TensorRT where it is here, else cpu.",
+        show_default="auto",
+    ),
 ]
 Precision = Annotated[
     Optional[str],
-    typer.Option(help="auto, fp32, int8, or fp16 with TensorRT; auto measures and says why.", show_default="auto"),
+    typer.Option(help="auto, fp32, int8, or fp16 on a GPU; auto measures and says why.", show_default="auto"),
 ]
 MaxBatch = Annotated[Optional[int], typer.Option(help="The largest batch of an engine.", show_default="16")]
 WorkspaceMib = Annotated[

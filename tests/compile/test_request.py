@@ -51,7 +51,10 @@ def test_what_is_typed_stands_above_it(tmp_path: Path) -> None:
         ("max_batch = true", "expected a whole number as max_batch"),
         ("target = 3", "expected text as target"),
         ('max_drop = "little"', "expected a number as max_drop"),
-        ('target = "toaster"', "mine.toml: expected --target auto, cpu, tensorrt, tensorrt-rtx, got 'toaster'"),
+        (
+            'target = "toaster"',
+            "mine.toml: expected --target auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, got 'toaster'",
+        ),
         ("max_batch = 0", "mine.toml: expected --max-batch from 1 to 1024, got 0"),
         ("max_drop = 7", "mine.toml: expected --max-drop from 0 to 1"),
         ("max_drop = nan", "expected a finite number of some size for max_drop in .*mine.toml, got nan"),

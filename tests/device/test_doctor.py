@@ -18,7 +18,7 @@ from edge_lupi.device import doctor
 from edge_lupi.device.doctor import Finding, examine
 
 Cli = Callable[..., CompletedProcess[str]]
-PARTS = ["Python", "edge-lupi", "ONNX Runtime", "processor", "speaker", "emotion", "microphones", "temperature", "clock", "Jetson", "GPU", "TensorRT", "TensorRT-RTX", "training", "faces"]  # fmt: skip
+PARTS = ["Python", "edge-lupi", "ONNX Runtime", "processor", "speaker", "emotion", "microphones", "temperature", "clock", "Jetson", "GPU", "TensorRT", "TensorRT-RTX", "ONNX on a GPU", "training", "faces"]  # fmt: skip
 
 
 def finding(part: str, root: Path = Path("/")) -> Finding:

@@ -28,7 +28,7 @@ from edge_lupi.runtime.engines import cuda, tensorrt
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 
 Array = NDArray[np.float32]
-MAX_BATCH = 4
+MAX_BATCH = 20  # more than a stream has, so that engines have a second profile
 RUNS = 25
 CLOSE = 2e-3
 
@@ -174,8 +174,24 @@ class _StaleEngine(tensorrt.TensorrtEngine):
     """Keeps the shape of its first run."""
 
     def run(self, inputs: Any) -> Any:
-        self._batch = len(next(iter(inputs.values()))) if self._batch else 0
+        batch = len(next(iter(inputs.values())))
+        profile = self._select(batch)
+        profile.batch = batch if profile.batch else 0
         return super().run(inputs)
+
+
+class _FirstProfile(tensorrt.TensorrtEngine):
+    """Runs everything in the first profile."""
+
+    def _select(self, batch: int) -> tensorrt.Profile:
+        return self._profiles[0]
+
+
+class _NoProfile(tensorrt.TensorrtEngine):
+    """Leaves the second context without a profile."""
+
+    def _profile(self, context: Any, index: int, inputs: Any) -> tensorrt.Profile:
+        return super()._profile(context, 0, inputs)
 
 
 class _UnlockedEngine(tensorrt.TensorrtEngine):
@@ -203,6 +219,8 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "no copy of the result": (tensorrt, "Buffer", _SharedBuffer),
     "half-size buffer": (tensorrt, "Buffer", _HalfBuffer),
     "stale shape": (tensorrt, "TensorrtEngine", _StaleEngine),
+    "first profile alone": (tensorrt, "TensorrtEngine", _FirstProfile),
+    "no profile set": (tensorrt, "TensorrtEngine", _NoProfile),
     "freed early": (tensorrt, "Buffer", _HastyBuffer),
     "context of another thread": (cuda.Gpu, "free", _free_here),
     "two threads": (tensorrt, "TensorrtEngine", _UnlockedEngine),

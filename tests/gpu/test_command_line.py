@@ -1,6 +1,7 @@
 """The unmodified command line on a pretended GPU: late streams, forbidden memory, and one fault at a time."""
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,20 @@ def test_a_fast_gpu_is_taken_for_many_streams(gpu_bundle: Path, on_gpu: OnGpu) -
     found = compiled_auto(on_gpu, gpu_bundle, "--max-batch", "64", fast=1, delay_us=0)
     assert found["gpu"]["chosen"] in ("fp32", "fp16", "int8")
     assert "runs on the GPU" in listen(on_gpu, gpu_bundle)[0].stderr
+
+
+@pytest.mark.parametrize(("most", "ranges"), [(4, [(1, 1, 4)]), (16, [(1, 1, 16)]), (64, [(1, 1, 16), (17, 64, 64)])])
+def test_large_batches_have_a_profile_of_their_own(
+    gpu_bundle: Path, on_gpu: OnGpu, most: int, ranges: list[tuple[int, int, int]]
+) -> None:
+    """So that a stream's single segment keeps the kernels that were tuned for it; both give what the CPU gives."""
+    words = ("--target", "tensorrt", "--precision", "fp32", "--max-batch", str(most), "--json")
+    done, faults = on_gpu("compile", gpu_bundle, *words)
+    assert (done.returncode, faults) == (0, []), done.stderr
+    said = json.loads(done.stdout)
+    assert said["gpu"]["precisions"]["fp32"]["cosine_worst"] > 0.9999  # of single segments, and of the largest batch
+    _, profiles = pickle.loads((gpu_bundle / said["engines"][0]["file"]).read_bytes()[len("pretended plan ") :])
+    assert [tuple(shape[0] for shape in profile["log_mel"]) for profile in profiles] == ranges
 
 
 def test_a_precision_that_is_not_built_is_named(gpu_bundle: Path, on_gpu: OnGpu) -> None:

@@ -23,6 +23,8 @@ def test_engines_keep_the_rules(compiled: Path, on_gpu: Callable[..., Any]) -> N
         ("no copy of the result", "kept"),
         ("half-size buffer", "batches"),
         ("stale shape", "batches"),
+        ("first profile alone", "batches"),
+        ("no profile set", "batches"),
         ("freed early", "freed with 1 steps still to come"),
         ("context of another thread", "given_back"),
         ("two threads", "together"),

@@ -1,6 +1,6 @@
-"""A bundle's TensorRT engines: built from the graphs beside them, kept while they fit, on a GPU measured and chosen.
+"""A bundle's engines: built from the graphs beside them, kept while they fit, on a GPU measured and chosen.
 
-Needs TensorRT, no torch and no onnx: it runs on the device, on a bundle that a workstation compiled.
+Needs TensorRT or ONNX Runtime's GPU package, no torch and no onnx: it runs on the device, on a bundle that a workstation compiled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edge_lupi.bundle.engines import (
 )
 from edge_lupi.bundle.manifest import MANIFEST, manifest_bytes, parsed_manifest
 from edge_lupi.compile.choice import Choice, fastest
-from edge_lupi.compile.engines.rtx import context_from_onnx
+from edge_lupi.compile.engines.context import context_from_onnx
 from edge_lupi.compile.engines.tensorrt import engine_from_onnx, timing_cache_path
 from edge_lupi.compile.evidence import Evidence
 from edge_lupi.compile.findings import CPU, Findings
@@ -41,6 +41,7 @@ from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.choose import BACKENDS
 from edge_lupi.runtime.engines.cuda import why_no_gpu
 from edge_lupi.runtime.engines.engine import Backend, Engine
+from edge_lupi.runtime.engines.onnx_gpu import OnnxCuda, OnnxTensorrt
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.engines.rtx import Rtx
 from edge_lupi.runtime.engines.tensorrt import Tensorrt
@@ -119,8 +120,11 @@ def _engine_or_why(bundle: Bundle, key: EngineKey, build: Build) -> Built | str:
 def _builder(backend: Backend, options: BuilderOptions) -> Build:
     def build(graph: bytes, key: EngineKey) -> bytes:
         name = f"{key.name} ({key.precision})"
-        if isinstance(backend, Rtx):
-            return context_from_onnx(graph, options, backend, name=name)
+        if isinstance(backend, Rtx | OnnxTensorrt):
+            return context_from_onnx(graph, key, backend)
+        if isinstance(backend, OnnxCuda):
+            backend.open(graph, name, key.max_batch)  # it starts
+            return graph
         assert isinstance(backend, Tensorrt)
         return engine_from_onnx(graph, options, backend.module, name=name, cache=timing_cache_path(backend.device))
 
@@ -168,7 +172,7 @@ def _fitting(folder: Path, key: EngineKey) -> Built:
     found = "; ".join(differences(built.key, key) for built in alike) or "not built"
     raise DeviceError(
         f"the engine {key.name} ({key.precision}) in {folder} does not fit ({found}): "
-        "build it here with edge-lupi compile BUNDLE --target tensorrt"
+        f"build it here with edge-lupi compile BUNDLE --target {key.device.target}"
     )
 
 
@@ -199,7 +203,8 @@ def _measure(
     truth = OnnxEngine(bundle.file(bundle.tensorrt_graphs[ENCODER]["fp32"]), name="encoder (fp32)")
     wanted = truth.run({"log_mel": segments})["embedding"]
     running: dict[str, Engine] = {
-        b.key.precision: backend.open(read_engine(folder, b), f"encoder ({b.key.precision})") for b in engines
+        b.key.precision: backend.open(read_engine(folder, b), f"encoder ({b.key.precision})", b.key.max_batch)
+        for b in engines
     }
     running[CPU] = OnnxEngine(bundle.file("encoder.onnx"), name="encoder.onnx")
     sizes = {b.key.precision: b.bytes for b in engines} | {CPU: len(bundle.file("encoder.onnx"))}

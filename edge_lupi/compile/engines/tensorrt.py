@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_lupi.bundle.engines import Device
 from edge_lupi.bundle.graph_bounds import check_graph
+from edge_lupi.compile.findings import LIVE_BATCH
 from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.disk import write_at_once
 from edge_lupi.errors import BundleError, DeviceError
@@ -43,7 +44,8 @@ def engine_from_onnx(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32
-    _give_profile(builder, network, config, options.max_batch)
+    for least, usual, most in _profiles(options.max_batch):
+        _give_profile(builder, network, config, (least, usual, most))
     _give_timings(config, cache)
     log.errors.clear()  # what was wrong with the timings is no reason
     plan = builder.build_serialized_network(network, config)
@@ -61,16 +63,22 @@ def timing_cache_path(device: Device) -> Path:
     return root / "edge-lupi" / f"tensorrt-{device.tensorrt}-sm{device.capability or 'none'}.timings"
 
 
-def _give_profile(builder: Any, network: Any, config: Any, max_batch: int) -> None:
+def _profiles(max_batch: int) -> list[tuple[int, int, int]]:
+    """Ranges of batches (least, tuned for, most): a stream's, tuned for 1, and beyond them one that is tuned for the largest."""
+    live = (1, 1, min(max_batch, LIVE_BATCH))
+    return [live] if max_batch <= LIVE_BATCH else [live, (LIVE_BATCH + 1, max_batch, max_batch)]
+
+
+def _give_profile(builder: Any, network: Any, config: Any, batches: tuple[int, int, int]) -> None:
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         rest = tuple(tensor.shape)[1:]
         if min(rest) < 1:
             raise BundleError(f"TensorRT does not know how large {tensor.name} is ({rest}): compile the student anew")
-        profile.set_shape(tensor.name, (1, *rest), (1, *rest), (max_batch, *rest))
+        profile.set_shape(tensor.name, *((batch, *rest) for batch in batches))
     if config.add_optimization_profile(profile) < 0:
-        raise DeviceError(f"TensorRT refused batches of 1 to {max_batch}: give another --max-batch")
+        raise DeviceError(f"TensorRT refused batches of {batches[0]} to {batches[-1]}: give another --max-batch")
 
 
 def _give_timings(config: Any, cache: Path | None) -> None:

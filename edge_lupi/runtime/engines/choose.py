@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from edge_lupi.bundle.engines import ENCODER, FOLDER, Built, Device, differences
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.runtime.engines.cuda import device_of, find_gpu, why_no_gpu
 from edge_lupi.runtime.engines.engine import Backend, Engine
+from edge_lupi.runtime.engines.onnx_gpu import OnnxCuda, OnnxTensorrt
 from edge_lupi.runtime.engines.rtx import Rtx
 from edge_lupi.runtime.engines.tensorrt import Tensorrt
 
@@ -45,7 +46,12 @@ class Spared:
             return self._engine.run(inputs)
 
 
-BACKENDS: Mapping[str, Callable[[str], Backend]] = {"tensorrt": Tensorrt, "tensorrt-rtx": Rtx}
+BACKENDS: Mapping[str, Callable[[str], Backend]] = {
+    "tensorrt": Tensorrt,
+    "tensorrt-rtx": Rtx,
+    OnnxTensorrt.target: OnnxTensorrt,
+    OnnxCuda.target: OnnxCuda,
+}
 
 
 def misfit(bundle: Bundle, built: Built, here: Device) -> str:
@@ -58,7 +64,7 @@ def misfit(bundle: Bundle, built: Built, here: Device) -> str:
 
 def engines_plain(bundle: Bundle) -> list[dict[str, Any]]:
     """A bundle's engines and why they do not fit this device (empty: they do), as JSON has it."""
-    devices = [backend.device for backend in _backends("inspect")[0]] if bundle.engines else []
+    devices = [backend.device for backend in _backends("inspect", bundle.engines)[0]]
     gpu = find_gpu() if bundle.engines else None
     devices = devices or [device_of("", gpu)]
     return [
@@ -87,27 +93,28 @@ def open_engine(bundle: Bundle) -> tuple[str, Engine]:
     """The encoder's chosen precision and its engine. Raises DeviceError or BundleError saying why not."""
     if find_gpu() is None:
         raise DeviceError(why_no_gpu() or f"the engines in {bundle.path} need an NVIDIA GPU, and there is none here")
-    backends, reasons = _backends("listen on the GPU")
-    if not backends:
-        raise DeviceError("; ".join(reasons))
     encoders = [built for built in bundle.engines if built.key.name == ENCODER]
+    backends, reasons = _backends("listen on the GPU", encoders)
+    if encoders and not backends:
+        raise DeviceError("; ".join(reasons))
     for backend in backends:
         for built in encoders:
             if built.chosen and not misfit(bundle, built, backend.device):
                 data = read_engine(bundle.path / FOLDER, built)
-                return built.key.precision, backend.open(data, built.key.name)
+                return built.key.precision, backend.open(data, built.key.name, built.key.max_batch)
         reasons += [misfit(bundle, built, backend.device) or "not chosen by the gate" for built in encoders]
     raise DeviceError(
         f"no engine in {bundle.path} fits ({'; '.join(dict.fromkeys(reasons))}): "
-        "build here with edge-lupi compile BUNDLE --target tensorrt"
+        f"build here with edge-lupi compile BUNDLE --target {encoders[0].key.device.target if encoders else 'tensorrt'}"
     )
 
 
-def _backends(verb: str) -> tuple[list[Backend], list[str]]:
-    """Those that are installed; if none is, why."""
-    made = [_made(make, verb) for make in BACKENDS.values()]
+def _backends(verb: str, engines: Iterable[Built]) -> tuple[list[Backend], list[str]]:
+    """Those that these engines were built for and that are installed; and why others are not."""
+    targets = {built.key.device.target for built in engines}
+    made = [_made(make, verb) for target, make in BACKENDS.items() if target in targets]
     backends = [backend for backend in made if not isinstance(backend, str)]
-    return backends, [] if backends else [reason for reason in made[:1] if isinstance(reason, str)]
+    return backends, [reason for reason in made if isinstance(reason, str)]
 
 
 def _made(make: Callable[[str], Backend], verb: str) -> Backend | str:

@@ -34,5 +34,5 @@ class Backend(Protocol):
     def gpu(self) -> Gpu | None:
         """The GPU that engines run on, if there is one."""
 
-    def open(self, plan: bytes, name: str) -> Engine:
-        """An engine that was built on this device."""
+    def open(self, plan: bytes, name: str, max_batch: int) -> Engine:
+        """An engine that was built on this device, for batches of 1 to `max_batch`."""

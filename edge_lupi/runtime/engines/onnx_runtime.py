@@ -1,25 +1,53 @@
-"""ONNX Runtime on the CPU, the default engine everywhere: {name: array} -> {name: array}.
+"""ONNX Runtime on the CPU, the default engine everywhere: {name: array} -> {name: array}. On a GPU where a `Place` says so.
 
 No graph reaches the runtime unread: see `graph_walk` and `graph_bounds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_lupi.bundle.graph_bounds import check_graph
-from edge_lupi.errors import BundleError
+from edge_lupi.errors import BundleError, DeviceError
 
-__all__ = ["OnnxEngine"]
+__all__ = ["NONE", "OnnxEngine", "Place", "Settings", "reason_of"]
+
+Settings = Mapping[str, str]
+NONE: Settings = {}
+UPDATE = "update the NVIDIA driver, or build the engines anew on this device"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where ONNX Runtime runs a graph: session options, and the providers with their settings where the options name none.
+
+    Batches are 1 to `max_batch`, any where it is None. `mend` is what a user can do where the device fails.
+    """
+
+    options: ort.SessionOptions
+    providers: Sequence[tuple[str, Settings]] = ()
+    max_batch: int | None = None
+    mend: str = UPDATE
+
+    def session(self, graph: bytes) -> ort.InferenceSession:
+        """A session on that device and no other. Raises what ONNX Runtime raises, RuntimeError where the device does not start."""
+        providers = [(name, dict(settings)) for name, settings in self.providers] or None
+        session = ort.InferenceSession(graph, self.options, providers=providers, enable_fallback=0)
+        if providers and (started := session.get_providers()[0]) != providers[0][0]:
+            raise RuntimeError(f"{providers[0][0]} did not start, only {started}")
+        return session
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU, or where `options` say. One thread by default: a segment is too small to share, and the
+    """ONNX Runtime on the CPU, or on the GPU of a `place`. One thread by default: a segment is too small to share, and the
     rest of the device is not ours. `check` raises BundleError for a graph that must not run: one that edge-lupi does not write.
+    On a GPU whatever goes wrong afterwards is a DeviceError.
     """
 
     def __init__(
@@ -28,24 +56,24 @@ class OnnxEngine:
         *,
         threads: int = 1,
         name: str = "graph",
-        options: ort.SessionOptions | None = None,
+        place: Place | None = None,
         check: Callable[[bytes, str], object] = check_graph,
     ) -> None:
-        self._name = name
+        self._name, self._mend = name, place.mend if place else ""
         check(graph, name)
         try:
-            used = options or _on_cpu(threads)
-            used.add_session_config_entry("session.load_model_format", "ONNX")  # which the check has read it as
-            if options is None:
-                self._session = ort.InferenceSession(graph, used, providers=["CPUExecutionProvider"])
-            else:  # they name the device
-                self._session = ort.InferenceSession(graph, used)
+            used = place or Place(_on_cpu(threads), [("CPUExecutionProvider", {})])
+            used.options.add_session_config_entry("session.load_model_format", "ONNX")  # which the check has read it as
+            self._session = used.session(graph)
         except Exception as error:  # ONNX Runtime raises a family of its own without a common public base
-            reason = str(error).splitlines()[0][:160]
+            if place:
+                raise DeviceError(f"{name} does not start on the GPU ({reason_of(error)}): {place.mend}") from error
             raise BundleError(
-                f"{name} is not a graph that ONNX Runtime {ort.__version__} can load ({reason}): compile the student anew"
+                f"{name} is not a graph that ONNX Runtime {ort.__version__} can load ({reason_of(error)}): compile the student anew"
             ) from error
-        self.input_shapes = {item.name: tuple(item.shape) for item in self._session.get_inputs()}
+        shapes = {item.name: tuple(item.shape) for item in self._session.get_inputs()}
+        most = used.max_batch
+        self.input_shapes = {name: (most, *shape[1:]) if most else shape for name, shape in shapes.items()}
         self.output_names = [item.name for item in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -53,11 +81,18 @@ class OnnxEngine:
         try:
             values = self._session.run(None, dict(inputs))
         except Exception as error:  # as above; a graph of other names or shapes than the bundle says
-            reason = str(error).splitlines()[0][:160]
+            if self._mend:
+                raise DeviceError(f"{self._name} failed on the GPU ({reason_of(error)}): {self._mend}") from error
             raise BundleError(
-                f"{self._name} does not take what it is given ({reason}): compile the student anew"
+                f"{self._name} does not take what it is given ({reason_of(error)}): compile the student anew"
             ) from error
         return dict(zip(self.output_names, values, strict=True))
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what ONNX Runtime says, without the place in its source."""
+    line = next(iter(str(error).splitlines()), "")
+    return re.sub(r"^\S+\.cc:\d+ [^)]*\) ", "", line)[:160].rstrip(" .") or type(error).__name__
 
 
 def _on_cpu(threads: int) -> ort.SessionOptions:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,8 +50,8 @@ class Tensorrt:
             raise DeviceError(said)
         self.device = device_of(str(self.module.__version__), self.gpu)
 
-    def open(self, plan: bytes, name: str) -> TensorrtEngine:
-        """An engine that `compile.tensorrt` built on this device."""
+    def open(self, plan: bytes, name: str, max_batch: int = 0) -> TensorrtEngine:
+        """An engine that `compile.tensorrt` built on this device; it knows its largest batch itself."""
         assert self.gpu is not None
         return TensorrtEngine(plan, self.module, self.gpu, name=name)
 
@@ -95,8 +97,21 @@ def make_log(trt: ModuleType) -> Any:
     return Log()
 
 
+@dataclass
+class Profile:
+    """Batches of at most `most` and the execution context that runs them; `batch` is that of the last run, 0 before it."""
+
+    context: Any
+    most: int
+    batch: int = 0
+
+
 class TensorrtEngine:
-    """Runs one engine. `plan` must have been checked to be this device's: TensorRT may crash on another's."""
+    """Runs one engine. `plan` must have been checked to be this device's: TensorRT may crash on another's.
+
+    An engine for large batches has a second optimisation profile for them, and each profile a context of its own: going
+    from one to the other sets nothing anew.
+    """
 
     def __init__(self, plan: bytes, trt: ModuleType, gpu: Gpu, *, name: str = "engine") -> None:
         self._name, self._gpu, self._log = name, gpu, make_log(trt)
@@ -109,41 +124,59 @@ class TensorrtEngine:
                 f"TensorRT {trt.__version__} does not start on {gpu.name} ({self._reason(0)}): update the NVIDIA driver, or listen on the CPU"
             ) from error
         self._engine = self._runtime.deserialize_cuda_engine(plan)
-        self._context = self._engine and self._engine.create_execution_context()
-        if not self._context:
+        count = self._engine.num_optimization_profiles if self._engine else 0
+        contexts = [self._engine.create_execution_context() for _ in range(count)]
+        if not contexts or not all(contexts):
             raise BundleError(f"TensorRT {trt.__version__} cannot load {name} ({self._reason(0)}): build it anew")
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        self._batch = 0
-        self._buffers: dict[str, Buffer] = {}
-        for tensor in inputs:
-            largest = self._known(tensor, self._engine.get_tensor_profile_shape(tensor, 0)[2])
-            self._must(self._context.set_input_shape(tensor, largest), f"the shape {largest} of {tensor}")
-            self._buffers[tensor] = Buffer(gpu, largest)
-        self.input_shapes = {tensor: buffer.shape for tensor, buffer in self._buffers.items()}
+        self._profiles = [self._profile(context, index, inputs) for index, context in enumerate(contexts)]
+        largest = {tensor: self._largest(tensor, count - 1) for tensor in inputs}
+        self._buffers = {tensor: Buffer(gpu, shape) for tensor, shape in largest.items()}
+        self.input_shapes = largest
         self.output_names = [n for n in names if n not in self.input_shapes]
         for tensor in self.output_names:
-            self._buffers[tensor] = Buffer(gpu, self._known(tensor, self._context.get_tensor_shape(tensor)))
-        for tensor, buffer in self._buffers.items():
-            self._must(self._context.set_tensor_address(tensor, buffer.address), f"the address of {tensor}")
+            self._buffers[tensor] = Buffer(gpu, self._known(tensor, contexts[-1].get_tensor_shape(tensor)))
+        for context, (tensor, buffer) in product(contexts, self._buffers.items()):
+            self._must(context.set_tensor_address(tensor, buffer.address), f"the address of {tensor}")
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run the engine once. Shapes are those of the graph, the batch at most the engine's; dtypes float32."""
         batch = self._check(inputs)
         with self._lock:
             self._gpu.use()
-            if batch != self._batch:
-                self._batch = 0  # until all are set
+            taken = self._select(batch)
+            context = taken.context
+            if batch != taken.batch:
+                taken.batch = 0  # until all are set
                 for name, values in inputs.items():
-                    self._must(self._context.set_input_shape(name, values.shape), f"the shape {values.shape} of {name}")
-                self._batch = batch
+                    self._must(context.set_input_shape(name, values.shape), f"the shape {values.shape} of {name}")
+                taken.batch = batch
             for name, values in inputs.items():
                 self._buffers[name].upload(values)
-            self._must(self._context.execute_async_v3(self._gpu.stream), "to run")
+            self._must(context.execute_async_v3(self._gpu.stream), "to run")
             for name in self.output_names:
                 self._buffers[name].download(batch)
             self._gpu.wait()
             return {name: self._buffers[name].array[:batch].copy() for name in self.output_names}
+
+    def _profile(self, context: Any, index: int, inputs: Sequence[str]) -> Profile:
+        """The context with its profile, and its largest shapes. TensorRT gives the first context the first profile itself."""
+        if index:
+            self._must(context.set_optimization_profile_async(index, self._gpu.stream), f"profile {index}")
+            self._gpu.wait()
+        most = 0
+        for tensor in inputs:
+            shape = self._largest(tensor, index)
+            self._must(context.set_input_shape(tensor, shape), f"the shape {shape} of {tensor}")
+            most = shape[0]
+        return Profile(context, most)
+
+    def _largest(self, tensor: str, index: int) -> tuple[int, ...]:
+        return self._known(tensor, self._engine.get_tensor_profile_shape(tensor, index)[2])
+
+    def _select(self, batch: int) -> Profile:
+        return next(taken for taken in self._profiles if batch <= taken.most)
 
     def _must(self, done: object, what: str) -> None:
         """TensorRT answers False where it refuses. Raises DeviceError then."""

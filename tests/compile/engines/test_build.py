@@ -79,6 +79,22 @@ def test_a_second_time_nothing_is_built(
     assert all(read_engine(bundle / FOLDER, built) for built in Bundle.load(bundle).engines)
 
 
+def test_an_engine_for_large_batches_holds_kernels_for_both(
+    with_engines: WithEngines, tensorrt_builder: dict[str, str]
+) -> None:
+    code = """
+import sys
+import tensorrt
+from edge_lupi.compile.engines.tensorrt import engine_from_onnx
+from edge_lupi.compile.request import BuilderOptions
+graph = open(sys.argv[1], "rb").read()
+print(*(len(engine_from_onnx(graph, BuilderOptions(most), tensorrt, name="encoder")) for most in (4, 16, 17, 64)))
+"""
+    said = in_builder(tensorrt_builder, code, with_engines[0] / "tensorrt.encoder.int8.onnx")
+    few, live, more, many = map(int, said.split())
+    assert max(few, live) * 1.2 < min(more, many)
+
+
 def test_on_the_device_without_torch(
     with_engines: WithEngines, tensorrt_builder: dict[str, str], tmp_path: Path
 ) -> None:
@@ -218,7 +234,7 @@ OBJECTS = {  # what our variables hold, by the class that the bindings call it
     "plan": "IHostMemory",
     "self._runtime": "Runtime",
     "self._engine": "ICudaEngine",
-    "self._context": "IExecutionContext",
+    "context": "IExecutionContext",
 }
 
 
@@ -249,6 +265,8 @@ def test_jetpack_6_and_the_newest_have_every_name(tensorrt_builder: dict[str, st
         "Runtime.deserialize_cuda_engine",
         "ICudaEngine.get_tensor_profile_shape",
         "IExecutionContext.execute_async_v3",
+        "IExecutionContext.set_optimization_profile_async",
+        "ICudaEngine.num_optimization_profiles",
     }
     code = """
 import sys

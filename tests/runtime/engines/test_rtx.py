@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle
-from edge_lupi.bundle.engines import Device
+from edge_lupi.bundle.engines import Device, EngineKey
 from edge_lupi.compile.engines import build as compile_engines
 from edge_lupi.compile.engines.build import build_engines
-from edge_lupi.compile.engines.rtx import context_from_onnx
-from edge_lupi.compile.request import BuilderOptions, Request
+from edge_lupi.compile.engines.context import context_from_onnx
+from edge_lupi.compile.request import Request
 from edge_lupi.compile.student import compile_student
 from edge_lupi.errors import DeviceError, MissingExtra
 from edge_lupi.models.files import save_student
@@ -25,8 +25,9 @@ from edge_lupi.runtime.engines.rtx import Rtx
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An RTX GPU and the plugin, pretended: what is put on it computes on the CPU."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = SimpleNamespace(name="NVIDIA RTX 4000", capability="8.9", multiprocessors=48, memory_bytes=20 << 30)
     for module in ("runtime.engines.rtx", "runtime.engines.choose"):
         monkeypatch.setattr(f"edge_lupi.{module}.find_gpu", lambda: found)
@@ -53,7 +54,7 @@ def test_without_the_plugin_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_a_gpu_one_sentence(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime_rtx, "find_gpu", lambda: None)
-    with pytest.raises(DeviceError, match="TensorRT-RTX found no RTX GPU here"):
+    with pytest.raises(DeviceError, match=r"TensorRT-RTX found no RTX GPU of compute capability 8.6 or newer here"):
         Rtx("compile")
 
 
@@ -69,23 +70,52 @@ def test_what_the_plugin_is_told(gpu: None, bundle: Path) -> None:
     """Shapes, memory, and one file that holds everything; a plugin that writes none is an error."""
     told: dict[str, str] = {}
     rtx = Rtx("compile")
-    options = rtx.options
+    place = rtx.place
 
-    def listening(**settings: str) -> Any:
+    def listening(precision: str = "", max_batch: int | None = None, settings: Any = ()) -> Any:
         told.update(settings)
-        return options(**settings)
+        return place(precision, max_batch, settings)
 
-    rtx.options = listening  # type: ignore[method-assign]
-    with pytest.raises(DeviceError, match=r"TensorRT-RTX could not build aggregator \(.*\)"):
-        context_from_onnx(
-            Bundle.load(bundle).file("aggregator.mood.onnx"), BuilderOptions(8, 64), rtx, name="aggregator"
-        )
+    rtx.place = listening  # type: ignore[method-assign]
+    key = EngineKey("aggregator.mood", "fp32", "a" * 64, 8, 64, rtx.device)
+    with pytest.raises(DeviceError, match=r"tensorrt-rtx could not build aggregator.mood \(fp32\) \(.*\)"):
+        context_from_onnx(Bundle.load(bundle).file("aggregator.mood.onnx"), key, rtx)
     assert told == {
         "nv_profile_min_shapes": "embedding:1x128,state:1x257",
         "nv_profile_opt_shapes": "embedding:1x128,state:1x257",
         "nv_profile_max_shapes": "embedding:8x128,state:8x257",
         "nv_max_workspace_size": str(64 << 20),
     }
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_compiled_kernels_are_kept_for_the_next_start(
+    gpu: None, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """In the user's cache, told to the plugin alone; those that it does not start with are thrown away."""
+    told: list[dict[str, str]] = []
+    put = ort.SessionOptions.add_provider_for_devices
+
+    def listening(self: ort.SessionOptions, devices: Any, settings: dict[str, str]) -> None:
+        told.append(settings)
+        put(self, devices, settings)
+
+    def refusing(self: Any, graph: bytes) -> Any:
+        if damaged and told[-1]:
+            raise RuntimeError("the runtime cache is damaged")
+        return session(self, graph)
+
+    session = runtime_rtx.Place.session
+    monkeypatch.setattr(runtime_rtx.Place, "session", refusing)
+    graph = Bundle.load(bundle).file("tensorrt.encoder.fp32.onnx")
+    rtx = Rtx("listen")
+    monkeypatch.setattr(ort.SessionOptions, "add_provider_for_devices", listening)
+    engine = rtx.open(graph, "encoder", 4)
+    assert engine.input_shapes["log_mel"][0] == 4
+    folder = Path(told[0]["nv_runtime_cache_path"])
+    assert folder.parent == tmp_path / "edge-lupi"
+    assert folder.name.startswith("RTX-0.5.0-")
+    assert (folder.is_dir(), told[1:]) == ((False, [{}]) if damaged else (True, []))
 
 
 def test_built_chosen_and_heard(

@@ -134,6 +134,7 @@ class Engine:
         self.outputs = [item.name for item in self.session.get_outputs()]
         self.names = [*self.inputs, *self.outputs]
         self.num_io_tensors = len(self.names)
+        self.num_optimization_profiles = 1
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]

@@ -163,7 +163,7 @@ class Builder:
         if FAULT == "no-build" and SIGNS.get(OF, b"") in network.graph:
             self.log.log(ILogger.ERROR, "Error Code 10: Could not find any implementation for node {ForeignNode[...]}.")
             return None
-        return MAGIC + pickle.dumps((network.graph, dict(config.profiles[0])))
+        return MAGIC + pickle.dumps((network.graph, [dict(profile) for profile in config.profiles]))
 
 
 class Runtime:
@@ -177,14 +177,19 @@ class Runtime:
         if not bytes(plan).startswith(MAGIC):
             self.log.log(ILogger.ERROR, "Error Code 1: Serialization (magic tag does not match)")
             return None
-        graph, profile = pickle.loads(bytes(plan)[len(MAGIC) :])
-        return Engine(self.log, Graph(graph), profile)
+        graph, profiles = pickle.loads(bytes(plan)[len(MAGIC) :])
+        return Engine(self.log, Graph(graph), profiles)
 
 
 class Engine:
-    def __init__(self, log: ILogger, graph: Graph, profile: dict[str, tuple[Shape, Shape, Shape]]) -> None:
-        self.log, self.graph, self.profile = log, graph, profile
+    def __init__(self, log: ILogger, graph: Graph, profiles: list[dict[str, tuple[Shape, Shape, Shape]]]) -> None:
+        self.log, self.graph, self.profiles = log, graph, profiles
         self.names = [*graph.inputs, *graph.outputs]
+        self.taken: set[int] = set()  # profiles, each of one context
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self.profiles)
 
     @property
     def num_io_tensors(self) -> int:
@@ -197,7 +202,7 @@ class Engine:
         return TensorIOMode.INPUT if name in self.graph.inputs else TensorIOMode.OUTPUT
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[Shape]:
-        return list(self.profile[name])
+        return list(self.profiles[profile][name])
 
     def create_execution_context(self) -> Context:
         return Context(self)
@@ -208,11 +213,26 @@ class Context:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.profile = -1 if engine.taken else 0  # the first context gets the first profile
+        engine.taken.add(0)
         self.shapes: dict[str, Shape] = {}
         self.addresses: dict[str, int] = {}
 
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        if not stream or not 0 <= index < len(self.engine.profiles) or index in self.engine.taken:
+            self.engine.log.log(ILogger.ERROR, f"setOptimizationProfileAsync: {index} is absent, or another context's")
+            return False
+        self.engine.graph.touched("set_optimization_profile_async")
+        self.engine.taken.add(index)
+        self.profile = index
+        self.shapes.clear()
+        return True
+
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
-        least, _, most = self.engine.profile[name]
+        if self.profile < 0:
+            self.engine.log.log(ILogger.ERROR, "setInputShape: no optimization profile was set")
+            return False
+        least, _, most = self.engine.profiles[self.profile][name]
         fits = len(shape) == len(least) and all(a <= s <= b for a, s, b in zip(least, shape, most, strict=True))
         if not fits or FAULT == "refused-shape":
             self.engine.log.log(ILogger.ERROR, f"setInputShape: {name} {tuple(shape)} is outside the profile")
