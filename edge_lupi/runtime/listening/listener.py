@@ -81,6 +81,7 @@ class Listener:
         self._calibrated = {} if threshold is not None else _calibrated(self.ears)
         people = len(self._gallery.names) if self._gallery else 0
         self.doubts = [doubt for calibration in self._calibrated.values() if (doubt := calibration.outgrown(people))]
+        self.doubts += self._without_threshold() if people else []
         delay_seconds = make_gate(gate).delay_seconds
         self.algorithm_seconds = max(self._latency.seconds(ear.segmentation, delay_seconds) for ear in self.ears)
         self.statistics = Statistics(self.algorithm_seconds)
@@ -129,6 +130,17 @@ class Listener:
         """What enrolled people's voices usually are to a task with labels, as far as `enroll` kept it."""
         people = self._gallery if task.voice else None
         return Voices(people.averages(ear.bundle.fingerprint) if people else None)
+
+    def _without_threshold(self) -> list[str]:
+        """A sentence for each task whose cosine nobody has set: known people's names may then go to strangers."""
+        if self._given is not None:
+            return []
+        return [
+            f"nobody has set a threshold for {task.name}, so a cosine of {DEFAULT_THRESHOLD} is asked for and strangers may be "
+            "called by known names: set one with edge-lupi calibrate"
+            for task in self.tasks
+            if task.verifies and task.threshold is None and task.name not in self._calibrated
+        ]
 
     def _threshold(self, task: Task) -> float:
         own = DEFAULT_THRESHOLD if task.threshold is None else task.threshold

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_lupi import Gallery, Listener, SoundFile, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.errors import InputError
 from edge_lupi.sound.audio import read_audio
 
@@ -71,3 +73,17 @@ def test_people_of_another_student_are_refused_alike(cli: Cli, tmp_path: Path, m
     with pytest.raises(InputError, match=r"pass gallery=Gallery\.open\('people\.json'\)"):
         Listener(shipped_bundle("speaker"), gallery="people.json")  # type: ignore[arg-type]
     assert Listener(shipped_bundle("emotion"), "emotion").doubts == []  # which asks nobody's name
+
+
+def test_a_threshold_that_nobody_has_set_is_told(tmp_path: Path) -> None:
+    """A student of few people brings none; at the usual cosine every stranger may be called by somebody's name."""
+    shipped = Bundle.load(shipped_bundle("speaker"))
+    bundle = replace(shipped, path=tmp_path, tasks={"speaker": replace(shipped.task(), threshold=None)})
+    people = Gallery(tmp_path / "people.json", bundle.fingerprint)
+    assert Listener(bundle, gallery=people).doubts == []  # nobody can be taken for anybody
+    people.add("ann", np.eye(128, dtype=np.float32)[:1])
+    assert Listener(shipped, gallery=people).doubts == []
+    assert Listener(bundle, gallery=people, threshold=0.5).doubts == []
+    (doubt,) = Listener(bundle, gallery=people).doubts
+    assert doubt.startswith("nobody has set a threshold for speaker, so a cosine of 0.4 is asked for")
+    assert "edge-lupi calibrate" in doubt
