@@ -128,8 +128,12 @@ def _sides(
         raise InputError(
             f"expected speakers of {corpus.name} ({_some(corpus.speakers)}), got {_some(unknown)}: correct the names"
         )
-    train, tested = _divided(corpus.utterances, [u.speaker in set(test) for u in corpus.utterances])
-    return train, (), tested
+    left: Utterances = corpus.utterances
+    validation: Utterances = ()
+    if not test:  # everybody trains, but for the validation that the corpus itself names
+        left, validation = _divided(left, [u.split == "validation" for u in left])
+    train, tested = _divided(left, [u.speaker in set(test) for u in left])
+    return train, validation, tested
 
 
 def _named(corpus: Corpus, test: str) -> tuple[Utterances, Utterances, Utterances]:

@@ -157,3 +157,19 @@ def test_real_folds(data_root: Path) -> None:
     assert all(len(voices(parts.validation)) == 4 for parts in tested)
     readers = split(read_corpus(data_root / "librispeech_excerpts"), "held_out")
     assert (len(readers.train), len(readers.test)) == (200, 96)
+
+
+def test_where_nobody_is_held_out_the_corpus_keeps_its_validation() -> None:
+    """Everybody else is learnt from, whoever the table would test on, too."""
+    rows = [("a", "train"), ("b", "validation"), ("c", "test"), ("d", None)]
+    corpus = Corpus(
+        "made",
+        tuple(Utterance(name, Path(), name, speaker=name, split=side) for name, side in rows),
+        "none",
+        ("a", "b", "c", "d"),
+        Path(),
+    )
+    parts = split(corpus, ())
+    assert [u.name for u in parts.train] == ["a", "c", "d"]
+    assert [u.name for u in parts.validation] == ["b"]
+    assert parts.test == ()
