@@ -51,7 +51,7 @@ def report(
         measured = tuple(u for u in measured if u.split == split)
     if not measured:
         raise InputError(
-            f"expected utterances that training has not heard in {data}, got none: pass --all, or another --split"
+            f"expected utterances that training has not heard in {data}, got none: bring voices of others or another --split, or pass --all to measure on voices that training has heard"
         )
     if left:
         what = "utterances heard" if model.origin.speaker_dependent else "utterances of speakers heard"
