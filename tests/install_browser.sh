@@ -11,10 +11,11 @@ if ! command -v chromium >/dev/null; then
     fi
     command -v chromium >/dev/null || echo "for the tests of pages install: chromium (sudo apt-get install chromium)"
 fi
+lock=examples/browser/package-lock.json installed=examples/browser/node_modules/.package-lock.json
 if ! command -v npm >/dev/null; then
     echo "for the test of examples/browser install: nodejs and npm"
-elif [ examples/browser/package-lock.json -nt examples/browser/node_modules/.package-lock.json ] &&
-    ! npm ci --prefix examples/browser --ignore-scripts --no-audit --no-fund --silent; then
-    echo "for the test of examples/browser run: npm ci --prefix examples/browser"
+elif [ ! -e "$installed" ] || [ "$lock" -nt "$installed" ]; then  # a file that is not there is older to some shells only
+    npm ci --prefix examples/browser --ignore-scripts --no-audit --no-fund --silent && touch "$installed" ||
+        echo "for the test of examples/browser run: npm ci --prefix examples/browser"
 fi
 exit 0

@@ -67,6 +67,7 @@ def told(sound: Path) -> dict[str, Any]:
         answer = page.evaluate("async () => listenTo(new Float32Array(await (await fetch('sound.f32')).arrayBuffer()))")
         browser.close()
     server.shutdown()
+    server.server_close()
     return {**answer, "asked": asked, "port": server.server_port}
 
 
