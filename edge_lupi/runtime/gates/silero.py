@@ -1,7 +1,8 @@
 """Voice activity detection with Silero VAD; robust to noise and music. log-mel [80, F], samples [160 * F] -> speech, bool [F].
 
 Silero VAD 6.2.3 (MIT, github.com/snakers4/silero-vad; the graph is its `silero_vad_16k_sequence.onnx`, the chunks side by
-side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs next to nothing. Chunks lie at multiples of
+side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs next to nothing, and these raised where they are
+quiet (`gain`). Chunks lie at multiples of
 512 samples since the stream began or was interrupted, and a frame is what the newest whole chunk was: the answer does not
 depend on how the stream was cut into blocks, and no frame waits for sound that comes after it.
 
@@ -29,6 +30,7 @@ from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.gates.energy import GateSettings, SpeechGate
+from edge_lupi.runtime.gates.gain import Gain
 
 __all__ = ["VoiceGate", "VoiceSettings"]
 
@@ -38,7 +40,7 @@ GRAPH = SHIPPED / "silero_vad" / "silero_vad.onnx"
 CHUNK_SAMPLES = 512
 CONTEXT_SAMPLES = 64  # of the chunk before, which the graph wants in front
 STATE = np.zeros((1, 1, 128), np.float32)
-EASY = GateSettings(margin_db=3.0, release_db=1.5)  # what passes is judged again, so rather too much
+EASY = GateSettings(margin_db=3.0, release_db=1.5, minimum_db=-70.0)  # what passes is judged again, so rather too much
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class VoiceGate:
         self._waiting = np.zeros(CHUNK_SAMPLES + CONTEXT_SAMPLES, np.float32)  # the chunk before, and its context
         self._loud_frames = np.zeros(0, np.bool_)
         self._state = (STATE, STATE)
+        self._gain = Gain()
         self._ran = True  # whether the graph has heard the chunk before; now there is none
         self._since_speech_chunks = self._hangover_chunks + 1
 
@@ -119,7 +122,7 @@ class VoiceGate:
             self._state = (STATE, STATE)
         starts = [CHUNK_SAMPLES * (chunk + 1) for chunk in range(begin - lead, end)]
         inputs = np.stack([waiting[start : start + CONTEXT_SAMPLES + CHUNK_SAMPLES] for start in starts])
-        out = self._graph.run({"input": inputs, "h": self._state[0], "c": self._state[1]})
+        out = self._graph.run({"input": self._gain.raised(inputs), "h": self._state[0], "c": self._state[1]})
         self._state = out["hn"], out["cn"]
         return [float(value) for value in out["speech_probs"].ravel()[lead:]]
 
