@@ -1,10 +1,10 @@
 """Voice activity detection with Silero VAD; robust to noise and music. log-mel [80, F], samples [160 * F] -> speech, bool [F].
 
 Silero VAD 6.2.3 (MIT, github.com/snakers4/silero-vad; the graph is its `silero_vad_16k_sequence.onnx`, the chunks side by
-side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs next to nothing, and these raised where they are
-quiet (`gain`). Chunks lie at multiples of
-512 samples since the stream began or was interrupted, and a frame is what the newest whole chunk was: the answer does not
-depend on how the stream was cut into blocks, and no frame waits for sound that comes after it.
+side: runtime/silero_2d.py) on chunks of 32 ms, but only on those that an easily opened energy gate lets pass, so silence costs
+next to nothing; quiet ones are raised first (`gain`). Chunks lie at multiples of 512 samples since the stream began or was
+interrupted, and a frame is what the newest whole chunk was: the answer does not depend on how the stream was cut into
+blocks, and no frame waits for sound that comes after it.
 
     samples        ┌─64─┬───── 512 ─────┐                        chunk 0, behind its context of 64 samples
                                    ┌─64─┬───── 512 ─────┐        chunk 1
