@@ -240,7 +240,7 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path]) -> None:
     target = path.resolve()
     with _folder_of_ours(target) as temporary:
         for name, data in files.items():
-            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             with (temporary / name).open("wb") as file:
                 if isinstance(data, Path):
                     with data.open("rb") as source:

@@ -22,7 +22,7 @@ from edge_lupi.settings import make, read_toml
 
 __all__ = ["TARGETS", "BuilderOptions", "Profile", "Request", "read_profile"]
 
-TARGETS = ("auto", "cpu", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda")
+TARGETS = ("auto", "cpu", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-cuda", "triton")
 CPU_PRECISIONS = ("auto", "fp32", "int8")
 GPU_PRECISIONS = ("auto", "fp32", "fp16", "int8")
 MAX_BYTES = 1 << 16
@@ -68,7 +68,7 @@ class Request:
     @property
     def for_gpu(self) -> bool:
         """Whether the bundle gets the graphs that engines are built from."""
-        return self.target not in ("auto", "cpu")
+        return self.target not in ("auto", "cpu", "triton")
 
     @property
     def cpu_precision(self) -> str:

@@ -1,14 +1,15 @@
 """Compilation by target: student.pt or bundle in; bundle out, with the choice of precision and the engines.
 
 The CPU's graphs are always made: they run where no engine fits. A bundle is compiled further without torch: that is how
-a device builds engines from what a workstation sent.
+a device builds engines from what a workstation sent, and how a bundle becomes a model repository for Triton.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.compile.choice import Choice
@@ -20,6 +21,9 @@ from edge_lupi.errors import DeviceError, InputError, MissingExtra
 from edge_lupi.runtime.engines.choose import BACKENDS
 from edge_lupi.runtime.engines.cuda import find_gpu, why_no_gpu
 
+if TYPE_CHECKING:
+    from edge_lupi.compile.triton.repository import Repository
+
 __all__ = ["Done", "compile_for"]
 
 
@@ -27,7 +31,7 @@ __all__ = ["Done", "compile_for"]
 class Done:
     """A compiled bundle: the CPU's precision and why (None where it was chosen before), and the engines, if any.
 
-    `no_gpu`: why a GPU that seems to be here was not built for.
+    `no_gpu`: why a GPU that seems to be here was not built for. `repository`: what was made of it for Triton.
     """
 
     bundle: Bundle
@@ -35,13 +39,16 @@ class Done:
     choice: Choice | None
     engines: EngineReport | None
     no_gpu: str = ""
+    repository: Repository | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         precision = self.choice.plain() if self.choice else dict(self.bundle.manifest["precision"])
         engines = self.engines.plain() if self.engines else {"engines": []}
-        why = {"no_gpu": self.no_gpu} if self.no_gpu else {}
-        return {"bundle": str(self.bundle.path), "target": self.target, **precision, **engines, **why}
+        more = {"no_gpu": self.no_gpu} if self.no_gpu else {}
+        if self.repository:
+            more["repository"] = str(self.repository.path)
+        return {"bundle": str(self.bundle.path), "target": self.target, **precision, **engines, **more}
 
     def text(self) -> str:
         """For people."""
@@ -52,7 +59,7 @@ class Done:
             if self.choice.chosen == "int8":
                 lines.append(f"layers left in float: {', '.join(in_float) or 'none'}")
         lines += [f"for the CPU alone: {self.no_gpu}"] * bool(self.no_gpu)
-        return "\n".join([*lines, *([self.engines.text()] if self.engines else [])])
+        return "\n".join([*lines, *(made.text() for made in (self.engines, self.repository) if made)])
 
 
 def compile_for(source: Path, out: Path | None, request: Request) -> Done:
@@ -62,10 +69,12 @@ def compile_for(source: Path, out: Path | None, request: Request) -> Done:
     builds = target in BACKENDS and request.build
     if builds:
         BACKENDS[target](f"compile --target {target}")  # what is missing is said before any work
+    if target == "triton":
+        return _repository(source, out, request)
     if kind_of(source) == "folder":
         if not builds or out is not None:
             raise InputError(
-                f"{source} is compiled already: give a STUDENT.PT, or --target tensorrt without --out to build its engines"
+                f"{source} is compiled already: give a STUDENT.PT, --target tensorrt without --out to build its engines, or --target triton"
             )
         bundle = Bundle.load(source)
         return Done(bundle, target, None, _engines(bundle, request))
@@ -73,6 +82,23 @@ def compile_for(source: Path, out: Path | None, request: Request) -> Done:
 
     made = compile_student(source, out or source.with_suffix(".lupi"), request)
     return Done(made.bundle, target, made.choice, _engines(made.bundle, request) if builds else None, no_gpu)
+
+
+def _repository(source: Path, out: Path | None, request: Request) -> Done:
+    """The Triton repository `out` (beside it) of a bundle, or of a student.pt whose bundle then lies beside that."""
+    from edge_lupi.compile.triton.place import refuse_to_replace
+    from edge_lupi.compile.triton.repository import write_repository
+
+    bundle, done = (Bundle.load(source) if kind_of(source) == "folder" else None), None
+    if bundle and (request.precision != "auto" or request.data):
+        raise InputError(f"{source} is compiled already: give its STUDENT.PT for --precision or --data")
+    out = out or Path(os.path.abspath(source)).with_suffix(".triton")
+    refuse_to_replace(out)  # before any work
+    if bundle is None:
+        done = compile_for(source, None, replace(request, target="cpu"))
+        bundle = done.bundle
+    repository = write_repository(bundle, out, request.options.max_batch, request.build)
+    return Done(bundle, "triton", done.choice if done else None, None, repository=repository)
 
 
 def _engines(bundle: Bundle, request: Request) -> EngineReport:

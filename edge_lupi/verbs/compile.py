@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 Student = Annotated[
     Path,
     typer.Argument(
-        metavar="STUDENT.PT|BUNDLE", help="A trained student; or a bundle, to build engines for this device."
+        metavar="STUDENT.PT|BUNDLE",
+        help="A trained student; or a bundle, to build engines for this device or a repository for Triton.",
     ),
 ]
-Out = Annotated[Optional[Path], typer.Option(help="The bundle.", show_default="STUDENT.lupi beside it")]
+Out = Annotated[
+    Optional[Path],
+    typer.Option(
+        help="The bundle, or Triton's model repository.", show_default="STUDENT.lupi or STUDENT.triton beside it"
+    ),
+]
 ProfileFile = Annotated[
     Optional[Path], typer.Option(help="A device's options as TOML, see compile/; what is typed stands above it.")
 ]
 Target = Annotated[
     Optional[str],
     typer.Option(
-        help="auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt or onnxruntime-cuda; auto takes TensorRT where it is here, else cpu.",
+        help="auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, or triton for a server's model repository; auto takes TensorRT where it is here, else cpu.",
         show_default="auto",
     ),
 ]
@@ -36,7 +42,9 @@ Precision = Annotated[
     Optional[str],
     typer.Option(help="auto, fp32, int8, or fp16 on a GPU; auto measures and says why.", show_default="auto"),
 ]
-MaxBatch = Annotated[Optional[int], typer.Option(help="The largest batch of an engine.", show_default="16")]
+MaxBatch = Annotated[
+    Optional[int], typer.Option(help="The largest batch of an engine, or of Triton's models.", show_default="16")
+]
 WorkspaceMib = Annotated[
     Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
 ]
@@ -87,6 +95,8 @@ def make_bundle(
     request = options.request(not no_build, data, trials)
     if kind_of(student) != "folder":
         need("compile", "torch", "onnx")
+    elif request.target == "triton":
+        need("compile --target triton", "onnx")
     done = compile_for(student, out, request)
     if as_json:
         say_json(done.plain())

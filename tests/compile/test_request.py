@@ -53,7 +53,7 @@ def test_what_is_typed_stands_above_it(tmp_path: Path) -> None:
         ('max_drop = "little"', "expected a number as max_drop"),
         (
             'target = "toaster"',
-            "mine.toml: expected --target auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, got 'toaster'",
+            "mine.toml: expected --target auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, triton, got 'toaster'",
         ),
         ("max_batch = 0", "mine.toml: expected --max-batch from 1 to 1024, got 0"),
         ("max_drop = 7", "mine.toml: expected --max-drop from 0 to 1"),
