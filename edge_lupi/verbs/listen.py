@@ -24,10 +24,12 @@ from edge_lupi.verbs.options import (
 
 if TYPE_CHECKING:
     from edge_lupi.bundle.bundle import Bundle
+    from edge_lupi.home.mqtt.home import MqttHome
     from edge_lupi.page.address import Address
     from edge_lupi.page.page import Page
     from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.outputs.rttm import RttmFile
+    from edge_lupi.runtime.outputs.turns import Output
     from edge_lupi.runtime.sources.source import Source
     from edge_lupi.runtime.speakers.gallery import Gallery
 
@@ -99,6 +101,25 @@ PageTokenOption = Annotated[
         metavar="FILE", help="The token of --page, in a file.", show_default="a new one, printed at the start"
     ),
 ]
+MqttOption = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="mqtt[s]://[USER@]HOST[:PORT]",
+        help="Tell a broker who speaks, as Home Assistant finds it; needs the extra mqtt.",
+    ),
+]
+MqttNameOption = Annotated[
+    Optional[str],
+    typer.Option(metavar="NAME", help="What --mqtt calls this listener.", show_default="the computer's name"),
+]
+MqttPasswordOption = Annotated[
+    Optional[Path],
+    typer.Option(metavar="FILE", help="The password of --mqtt, in a file that its owner alone can read."),
+]
+MqttCaOption = Annotated[
+    Optional[Path],
+    typer.Option(metavar="PEM", help="Who signed the broker's certificate.", show_default="the system's authorities"),
+]
 
 
 def listen(
@@ -122,6 +143,10 @@ def listen(
     page: PageOption = False,
     page_at: PageAtOption = None,
     page_token: PageTokenOption = None,
+    mqtt: MqttOption = None,
+    mqtt_name: MqttNameOption = None,
+    mqtt_password: MqttPasswordOption = None,
+    mqtt_ca: MqttCaOption = None,
 ) -> None:
     """Tell who speaks, in what emotion, or both, as it is heard."""
     from edge_lupi.runtime.listening.ears import bundles_for
@@ -130,6 +155,7 @@ def listen(
     from edge_lupi.runtime.sources.open import open_source
 
     address = _page_address(page_at, page_token) if page or page_at or page_token else None
+    home = _home(mqtt, mqtt_name, mqtt_password, mqtt_ca)
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     people = _people(gallery, bundles, tasks)
     listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
@@ -141,10 +167,10 @@ def listen(
     source = open_source(*names, device=device, paced=paced, rate_hz=rate, channels=own_channels, retry=not no_retry)
     file = RttmFile(rttm, names, tasks[0]) if rttm else None
     shown = _page(address, listener, people) if address else None
-    with shown.server if shown else nullcontext():
+    with shown.server if shown else nullcontext(), home.telling(listener.tasks) if home else nullcontext() as told:
         if shown:
             note(f"the page is at {shown.server.address.url}")
-        is_stopped = _run(listener, source, file, as_json, shown)
+        is_stopped = _run(listener, source, file, as_json, shown, told)
         if shown and not is_stopped():
             note("the sound has ended; the page stays until Ctrl-C")
             shown.stay(is_stopped)
@@ -164,6 +190,25 @@ def _page_address(at: str | None, token: Path | None) -> Address:
     return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None)
 
 
+def _home(url: str | None, name: str | None, password: Path | None, ca: Path | None) -> MqttHome | None:
+    """The broker that is to be told; refused where its library is not installed."""
+    from importlib.util import find_spec
+
+    from edge_lupi.errors import InputError, MissingExtra
+
+    if url is None:
+        if name is not None or password or ca:
+            raise InputError(
+                "expected --mqtt URL beside its name, password or certificate, got none: pass it, or none of them"
+            )
+        return None
+    if find_spec("paho") is None:
+        raise MissingExtra("listen --mqtt", "paho-mqtt", "mqtt")
+    from edge_lupi.home.mqtt.home import MqttHome
+
+    return MqttHome.at(url, name, password, ca)
+
+
 def _page(address: Address, listener: Listener, people: Gallery | None) -> Page:
     from edge_lupi.page.page import Page
 
@@ -179,14 +224,19 @@ def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str
 
 
 def _run(
-    listener: Listener, source: Source, file: RttmFile | None, as_json: bool, page: Page | None
+    listener: Listener,
+    source: Source,
+    file: RttmFile | None,
+    as_json: bool,
+    page: Page | None,
+    told: Output | None = None,
 ) -> Callable[[], bool]:
     """One run over a source, shown on standard output and on a page, and written into the file; then its statistics.
 
     Gives a question: was it stopped by a signal?
     """
     from edge_lupi.runtime.outputs.live import live_view
-    from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Output, Teller
+    from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Teller
     from edge_lupi.runtime.sources.source import stop_on_signals
 
     listening = page.listening if page else listener.begin()
@@ -194,7 +244,7 @@ def _run(
     if not as_json:
         tasks = [task.name for task in listener.tasks]
         shown = live_view(lambda: listening.statistics, tasks=tasks) or Lines(sys.stdout)
-    outputs = [*([file] if file else []), *([page.output] if page else []), shown]
+    outputs = [*([file] if file else []), *([page.output] if page else []), *([told] if told else []), shown]
     with ExitStack() as opened:
         opened.enter_context(source)
         for output in outputs:

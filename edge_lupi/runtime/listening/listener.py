@@ -15,6 +15,7 @@ from typing import Literal
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.bundle.calibration import Calibration, load_calibration
+from edge_lupi.bundle.threshold import Threshold
 from edge_lupi.errors import InputError
 from edge_lupi.events import Event
 from edge_lupi.frames import Segmentation
@@ -31,6 +32,7 @@ from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
 from edge_lupi.runtime.trackers.speaker import SpeakerTracker
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Tracker
 from edge_lupi.runtime.trackers.voice import Voices
+from edge_lupi.runtime.trackers.whole import WholeTracker
 from edge_lupi.task import DEFAULT_THRESHOLD, Task
 
 __all__ = ["Listener"]
@@ -96,11 +98,14 @@ class Listener:
         """The first task's segments."""
         return self.segmentations[self.task.name]
 
-    def begin(self, gate: Callable[[], Gate] | None = None) -> Listening:
-        """A run of its own, for a program that pushes blocks itself. `gate` makes a stream's gate, where it is to be another."""
+    def begin(self, gate: Callable[[], Gate] | None = None, *, one_voice: bool = False) -> Listening:
+        """A run of its own, for a program that pushes blocks itself. `gate` makes a stream's gate, where it is to be another.
+
+        With `one_voice` all that is said is taken for one person's, as in a command: see `trackers.whole`.
+        """
         listening = Listening(
             self.ears,
-            self._trackers,
+            self._trackers_of_one_voice if one_voice else self._trackers,
             gate=gate or (lambda: make_gate(self._gate)),
             algorithm_seconds=self.algorithm_seconds,
         )
@@ -115,12 +120,26 @@ class Listener:
         """Those of one stream, by task."""
         return {task.name: self._tracker(ear, task) for ear in self.ears for task in ear.tasks}
 
+    def _trackers_of_one_voice(self) -> dict[str, Tracker]:
+        """The same where all that is said is one person's."""
+        whole: dict[str, Tracker] = {
+            task.name: WholeTracker(ear.branches[task.name], self._gallery, self._of_people(task))
+            for ear in self.ears
+            for task in ear.tasks
+            if task.verifies
+        }
+        return {**self._trackers(), **whole}
+
+    def _of_people(self, task: Task) -> Threshold:
+        """The cosine that known people must reach."""
+        calibration = self._calibrated.get(task.name)
+        return calibration.threshold if calibration else Threshold.constant(self._threshold(task))
+
     def _tracker(self, ear: Ear, task: Task) -> Tracker:
         branch = ear.branches[task.name]
         tracker: Tracker
         if task.verifies:
-            calibration = self._calibrated.get(task.name)
-            of_people = calibration.threshold if calibration else None
+            of_people = self._of_people(task)
             tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people), UNKNOWN
         else:
             tracker, doubt = LabelTracker(branch, task, self._smoothing, self._voices(ear, task)), UNSURE

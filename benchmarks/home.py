@@ -1,0 +1,234 @@
+"""The smart home's cost: what `listen --mqtt` adds to a hop, what `edge-lupi wyoming` adds to a transcript, and whom it turns away.
+
+    PYTHONPATH=. python benchmarks/home.py --data $EDGE_LUPI_DATA/librispeech_excerpts
+
+Cost per hop: the same 37 s with and without a broker (a real mosquitto), in pairs of alternating order, processor time of all
+threads; and of the connection while nothing changes. Delay: a client speaks at a microphone's pace to a recogniser that
+answers at once, directly and through a service in a process of its own, in pairs; pieces of 64 ms. Turned away: the 48 held-out
+voices, half of them enrolled from half of their speech, then the other way round; the first 3 s of the other half, at the bundle's
+own threshold. Intervals: 95 %, bootstrap over pairs; Wilson's of shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+from edge_lupi import Block, Gallery, Listener, shipped_bundle
+from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.readers.corpora import read_corpus
+from edge_lupi.data.splits import split
+from edge_lupi.home.mqtt.home import MqttHome
+from edge_lupi.home.wyoming.heard import Heard
+from edge_lupi.home.wyoming.policy import Policy
+from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.enrolment.enrolment import Enrolment, EnrolmentLimits
+from edge_lupi.runtime.outputs.turns import Teller
+from edge_lupi.runtime.sources.files import SoundFile
+from edge_lupi.sound.audio import read_audio
+from tests.home.brokers import free_port, mosquitto
+from tests.home.recogniser import Recogniser, pcm, recogniser
+
+ROOT = Path(__file__).resolve().parents[1]
+TWO_VOICES = ROOT / "examples" / "two_voices.flac"
+PIECE_SECONDS = 0.064
+
+
+def interval(values: Sequence[float], draws: int = 10_000) -> list[float]:
+    """Mean, and its 95 % interval by bootstrap."""
+    draw, array = np.random.default_rng(0), np.asarray(values)
+    means = array[draw.integers(len(array), size=(draws, len(array)))].mean(1)
+    return [float(array.mean()), *(float(edge) for edge in np.percentile(means, [2.5, 97.5]))]
+
+
+def share(count: int, of: int) -> list[float]:
+    """Wilson's interval of a share."""
+    z, p = 1.96, count / of
+    middle, half = p + z * z / (2 * of), z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    return [p, max(0.0, float(middle - half) / (1 + z * z / of)), float(middle + half) / (1 + z * z / of)]
+
+
+def cost_per_hop(rounds: int, folder: Path) -> dict[str, object]:
+    """Milliseconds of processor time a hop of 0.5 s, with and without a broker."""
+    samples, _ = soundfile.read(TWO_VOICES, dtype="float32")
+    blocks = [Block(part) for part in np.array_split(samples, len(samples) // 1_600)]
+    listener = Listener([Bundle.load(shipped_bundle(name)) for name in ("speaker", "emotion")], gallery=None)
+    hops = len(samples) / 16_000 / listener.segmentation.hop_seconds
+    times: dict[str, list[float]] = {"plain": [], "mqtt": []}
+    with mosquitto(folder) as broker:
+        home = MqttHome.at(f"mqtt://127.0.0.1:{broker.port}", "bench")
+        with home.telling(listener.tasks) as told:
+            for number in range(rounds + 1):
+                for arm in ("plain", "mqtt") if number % 2 else ("mqtt", "plain"):
+                    listening = listener.begin()
+                    began = time.process_time()
+                    with Teller(listener.segmentations, [told] if arm == "mqtt" else []) as teller:
+                        for event in listening.listen(blocks, passed=teller.passed):
+                            teller.event(event)
+                    if number:  # the first warms up
+                        times[arm].append((time.process_time() - began) * 1000 / hops)
+            began, seconds = time.process_time(), 20.0
+            time.sleep(seconds)
+            idle = (time.process_time() - began) * 1000 / (seconds / listener.segmentation.hop_seconds)
+    added = [mqtt - plain for mqtt, plain in zip(times["mqtt"], times["plain"], strict=True)]
+    return {"pairs": rounds, "plain_ms": interval(times["plain"]), "added_ms": interval(added), "connection_ms": idle}
+
+
+async def delays(port: int, behind: Recogniser, sound: np.ndarray) -> tuple[list[float], float, str | None]:
+    """Of each piece until the recogniser has it, and from the end of the sound to the transcript, in ms; and who spoke."""
+    from wyoming.asr import Transcribe
+    from wyoming.audio import AudioChunk, AudioStart, AudioStop
+    from wyoming.client import AsyncTcpClient
+
+    behind.events.clear()
+    behind.times.clear()
+    data, size, sent = pcm(sound), round(PIECE_SECONDS * 16_000) * 2, list[float]()
+    async with AsyncTcpClient("127.0.0.1", port) as client:
+        await client.write_event(Transcribe(language="en").event())
+        await client.write_event(AudioStart(16_000, 2, 1).event())
+        began = time.perf_counter()
+        for number, start in enumerate(range(0, len(data), size)):
+            await asyncio.sleep(max(0.0, began + number * PIECE_SECONDS - time.perf_counter()))
+            sent.append(time.perf_counter())
+            await client.write_event(AudioChunk(16_000, 2, 1, data[start : start + size]).event())
+        await client.write_event(AudioStop().event())
+        ended = time.perf_counter()
+        while (event := await client.read_event()) and event.type != "transcript":
+            pass
+    answered = (time.perf_counter() - ended) * 1000
+    came = [at - out for at, out in zip(behind.times, sent, strict=False)]
+    return [ms * 1000 for ms in came], answered, event.data.get("speaker") if event else None
+
+
+async def added_delay(utterances: int, gallery: Path, *options: str) -> dict[str, object]:
+    """Through a service, less directly, in pairs."""
+    port, sounds = free_port(), [_stretch(start, 2.5) for start in (0.5, 4.39, 9.22, 13.76, 18.36, 23.41)]
+    if options:  # those who are let through
+        sounds = sounds[::2]
+    async with recogniser() as behind:
+        words = ["--upstream", f"tcp://127.0.0.1:{behind.port}", "--uri", f"tcp://127.0.0.1:{port}"]
+        command = [sys.executable, "-m", "edge_lupi.cli", "wyoming", *words, "--task", "speaker,emotion", *options]
+        process = subprocess.Popen(
+            [*command, "--gallery", str(gallery)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            await _there(port)
+            pieces: dict[str, list[float]] = {"direct": [], "through": []}
+            answers: dict[str, list[float]] = {"direct": [], "through": []}
+            people = list[str | None]()
+            for number in range(utterances):
+                for arm, to in (("direct", behind.port), ("through", port)):
+                    one, answered, person = await delays(to, behind, sounds[number % len(sounds)])
+                    pieces[arm] += one
+                    answers[arm].append(answered)
+                    people += [person] if arm == "through" else []
+        finally:
+            process.terminate()
+            process.wait()
+    added = np.asarray(answers["through"]) - np.asarray(answers["direct"])
+    of_pieces = np.asarray(pieces["through"]) - np.median(pieces["direct"])
+    return {
+        "utterances": utterances,
+        "named": sum(person is not None for person in people),
+        "direct_p50_p99_ms": _percentiles(answers["direct"]),
+        "through_p50_p99_ms": _percentiles(answers["through"]),
+        "added_p50_p99_ms": _percentiles(added),
+        "pieces": len(of_pieces),
+        "added_to_a_piece_p50_p99_ms": None if options else _percentiles(of_pieces),
+    }
+
+
+async def _there(port: int) -> None:
+    for _ in range(300):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.1)
+    raise SystemExit("the service did not come")
+
+
+def _percentiles(values: Sequence[float] | np.ndarray) -> list[float]:
+    return [float(np.percentile(values, 50)), float(np.percentile(values, 99))]
+
+
+def _stretch(start: float, seconds: float) -> np.ndarray:
+    begin, frames = round(start * 16_000), round(seconds * 16_000)
+    return np.asarray(soundfile.read(TWO_VOICES, dtype="float32", start=begin, frames=frames)[0])
+
+
+def enrolled(bundle: Bundle, sounds: dict[str, Path | list[Block]], path: Path) -> Gallery:
+    student, gallery = CompiledStudent(bundle, "speaker"), Gallery(path, bundle.fingerprint)
+    for name, sound in sounds.items():
+        enrolment = Enrolment(student, EnrolmentLimits(speech_seconds=0))
+        enrolment.hear(sound if isinstance(sound, list) else SoundFile(sound))
+        gallery.add(name, enrolment.exemplars(force=True))
+    return gallery
+
+
+def turned_away(data: Path, folder: Path, seconds: float = 3.0) -> dict[str, object]:
+    """How many enrolled people are not let through, and how many strangers are."""
+    bundle = Bundle.load(shipped_bundle("speaker"))
+    voices: dict[str, list[Path]] = {}
+    for one in sorted(split(read_corpus(data), "held_out", validation_speakers=0.1, seed=0).test, key=lambda u: u.name):
+        voices.setdefault(one.label, []).append(one.audio)
+    names, missed, accepted = sorted(voices), 0, 0
+    for known in (names[::2], names[1::2]):
+        gallery = enrolled(bundle, {name: voices[name][0] for name in known}, folder / f"{known[0]}.json")
+        listener, policy = Listener(bundle, gallery=gallery), Policy(only=frozenset(known))
+        for name in names:
+            heard = Heard(listener, 16_000, 1)
+            heard.hear(pcm(read_audio(voices[name][1])[: round(seconds * 16_000)]))
+            spoken = heard.end()
+            missed += name in known and spoken.person != name
+            accepted += name not in known and policy.admits(spoken)
+    return {
+        "voices": len(names),
+        "missed": share(missed, len(names)),
+        "strangers_let_through": share(accepted, len(names)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--utterances", type=int, default=60)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        bundle = Bundle.load(shipped_bundle("speaker"))
+        alice = [Block(_stretch(28.04, 4.85))]
+        gallery = enrolled(bundle, {"alice": alice}, folder / "people.json")
+        gallery.save()
+        found = {
+            "mqtt": cost_per_hop(asked.rounds, folder),
+            "wyoming": asyncio.run(added_delay(asked.utterances, gallery.path)),
+            "only_enrolled": asyncio.run(added_delay(asked.utterances // 2, gallery.path, "--only-enrolled")),
+            "turned_away": turned_away(asked.data, folder),
+        }
+    for part, figures in found.items():
+        for name, value in figures.items():
+            shown = " ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else value
+            print(f"{part:14} {name:28} {shown}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

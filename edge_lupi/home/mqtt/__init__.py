@@ -1,0 +1,1 @@
+"""MQTT: who speaks, as retained messages of a broker, with Home Assistant's discovery."""
