@@ -71,8 +71,10 @@ class PageApp:
             kind = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": [*kind, *SAFE_HEADERS]})
             number, people = self._seen(header(scope, b"last-event-id")), None
-            begin = _event("begin", {"tasks": self._tasks, "from": number})
+            begin, edition = self._begin(number), self._output.history.edition
             while not gone.done():
+                if edition != self._output.history.edition:
+                    number, begin, edition = 0, self._begin(0), self._output.history.edition
                 number, news = self._news(number)
                 now = self._people.names
                 if now != people:
@@ -88,17 +90,29 @@ class PageApp:
             self._watching -= 1
             gone.cancel()
 
+    def _begin(self, number: int) -> str:
+        return _event("begin", {"tasks": self._tasks, "from": number})
+
+    @property
+    def _edition(self) -> str:
+        """Of what is told: another one where what was told before is no longer what it was."""
+        return f"{self._run}.{self._output.history.edition}"
+
     def _seen(self, last_event_id: str) -> int:
-        """How far a browser that comes back has read; 0 where it is new, or the run is."""
-        run, _, number = last_event_id.partition("-")
-        return int(number) if run == self._run and number.isascii() and number.isdigit() and len(number) < 16 else 0
+        """How far a browser that comes back has read; 0 where it is new, or the run is, or somebody was forgotten."""
+        edition, _, number = last_event_id.partition("-")
+        return (
+            int(number)
+            if edition == self._edition and number.isascii() and number.isdigit() and len(number) < 16
+            else 0
+        )
 
     def _news(self, number: int) -> tuple[int, str]:
         news = self._output.history.since(number)
         text = _event("missed", {"count": news.missed}) if news.missed and number else ""
         messages = news.messages[:MOST_AT_ONCE]
         for message in messages:
-            text += f"id: {self._run}-{message.number}\nevent: {message.kind}\ndata: {message.text}\n\n"
+            text += f"id: {self._edition}-{message.number}\nevent: {message.kind}\ndata: {message.text}\n\n"
         return messages[-1].number if messages else number, text
 
     async def _change(

@@ -71,7 +71,7 @@ class People:
             self.output.between.check_room()
             with Gallery.changed(gallery.path, gallery.fingerprint) as stored:
                 stored.remove(name)
-            self.output.between.tell(lambda: self._know(stored, composed(name), UNKNOWN, None))
+            self.output.between.tell(lambda: self._know_otherwise(stored, composed(name), UNKNOWN))
         return f"{composed(name)} is forgotten"
 
     def _gallery(self) -> Gallery:
@@ -89,7 +89,13 @@ class People:
             )
         return stranger
 
-    def _know(self, stored: Gallery, label: str, name: str, stream: str | None) -> None:
+    def _know_otherwise(self, stored: Gallery, old: str, new: str) -> None:
+        """In the listener's thread: from the next block on, and in all that is kept for pages of what was before."""
+        self._gallery().become(stored)
+        self.listening.renamed(old, new)
+        self.output.history.renamed(old, new)
+
+    def _know(self, stored: Gallery, label: str, name: str, stream: str) -> None:
         """In the listener's thread: from the next block on, and for pages in its place among the events."""
         self._gallery().become(stored)
         self.listening.renamed(label, name, stream)
