@@ -59,10 +59,25 @@ class People:
         if name in gallery.names:
             raise InputError(f"expected a name that nobody has yet, got {name!r}: choose another, or forget them first")
         said = self.enrolling.enroll(name, gallery, stream)
+        self.read_anew()
+        return said
+
+    def read_anew(self) -> None:
+        """Know from the next block on whom the file knows. Raises InputError."""
         with self.turn:
+            gallery = self._gallery()
             stored = Gallery.load(gallery.path, gallery.fingerprint)
             self.output.between.tell(lambda: gallery.become(stored))
-        return said
+
+    def rename(self, old: str, new: str) -> str:
+        """Call somebody who is known otherwise. Raises InputError."""
+        with self.turn:
+            gallery = self._gallery()
+            self.output.between.check_room()
+            with Gallery.changed(gallery.path, gallery.fingerprint) as stored:
+                stored.rename(old, new)
+            self.output.between.tell(lambda: self._know_otherwise(stored, composed(old), composed(new)))
+        return f"{composed(old)} is {composed(new)} from now on"
 
     def forget(self, name: str) -> str:
         """Forget somebody: their voice, and the recordings of them if any were kept. Raises InputError."""
