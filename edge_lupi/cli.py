@@ -10,7 +10,7 @@ import typer
 from edge_lupi import __version__
 from edge_lupi.entry import run
 from edge_lupi.terminal import say
-from edge_lupi.verbs import bench, calibrate, compile, doctor, listen, measure, speakers, train, wyoming
+from edge_lupi.verbs import bench, calibrate, compile, doctor, listen, measure, serve, speakers, train, wyoming
 
 app = typer.Typer(
     help="Train a student that hears under a teacher that sees, compile it for an edge device, and listen.",
@@ -42,6 +42,7 @@ def _options(
 app.command()(listen.listen)
 app.command()(listen.devices)
 app.command()(wyoming.wyoming)
+app.command()(serve.serve)
 app.command()(speakers.enroll)
 app.add_typer(speakers.speakers, name="speakers")
 app.command()(calibrate.calibrate)

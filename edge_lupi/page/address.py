@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_lupi.disk import read_bounded
@@ -23,11 +23,12 @@ SEND_BUFFER_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Address:
-    """`host` is an IP address, or `localhost`; `token` is None where only this computer can reach it."""
+    """`host` is an IP address, or `localhost`; `token` is None where only this computer can reach it. `option` gave it."""
 
     host: str
     port: int
     token: str | None = None
+    option: str = "--page-at"
 
     @property
     def is_own(self) -> bool:
@@ -60,7 +61,7 @@ class Address:
         return self.token is None or hmac.compare_digest(self.token.encode(), token.encode("utf-8", "replace"))
 
 
-def checked_address(text: str, token: str | None = None) -> Address:
+def checked_address(text: str, token: str | None = None, option: str = "--page-at") -> Address:
     """`HOST:PORT`, `HOST` or `PORT` -> an address, with a new token where others can reach it. Raises InputError."""
     host, _, port = text.rpartition(":") if not _is_number(text) else ("", "", text)
     if not _is_number(port) or "]" in port or (":" in host and not host.startswith("[")):
@@ -73,10 +74,10 @@ def checked_address(text: str, token: str | None = None) -> Address:
         number = -1
     if not 0 <= number < 1 << 16:
         raise InputError(
-            f"expected an address as 127.0.0.1:8765 or 0.0.0.0:8765, got {printable(text)[:80]!r}: pass --page-at IP:PORT"
+            f"expected an address as 127.0.0.1:8765 or 0.0.0.0:8765, got {printable(text)[:80]!r}: pass {option} IP:PORT"
         )
-    address = Address(host, number, token)
-    return address if address.is_own or token else Address(host, number, secrets.token_urlsafe(24))
+    address = Address(host, number, token, option)
+    return address if address.is_own or token else replace(address, token=secrets.token_urlsafe(24))
 
 
 def _is_number(text: str) -> bool:
@@ -112,6 +113,6 @@ def bound(address: Address) -> tuple[socket.socket, Address]:
     except OSError as error:
         found.close()
         raise DeviceError(
-            f"could not serve the page at {host}:{address.port} ({error.strerror or error}): choose another with --page-at IP:PORT"
+            f"could not serve at {host}:{address.port} ({error.strerror or error}): choose another with {address.option} IP:PORT"
         ) from error
-    return found, Address(address.host, found.getsockname()[1], address.token)
+    return found, replace(address, port=found.getsockname()[1])

@@ -17,7 +17,7 @@ from edge_lupi.page.output import PageOutput, figures
 from edge_lupi.page.people import People
 from edge_lupi.words import json_text, json_value
 
-__all__ = ["PageApp"]
+__all__ = ["MOST_BODY_BYTES", "PageApp", "body_of", "fields_of"]
 
 MOST_BODY_BYTES = 4096
 BODY_SECONDS = 5.0
@@ -27,14 +27,17 @@ MOST_AT_ONCE = 500  # messages in one piece
 
 
 class PageApp:
-    """An ASGI app for one run."""
+    """An ASGI app for one run. With `microphone` the page offers the browser's own, which the app then has to take."""
 
-    def __init__(self, output: PageOutput, people: People, tasks: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, output: PageOutput, people: People, tasks: list[dict[str, Any]], *, microphone: bool = False
+    ) -> None:
         self._output = output
         self._people = people
         self._tasks = tasks
         self._page = files("edge_lupi.page").joinpath("page.html").read_bytes()
-        self._policy = _policy(self._page.decode())
+        self._policy = _policy(self._page.decode(), "'self'" if microphone else "")
+        self._microphone = microphone
         self._run = secrets.token_hex(4)  # a browser that comes back after another run begins anew
         self._watching = 0
 
@@ -71,8 +74,10 @@ class PageApp:
             kind = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": 200, "headers": [*kind, *SAFE_HEADERS]})
             number, people = self._seen(header(scope, b"last-event-id")), None
-            begin = _event("begin", {"tasks": self._tasks, "from": number})
+            begin, edition = self._begin(number), self._output.history.edition
             while not gone.done():
+                if edition != self._output.history.edition:
+                    number, begin, edition = 0, self._begin(0), self._output.history.edition
                 number, news = self._news(number)
                 now = self._people.names
                 if now != people:
@@ -88,17 +93,29 @@ class PageApp:
             self._watching -= 1
             gone.cancel()
 
+    def _begin(self, number: int) -> str:
+        return _event("begin", {"tasks": self._tasks, "from": number, "microphone": self._microphone})
+
+    @property
+    def _edition(self) -> str:
+        """Of what is told: another one where what was told before is no longer what it was."""
+        return f"{self._run}.{self._output.history.edition}"
+
     def _seen(self, last_event_id: str) -> int:
-        """How far a browser that comes back has read; 0 where it is new, or the run is."""
-        run, _, number = last_event_id.partition("-")
-        return int(number) if run == self._run and number.isascii() and number.isdigit() and len(number) < 16 else 0
+        """How far a browser that comes back has read; 0 where it is new, or the run is, or somebody was forgotten."""
+        edition, _, number = last_event_id.partition("-")
+        return (
+            int(number)
+            if edition == self._edition and number.isascii() and number.isdigit() and len(number) < 16
+            else 0
+        )
 
     def _news(self, number: int) -> tuple[int, str]:
         news = self._output.history.since(number)
         text = _event("missed", {"count": news.missed}) if news.missed and number else ""
         messages = news.messages[:MOST_AT_ONCE]
         for message in messages:
-            text += f"id: {self._run}-{message.number}\nevent: {message.kind}\ndata: {message.text}\n\n"
+            text += f"id: {self._edition}-{message.number}\nevent: {message.kind}\ndata: {message.text}\n\n"
         return messages[-1].number if messages else number, text
 
     async def _change(
@@ -106,7 +123,7 @@ class PageApp:
     ) -> None:
         """Do what a page asks; what cannot be done comes back as its sentence."""
         try:
-            fields = _fields(await asyncio.wait_for(_body(receive), BODY_SECONDS))
+            fields = fields_of(await asyncio.wait_for(body_of(receive), BODY_SECONDS))
         except (ValueError, asyncio.TimeoutError):
             await reply(send, 400, {"error": f"expected an object of JSON in at most {MOST_BODY_BYTES} bytes"})
             return
@@ -131,12 +148,12 @@ def _event(kind: str, fields: dict[str, Any]) -> str:
     return f"event: {kind}\ndata: {json_text(fields)}\n\n"
 
 
-def _policy(page: str) -> bytes:
-    """Nothing from anywhere, but the page's own style and script, by their hashes."""
+def _policy(page: str, more_scripts: str) -> bytes:
+    """Nothing from anywhere, but the page's own style and script, by their hashes, and `more_scripts`."""
     styles, scripts = (re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("style", "script"))
     hashes = [" ".join(f"'sha256-{_hash(text)}'" for text in texts) for texts in (styles, scripts)]
     return (
-        f"default-src 'none'; style-src {hashes[0]}; script-src {hashes[1]}; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; style-src {hashes[0]}; script-src {hashes[1]} {more_scripts}; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ).encode()
 
@@ -150,19 +167,19 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _body(receive: Receive) -> bytes:
+async def body_of(receive: Receive, most_bytes: int = MOST_BODY_BYTES) -> bytes:
     """A request's body. Raises ValueError where it is too long."""
-    body, more = b"", True
+    body, more = bytearray(), True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False) and message["type"] == "http.request"
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > most_bytes:
             raise ValueError("too long")
-    return body
+    return bytes(body)
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def fields_of(body: bytes) -> dict[str, str]:
     """An object of texts. Raises ValueError."""
     fields = json_value(body)
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):

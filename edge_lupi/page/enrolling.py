@@ -59,13 +59,17 @@ class Enrolling:
     def handing_on(self, source: Iterable[Block]) -> Iterator[Block]:
         """The same blocks, for the listener."""
         for block in source:
-            wanted = self._source
-            if wanted is not None and wanted.stream == block.stream:
-                try:
-                    wanted.blocks.put_nowait(block)
-                except Full:
-                    wanted.is_late = True
+            self.hand_on(block)
             yield block
+
+    def hand_on(self, block: Block) -> None:
+        """One more block that the listener hears."""
+        wanted = self._source
+        if wanted is not None and wanted.stream == block.stream:
+            try:
+                wanted.blocks.put_nowait(block)
+            except Full:
+                wanted.is_late = True
 
     def enroll(self, name: str, gallery: Gallery, stream: str) -> str:
         """Learn the voice of who speaks from now on, into the gallery's file; gives what is to be said. Raises InputError."""

@@ -12,7 +12,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from edge_lupi.page.address import Address
-from edge_lupi.words import json_text
+from edge_lupi.runtime.sources.source import say
+from edge_lupi.words import json_text, printable
 
 __all__ = ["COOKIE", "App", "Guard", "Receive", "Scope", "Send", "header", "reply"]
 
@@ -37,25 +38,40 @@ NOTHING = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ances
 
 
 class Guard:
-    """The app behind these checks. `rate_of`: requests a second, of all browsers together; more are refused unread."""
+    """The app behind these checks, for requests and sockets alike. With `programs`, changes may come from what is no browser,
+    and so names no Origin; every browser does."""
 
-    def __init__(self, app: App, address: Address) -> None:
+    def __init__(self, app: App, address: Address, *, programs: bool = False) -> None:
         self._app = app
         self._address = address
+        self._programs = programs
         self._tokens = BURST
         self._filled_seconds = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
+        """Answer one request, or let one socket open."""
+        if scope["type"] not in ("http", "websocket"):
             return
         refusal = self._refusal(scope)
         if refusal:
-            await reply(send, refusal[0], {"error": refusal[1]})
+            kind = "http" if scope["type"] == "http" else "websocket.http"
+            await reply(send, refusal[0], {"error": refusal[1]}, kind=f"{kind}.response")
         elif self._address.token and _query_token(scope) is not None:
             await reply(send, 303, {}, [(b"location", b"/"), (b"set-cookie", self._cookie())])  # out of the address bar
         else:
+            await self._through(scope, receive, send)
+
+    async def _through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """To the app. A fault of ours is answered by the server with 500, and is not silent here."""
+        try:
             await self._app(scope, receive, send)
+        except OSError:  # of a connection that is gone
+            raise
+        except Exception as error:
+            say(
+                f"a request to {printable(scope['path'])[:80]} failed ({type(error).__name__}: {printable(str(error))[:200]})"
+            )
+            raise
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         host = header(scope, b"host")
@@ -65,8 +81,8 @@ class Guard:
             return 429, "too many requests: wait a second"
         if not self._address.admits(_query_token(scope) or _given_token(scope)):
             return 401, "expected the token of this page: open the address that edge-lupi printed"
-        origin, changes = header(scope, b"origin"), scope["method"] not in ("GET", "HEAD")
-        if (origin or changes) and origin != f"http://{host}" and origin != f"https://{host}":
+        origin, changes = header(scope, b"origin"), scope.get("method", "GET") not in ("GET", "HEAD")
+        if (origin or (changes and not self._programs)) and origin != f"http://{host}" and origin != f"https://{host}":
             return 403, "expected a request from this page itself, got one from elsewhere"
         if header(scope, b"sec-fetch-site") not in ("", "same-origin", "none") and scope["path"] != "/":
             return 403, "expected a request from this page itself, got one from elsewhere"
@@ -90,15 +106,16 @@ async def reply(
     status: int,
     said: Any,
     headers: list[tuple[bytes, bytes]] | None = None,
+    *,
+    kind: str = "http.response",
 ) -> None:
-    """A whole answer in JSON."""
+    """A whole answer in JSON; `kind` is of ASGI's messages, another one for a socket that is not let open."""
     body = json_text(said).encode()
-    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    content = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     policy = [(b"content-security-policy", NOTHING)]
-    await send(
-        {"type": "http.response.start", "status": status, "headers": kind + policy + SAFE_HEADERS + (headers or [])}
-    )
-    await send({"type": "http.response.body", "body": body})
+    all_headers = content + policy + SAFE_HEADERS + (headers or [])
+    await send({"type": f"{kind}.start", "status": status, "headers": all_headers})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -109,7 +126,7 @@ def header(scope: Scope, name: bytes) -> str:
 
 def _query_token(scope: Scope) -> str | None:
     key, _, value = scope["query_string"].decode("latin-1").partition("=")
-    return value if key == "token" and scope["path"] == "/" and scope["method"] == "GET" else None
+    return value if key == "token" and scope["path"] == "/" and scope.get("method") == "GET" else None
 
 
 def _given_token(scope: Scope) -> str:

@@ -59,10 +59,25 @@ class People:
         if name in gallery.names:
             raise InputError(f"expected a name that nobody has yet, got {name!r}: choose another, or forget them first")
         said = self.enrolling.enroll(name, gallery, stream)
+        self.read_anew()
+        return said
+
+    def read_anew(self) -> None:
+        """Know from the next block on whom the file knows. Raises InputError."""
         with self.turn:
+            gallery = self._gallery()
             stored = Gallery.load(gallery.path, gallery.fingerprint)
             self.output.between.tell(lambda: gallery.become(stored))
-        return said
+
+    def rename(self, old: str, new: str) -> str:
+        """Call somebody who is known otherwise. Raises InputError."""
+        with self.turn:
+            gallery = self._gallery()
+            self.output.between.check_room()
+            with Gallery.changed(gallery.path, gallery.fingerprint) as stored:
+                stored.rename(old, new)
+            self.output.between.tell(lambda: self._know_otherwise(stored, composed(old), composed(new)))
+        return f"{composed(old)} is {composed(new)} from now on"
 
     def forget(self, name: str) -> str:
         """Forget somebody: their voice, and the recordings of them if any were kept. Raises InputError."""
@@ -71,7 +86,7 @@ class People:
             self.output.between.check_room()
             with Gallery.changed(gallery.path, gallery.fingerprint) as stored:
                 stored.remove(name)
-            self.output.between.tell(lambda: self._know(stored, composed(name), UNKNOWN, None))
+            self.output.between.tell(lambda: self._know_otherwise(stored, composed(name), UNKNOWN))
         return f"{composed(name)} is forgotten"
 
     def _gallery(self) -> Gallery:
@@ -89,7 +104,13 @@ class People:
             )
         return stranger
 
-    def _know(self, stored: Gallery, label: str, name: str, stream: str | None) -> None:
+    def _know_otherwise(self, stored: Gallery, old: str, new: str) -> None:
+        """In the listener's thread: from the next block on, and in all that is kept for pages of what was before."""
+        self._gallery().become(stored)
+        self.listening.renamed(old, new)
+        self.output.history.renamed(old, new)
+
+    def _know(self, stored: Gallery, label: str, name: str, stream: str) -> None:
         """In the listener's thread: from the next block on, and for pages in its place among the events."""
         self._gallery().become(stored)
         self.listening.renamed(label, name, stream)

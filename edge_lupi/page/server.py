@@ -11,17 +11,19 @@ import time
 from threading import Thread
 from types import TracebackType
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_lupi.page.address import Address, bound
 from edge_lupi.page.guard import App, Guard
 
-__all__ = ["PageServer"]
+__all__ = ["UNREAD_SECONDS", "PageServer"]
 
 MOST_CONNECTIONS = 64
 CONNECTIONS_PER_SECOND = 100  # further ones are closed unread
 REQUEST_SECONDS = 10.0  # for a whole request to come
+MOST_MESSAGE_BYTES = 1 << 20  # of a socket
 UNREAD_SECONDS = 20.0  # for a browser to take what was sent
 
 
@@ -29,13 +31,14 @@ class _Connection(H11Protocol):
     """One connection, one request. Closed where too many are open or come, and where its other end is too slow."""
 
     second, in_second = 0, 0  # of all connections of the process
+    most_connections = MOST_CONNECTIONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         cls, now = type(self), int(time.monotonic())
         cls.second, cls.in_second = now, cls.in_second + 1 if now == cls.second else 1
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
-        if len(self.connections) > MOST_CONNECTIONS or cls.in_second > CONNECTIONS_PER_SECOND:
+        if len(self.connections) > self.most_connections or cls.in_second > CONNECTIONS_PER_SECOND:
             transport.abort()
             return
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up_request)
@@ -58,20 +61,31 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
         self._stop_timer()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The request has come; from here on it is the socket's connection, if there are sockets."""
+        self._stop_timer()
+        super().handle_websocket_upgrade(event)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
 
 class PageServer:
-    """Serves an app from entering to leaving. `address` has the port that was got."""
+    """Serves an app from entering to leaving. `address` has the port that was got. `sockets` is uvicorn's protocol for
+    WebSockets, where the app takes any; then it is for programs too, and `more_connections` may be open at once."""
 
-    def __init__(self, app: App, address: Address) -> None:
+    def __init__(
+        self, app: App, address: Address, *, sockets: type[asyncio.Protocol] | None = None, more_connections: int = 0
+    ) -> None:
         self._socket, self.address = bound(address)
+        connection = type("_Connection", (_Connection,), {"most_connections": MOST_CONNECTIONS + more_connections})
         config = uvicorn.Config(
-            Guard(app, self.address),
-            http=_Connection,
-            ws="none",
+            Guard(app, self.address, programs=sockets is not None),
+            http=connection,
+            ws=sockets or "none",
+            ws_max_size=MOST_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # a small message may be a large one once unpacked
             loop="asyncio",
             lifespan="off",
             log_config=None,

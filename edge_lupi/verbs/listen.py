@@ -18,6 +18,7 @@ from edge_lupi.verbs.options import (
     GpuOption,
     TasksOption,
     finite,
+    need,
     numbers,
     words,
 )
@@ -154,10 +155,11 @@ def listen(
     from edge_lupi.runtime.outputs.rttm import RttmFile
     from edge_lupi.runtime.sources.open import open_source
 
-    address = _page_address(page_at, page_token) if page or page_at or page_token else None
+    shows = page or page_at or page_token
+    address = served_at(page_at, page_token, "listen --page", "--page-at", "uvicorn") if shows else None
     home = _home(mqtt, mqtt_name, mqtt_password, mqtt_ca)
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
-    people = _people(gallery, bundles, tasks)
+    people = people_of(gallery, bundles, tasks)
     listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
     if any(one.engines or one.engines_fault for one in bundles):
         note(f"runs on the {listener.student.runs_on}")
@@ -178,16 +180,12 @@ def listen(
         raise typer.Exit(1)
 
 
-def _page_address(at: str | None, token: Path | None) -> Address:
-    """Where the page is to be; refused where its library is not installed."""
-    from importlib.util import find_spec
-
-    from edge_lupi.errors import MissingExtra
+def served_at(at: str | None, token: Path | None, verb: str, option: str, *modules: str) -> Address:
+    """Where a server is to be; refused where its libraries are not installed."""
     from edge_lupi.page.address import DEFAULT_ADDRESS, checked_address, read_token
 
-    if find_spec("uvicorn") is None:
-        raise MissingExtra("listen --page", "uvicorn", "serve")
-    return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None)
+    need(verb, *modules, extra="serve")
+    return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None, option)
 
 
 def _home(url: str | None, name: str | None, password: Path | None, ca: Path | None) -> MqttHome | None:
@@ -215,7 +213,7 @@ def _page(address: Address, listener: Listener, people: Gallery | None) -> Page:
     return Page(address, listener, people)
 
 
-def _people(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str]) -> Gallery | None:
+def people_of(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str]) -> Gallery | None:
     """The known speakers, where a task compares voices."""
     from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 

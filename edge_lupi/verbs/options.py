@@ -67,13 +67,13 @@ GalleryOption = Annotated[
 ]
 
 
-def need(verb: str, *modules: str) -> None:
+def need(verb: str, *modules: str, extra: str = "train") -> None:
     """Refuse a verb whose libraries are not installed."""
     from importlib.util import find_spec
 
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
-        raise MissingExtra(verb, " and ".join(absent), "train")
+        raise MissingExtra(verb, " and ".join(absent), extra)
 
 
 def words(texts: list[str] | None) -> list[str]:

@@ -27,3 +27,19 @@ def test_a_number_that_is_yet_to_come_begins_anew() -> None:
     history.add("1")
     assert [message.text for message in history.since(99).messages] == ["1"]
     assert [message.text for message in history.since(-1).messages] == ["1"]
+
+
+def test_a_name_that_was_taken_back_is_nowhere() -> None:
+    """Also in what was said before; streams may be called as people are."""
+    history = History()
+    history.add('{"label": "Ann", "stream": "Ann", "score": 0.5}')
+    history.add('{"label": "speaker 2", "name": "Ann", "stream": ""}', "renamed")
+    history.add('{"label": "Ann B", "score": 0.25}')
+    before = history.edition
+    history.renamed("Ann", "unknown")
+    assert [message.text for message in history.since(0).messages] == [
+        '{"label": "unknown", "stream": "Ann", "score": 0.5}',
+        '{"label": "speaker 2", "name": "unknown", "stream": ""}',
+        '{"label": "Ann B", "score": 0.25}',
+    ]
+    assert history.edition != before

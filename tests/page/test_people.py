@@ -43,7 +43,10 @@ class Run:
         events = list[Event]()
         heard_seconds = 0.0
         for block in self._blocks:
-            events += self._listening.push(block)
+            heard = self._listening.push(block)
+            for event in heard:
+                self.output.event(event)
+            events += heard
             self.output.passed("", 0.0)
             heard_seconds += len(block.samples) / 16_000
             if heard_seconds >= seconds:
@@ -61,6 +64,11 @@ class Run:
 
 def speakers(events: list[Event]) -> list[str]:
     return [event.label for event in events if event.task == "speaker"]
+
+
+def said(run: Run) -> str:
+    """All that pages are told."""
+    return "\n".join(message.text for message in run.output.history.since(0).messages)
 
 
 @pytest.mark.parametrize("latency", ["normal", "accurate"])
@@ -89,7 +97,9 @@ def test_who_is_forgotten_has_a_number_again(tmp_path: Path) -> None:
     run.hear(19)
     run.asked(run.people.name, "speaker 2", "bob")
     run.hear(8)
+    assert "bob" in said(run)
     assert run.asked(run.people.forget, "bob") == "bob is forgotten"
+    assert "bob" not in said(run)  # nor in what pages are told of what was before
     assert run.people.names == []
     assert Gallery.load(tmp_path / "people.json").names == []
     assert "bob" not in speakers(run.hear(60))

@@ -108,6 +108,19 @@ class Listening:
             events += stream.events(stream.last_decisions(), self._received_seconds)
         return events
 
+    def end(self, name: str) -> list[Event]:
+        """The end of one stream, while others go on: the events about what was held back of it, which is then forgotten.
+
+        None where no sound of it came. A stream that has the name later begins anew.
+        """
+        taken_seconds, stream = time.perf_counter(), self._streams.pop(name, None)
+        if stream is None:
+            return []
+        self._wait(stream, stream.last_segments(), self._received_seconds, taken_seconds)
+        events = self._answer() + stream.events(stream.last_decisions(), self._received_seconds)
+        self.statistics.by_stream.pop(name, None)
+        return events
+
     def listen(self, source: Iterable[Block], *, passed: Callable[[str, float], None] | None = None) -> Iterator[Event]:
         """Push all blocks of a source, then finish. `passed` is given, also in silence, how far each stream has come, in seconds."""
         for block in source:

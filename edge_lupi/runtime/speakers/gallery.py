@@ -28,6 +28,7 @@ from edge_lupi.runtime.speakers.gallery_file import (
 )
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import Recordings
+from edge_lupi.sound.audio import read_audio
 from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]
@@ -141,6 +142,18 @@ class Gallery:
         """Forget everybody. Nothing is gone before `save`."""
         for name in self.names:
             self.remove(name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Call a person otherwise, with all that is known and was recorded of them. Nothing is on disk before `save`."""
+        old, new = self._known(old), checked_name(new)
+        if new in self._people:
+            raise InputError(f"expected a name that nobody has yet, got {new!r}: choose another, or forget them first")
+        self.add(new, self.exemplars(old), narrow_band=self.narrow_band(old))
+        if (sounds := self._averages.voices.get(old)) is not None:
+            self.sounds(new, self._averages.fingerprint, sounds)
+        for path in Recordings(self.path).of(old):
+            self.keep(new, read_audio(path))
+        self.remove(old)
 
     def learn_again(self, fingerprint: str, people: Mapping[str, Array]) -> None:
         """Other exemplars [n, D] of the same people, of another student. Nothing is on disk before `save`."""

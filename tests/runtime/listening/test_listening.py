@@ -77,6 +77,21 @@ def test_two_runs_at_once_are_two_alone(listener: Listener, readers: list[np.nda
     assert first.statistics.heard_seconds == pytest.approx(len(readers[0]) / 16_000)
 
 
+def test_a_stream_that_ends_leaves_the_others_alone(listener: Listener, readers: list[np.ndarray]) -> None:
+    """It gives what the end of a run gives, and is then forgotten: the name begins anew."""
+    run, alone = listener.begin(), [_run(listener.begin(), _blocks(reader, 1600)) for reader in readers]
+    stays = list[Event]()
+    for block in _blocks(readers[1], 1600):
+        stays += run.push(replace(block, stream="stays"))
+    for _ in range(2):
+        goes = [event for block in _blocks(readers[0], 1600) for event in run.push(replace(block, stream="goes"))]
+        goes += run.end("goes")
+        assert _same([replace(event, stream=None) for event in goes]) == alone[0]
+    assert run.end("goes") == []
+    assert list(run.statistics.by_stream) == ["stays"]
+    assert _same([replace(event, stream=None) for event in [*stays, *run.finish()]]) == alone[1]
+
+
 def test_two_loops_at_once_are_two_alone(listener: Listener, readers: list[np.ndarray]) -> None:
     alone = [_same(list(listener.listen(_blocks(samples, 1600)))) for samples in readers]
     loops = [listener.listen(_blocks(samples, 1600)) for samples in readers]

@@ -1,0 +1,75 @@
+"""The verb serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edge_lupi.terminal import note
+from edge_lupi.verbs.listen import (
+    GateOption,
+    LatencyOption,
+    SignatureOption,
+    SureOption,
+    ThresholdOption,
+    people_of,
+    served_at,
+)
+from edge_lupi.verbs.options import BundlesArgument, GalleryOption, GpuOption, TasksOption, words
+
+AtOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--at",
+        metavar="IP:PORT",
+        help="Where to serve; an address that others can reach answers who has its token alone.",
+        show_default="127.0.0.1:8765",
+    ),
+]
+TokenOption = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--token", metavar="FILE", help="The token, in a file.", show_default="a new one, printed at the start"
+    ),
+]
+StreamsOption = Annotated[int, typer.Option(min=1, max=1024, help="So many streams at once; further ones are refused.")]
+
+
+def serve(
+    bundle: BundlesArgument = None,
+    task: TasksOption = None,
+    at: AtOption = None,
+    token: TokenOption = None,
+    streams: StreamsOption = 32,
+    gate: GateOption = "voice",
+    latency: LatencyOption = "normal",
+    gpu: GpuOption = None,
+    gallery: GalleryOption = None,
+    require_signature: SignatureOption = None,
+    threshold: ThresholdOption = None,
+    sure: SureOption = None,
+) -> None:
+    """Listen to others' sound: WebSockets in, events out, many at once; HTTP for people and enrolment. See docs/serve.md."""
+    address = served_at(at, token, "serve", "--at", "uvicorn", "websockets")
+
+    from edge_lupi.page.server import PageServer
+    from edge_lupi.runtime.listening.ears import bundles_for
+    from edge_lupi.runtime.listening.listener import Listener
+    from edge_lupi.runtime.sources.source import Source, stop_on_signals
+    from edge_lupi.serve.app import ServiceApp
+    from edge_lupi.serve.service import Service
+    from edge_lupi.serve.sockets import Socket
+
+    bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
+    people = people_of(gallery, bundles, tasks)
+    listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
+    for doubt in listener.doubts:
+        note(f"edge-lupi: {doubt}")
+    service = Service(listener, people, streams)
+    with PageServer(ServiceApp(service), address, sockets=Socket, more_connections=streams) as server:
+        is_stopped = stop_on_signals(Source())
+        note(f"serves at {server.address.url}")
+        service.run(is_stopped)
+    note(str(service.listening.statistics))
