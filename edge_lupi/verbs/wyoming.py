@@ -82,10 +82,10 @@ def _listener(
     """Who listens, and who is enrolled."""
     from edge_lupi.runtime.listening.ears import bundles_for
     from edge_lupi.runtime.listening.listener import Listener
-    from edge_lupi.verbs.listen import _people
+    from edge_lupi.verbs.listen import people_of
 
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
-    people = _people(gallery, bundles, tasks)
+    people = people_of(gallery, bundles, tasks)
     return Listener(bundles, tasks, people, threshold), people.names if people else []
 
 
