@@ -298,8 +298,12 @@ with `edge-lupi evaluate` before you rely on it.
 
 
 def _taught(origin: Provenance) -> str:
+    """Every training, the last first."""
+    own, *before = (_training(one) for one in origin.trainings)
+    return f"Taught {own}{''.join(f'; begun with a student taught {one}' for one in before)}."
+
+
+def _training(origin: Provenance) -> str:
     by = "by a teacher's embeddings and labels" if origin.distilled else "by labels"
     count = "?" if origin.training_utterances is None else origin.training_utterances
-    return (
-        f"Taught {by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers."
-    )
+    return f"{by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers"

@@ -32,7 +32,15 @@ from edge_lupi.words import printable
 __all__ = ["Start", "freeze", "open_start", "put_norms_back", "take_weights"]
 
 SHOWN_DEPTH = 3  # of names, in a message
-KEPT = ("corpus", "licence", "training_speakers", "training_names", "training_utterances", "speaker_dependent")
+KEPT = (
+    "corpus",
+    "licence",
+    "training_speakers",
+    "training_names",
+    "training_utterances",
+    "speaker_dependent",
+    "distilled",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class Start:
     def licences(self, own: str) -> str:
         """Of all corpora that a student has heard which began here."""
         every = [own, *(training.licence or "unknown" for training in self.trainings)]
-        return "; ".join(dict.fromkeys(part for licence in every for part in licence.split("; ")))
+        parts = dict.fromkeys(part for licence in every for part in licence.split("; "))
+        return "; ".join(one for one in parts if not any(other.endswith(f": {one}") for other in parts))
 
     def refuse_heard(self, corpus: str, tested: Sequence[Utterance]) -> None:
         """Raise where it has heard a voice of this corpus that the new student is to be tested on."""

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from edge_lupi.bundle.provenance import Provenance
+from edge_lupi.compile.student import _taught
 from edge_lupi.data.readers.corpora import read_corpus
 from edge_lupi.data.speech import read_speech
 from edge_lupi.errors import BundleError, InputError
@@ -23,7 +25,7 @@ from edge_lupi.task import Task
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import load_recipe
 from edge_lupi.train.stages.qat import train_qat
-from edge_lupi.train.stages.start import freeze, open_start, put_norms_back, take_weights
+from edge_lupi.train.stages.start import Start, freeze, open_start, put_norms_back, take_weights
 from edge_lupi.train.stages.student import train_student
 
 STUDENTS = Path(__file__).resolve().parents[3] / "train" / "students"
@@ -127,12 +129,19 @@ def test_what_is_frozen_stays_in_training(mood_chain: Any, source: Path, tmp_pat
     assert not torch.allclose(encoder.state_dict()["project.weight"], before["encoder.project.weight"], rtol=1e-3)
 
 
+def test_a_licence_that_stands_beside_its_corpus_is_not_said_again() -> None:
+    trained = load_student(STUDENTS / "speaker.pt")
+    start = Start(STUDENTS / "speaker.pt", replace(trained, provenance=Provenance(licence="CC BY 4.0")), "0" * 64)
+    assert start.licences("read: CC BY 4.0; own: CC0") == "read: CC BY 4.0; own: CC0"
+
+
 def test_licence_and_voices_of_the_beginning_are_kept(mood_chain: Any, source: Path, tmp_path: Path) -> None:
     found = trained_from(mood_chain, tmp_path / "a", source).provenance
     assert found.licence == "unknown: the user's own recordings; CC BY 4.0"
     assert [origin.corpus for origin in found.started_from] == ["elsewhere"]
     again = trained_from(mood_chain, tmp_path / "b", tmp_path / "a" / "audio_only.pt").provenance
     assert [origin.corpus for origin in again.started_from] == ["moods", "elsewhere"]
+    assert _taught(again).count("begun with a student taught by") == 2
     corpus = read_corpus(mood_chain.corpus)
     elsewhere = type(corpus)(
         "elsewhere", *[getattr(corpus, key) for key in ("utterances", "licence", "labels", "root")]
