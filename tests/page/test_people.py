@@ -63,7 +63,7 @@ def speakers(events: list[Event]) -> list[str]:
     return [event.label for event in events if event.task == "speaker"]
 
 
-@pytest.mark.parametrize("latency", ["normal", "accurate"])
+@pytest.mark.parametrize("latency", ["normal", "low"])
 def test_a_number_gets_a_name(tmp_path: Path, latency: str) -> None:
     run = Run(tmp_path / "people.json", latency=latency)
     assert set(speakers(run.hear(19))) - {"unknown"} == {"speaker 1", "speaker 2"}
