@@ -1,6 +1,7 @@
 """Who spoke when, nobody enrolled: diarisation error on conversations where nothing is said twice, and on real meetings.
 
-python benchmarks/diarisation.py [BUNDLE ...] [--senko] [--latencies normal,accurate] [--voices validation] [--out results/diarisation.md]
+python benchmarks/diarisation.py [BUNDLE ...] [--senko] [--conversations 8]\
+    [--latencies normal,low] [--voices validation] [--out results/diarisation.md]
 
 Readers: conversations of two, three and four of the 48 held-out LibriSpeech voices, each in one conversation of a kind. A voice's
 recordings are cut into turns of 2 to 5 s, each heard once, shuffled so that nobody follows themselves, with up to 0.6 s
@@ -218,6 +219,7 @@ def main() -> None:
     parser.add_argument("--latencies", default="normal")
     parser.add_argument("--voices", choices=("held_out", "validation"), default="held_out")
     parser.add_argument("--without-meetings", action="store_true")
+    parser.add_argument("--conversations", type=int, help="of each kind of readers, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -230,7 +232,7 @@ def main() -> None:
         systems["senko, offline"] = senko()
     rows, lines = [], list(HEAD)
     print("\n".join(HEAD))
-    sets = [*readers(asked.voices, asked.seed)]
+    sets = [(kind, heard[: asked.conversations]) for kind, heard in readers(asked.voices, asked.seed)]
     for kind, heard in sets if asked.without_meetings else [*sets, ("meetings", meetings())]:
         for system, diariser in systems.items():
             row = measured(diariser, heard)

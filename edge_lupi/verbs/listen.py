@@ -55,8 +55,8 @@ GateOption = Annotated[
 LatencyOption = Annotated[
     str,
     typer.Option(
-        help="low, normal or accurate. The method needs segment + hop + gate, which is 1 + 0.5 + 0.03 s with the usual "
-        "student; low halves the hop; accurate adds a hop, in which the next segment must agree. "
+        help="low or normal. The method needs segment + hop + gate, which is 1 + 0.5 + 0.03 s with the usual "
+        "student; low halves the hop. "
         "The computer's part is latency_ms in each event."
     ),
 ]

@@ -71,7 +71,7 @@ def said(run: Run) -> str:
     return "\n".join(message.text for message in run.output.history.since(0).messages)
 
 
-@pytest.mark.parametrize("latency", ["normal", "accurate"])
+@pytest.mark.parametrize("latency", ["normal", "low"])
 def test_a_number_gets_a_name(tmp_path: Path, latency: str) -> None:
     run = Run(tmp_path / "people.json", latency=latency)
     assert set(speakers(run.hear(19))) - {"unknown"} == {"speaker 1", "speaker 2"}

@@ -1,10 +1,9 @@
 """Algorithmic latency, whatever the computer: presets, and the seconds that follow from them.
 
-seconds = segment + hop + gate + confirmations * hop
+seconds = segment + hop + gate
 
-A voice fills a whole segment at most one hop after it has spoken for a segment's length; the gate lags a little behind;
-every confirmation waits for one segment more. (A voice that nobody knows gets its number later, see
-`trackers.speaker`.)
+A voice fills a whole segment at most one hop after it has spoken for a segment's length; the gate lags a little behind.
+(A voice that nobody knows gets its number later, see `trackers.speaker`.)
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ __all__ = ["LATENCIES", "Latency", "latency"]
 
 @dataclass(frozen=True)
 class Latency:
-    """`hop_share` of the student's hop; `confirmations`: further segments that must bear a label before it stands."""
+    """`hop_share` of the student's hop."""
 
     hop_share: float = 1.0
-    confirmations: int = 0
 
     def segmentation(self, own: Segmentation) -> Segmentation:
         """The student's segments at this preset's hop, in whole frames."""
@@ -32,10 +30,10 @@ class Latency:
 
     def seconds(self, cut: Segmentation, gate_seconds: float) -> float:
         """From a voice's first sound to the event about it at the latest, on a computer that takes no time."""
-        return cut.seconds + cut.hop_seconds * (1 + self.confirmations) + gate_seconds
+        return cut.seconds + cut.hop_seconds + gate_seconds
 
 
-LATENCIES: Mapping[str, Latency] = {"low": Latency(0.5), "normal": Latency(), "accurate": Latency(1.0, 1)}
+LATENCIES: Mapping[str, Latency] = {"low": Latency(0.5), "normal": Latency()}
 
 
 def latency(name: str) -> Latency:

@@ -27,10 +27,9 @@ from edge_lupi.runtime.listening.listening import Listening
 from edge_lupi.runtime.listening.statistics import Statistics
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.speakers.gallery import Gallery
-from edge_lupi.runtime.trackers.confirm import Confirmed
-from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker, Smoothing
+from edge_lupi.runtime.trackers.label import LabelTracker, Smoothing
 from edge_lupi.runtime.trackers.speaker import SpeakerTracker
-from edge_lupi.runtime.trackers.tracker import UNKNOWN, Tracker
+from edge_lupi.runtime.trackers.tracker import Tracker
 from edge_lupi.runtime.trackers.voice import Voices
 from edge_lupi.runtime.trackers.whole import WholeTracker
 from edge_lupi.task import DEFAULT_THRESHOLD, Task
@@ -47,8 +46,8 @@ class Listener:
     `gallery` are the known speakers: without it those of `edge-lupi enroll` (`Gallery.open()`), as `edge-lupi listen` has
     them; with None nobody is known and all are numbered. Raises InputError where they are of another student.
     `threshold` stands for the bundle's own where given; what `edge-lupi calibrate` kept stands for it towards enrolled
-    people where it is not. `gate` is `voice` or `energy`, `latency` is `low`, `normal` or
-    `accurate`. `sure` is the probability below which a label is `unsure` (see `label.Smoothing`). `doubts` are sentences
+    people where it is not. `gate` is `voice` or `energy`, `latency` is `low` or
+    `normal`. `sure` is the probability below which a label is `unsure` (see `label.Smoothing`). `doubts` are sentences
     about what was calibrated and no longer holds. `statistics` are those of the run that began last; each `Listening` has its own.
     """
 
@@ -137,13 +136,10 @@ class Listener:
 
     def _tracker(self, ear: Ear, task: Task) -> Tracker:
         branch = ear.branches[task.name]
-        tracker: Tracker
         if task.verifies:
             of_people = self._of_people(task)
-            tracker, doubt = SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people), UNKNOWN
-        else:
-            tracker, doubt = LabelTracker(branch, task, self._smoothing, self._voices(ear, task)), UNSURE
-        return Confirmed(tracker, doubt) if self._latency.confirmations else tracker
+            return SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people)
+        return LabelTracker(branch, task, self._smoothing, self._voices(ear, task))
 
     def _voices(self, ear: Ear, task: Task) -> Voices:
         """What enrolled people's voices usually are to a task with labels, as far as `enroll` kept it."""

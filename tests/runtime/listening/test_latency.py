@@ -5,9 +5,7 @@ from edge_lupi.frames import Segmentation
 from edge_lupi.runtime.listening.latency import LATENCIES, latency
 
 
-@pytest.mark.parametrize(
-    ("name", "hop", "seconds"), [("low", 0.25, 1.25), ("normal", 0.5, 1.5), ("accurate", 0.5, 2.0)]
-)
+@pytest.mark.parametrize(("name", "hop", "seconds"), [("low", 0.25, 1.25), ("normal", 0.5, 1.5)])
 def test_the_formula(name: str, hop: float, seconds: float) -> None:
     cut = latency(name).segmentation(Segmentation(1.0, 0.5))
     assert (cut.seconds, cut.hop_seconds) == (1.0, hop)
@@ -22,5 +20,5 @@ def test_every_hop_is_whole_frames() -> None:
 
 
 def test_an_unknown_latency_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="expected a latency of low, normal, accurate, got 'none'"):
+    with pytest.raises(InputError, match="expected a latency of low, normal, got 'none'"):
         latency("none")

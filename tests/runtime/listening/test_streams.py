@@ -205,13 +205,12 @@ def test_silence_does_not_run_the_encoder(real_speech: np.ndarray) -> None:
 
 def test_presets_change_the_hop_and_say_what_they_cost(real_speech: np.ndarray) -> None:
     found = {}
-    for name in ("low", "normal", "accurate"):
+    for name in ("low", "normal"):
         listener = Listener(SHIPPED / "speaker.lupi", latency=name)
         found[name] = list(listener.listen([Block(real_speech, 0.0)]))
         assert listener.statistics.algorithm_seconds == listener.algorithm_seconds
     assert Listener(SHIPPED / "speaker.lupi", latency="low").segmentation.hop_seconds == 0.25
     assert len(found["low"]) > 1.5 * len(found["normal"])
-    assert [event.time for event in found["accurate"]] == [event.time for event in found["normal"]]
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
