@@ -31,7 +31,7 @@ __all__ = ["Broker"]
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # changes wake it at once
+POLL_SECONDS = 1.0  # changes, and what comes from the broker while something is on its way, wake it at once
 ANSWER_SECONDS = 5.0  # for a connection, and for its confirmation
 BEGIN_SECONDS = 3.0  # that the start of listening waits to hear whether the broker takes us
 END_SECONDS = 2.0  # for the last words
