@@ -115,7 +115,7 @@ MqttNameOption = Annotated[
 ]
 MqttPasswordOption = Annotated[
     Optional[Path],
-    typer.Option(metavar="FILE", help="The password of --mqtt, in a file that its owner alone can read."),
+    typer.Option(metavar="FILE", help="The password of --mqtt, in a file that others cannot read."),
 ]
 MqttCaOption = Annotated[
     Optional[Path],

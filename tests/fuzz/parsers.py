@@ -6,6 +6,7 @@ each briefly with hypothesis, `run.py` (`make fuzz`) at length with atheris, whi
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import io
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ class Parser:
 
 def parsers() -> dict[str, Parser]:
     """All of them, by name."""
-    made = (*_of_the_device(), *_of_the_workstation(), *_of_sound(), *_of_words())
+    made = (*_of_the_device(), *_of_the_workstation(), *_of_sound(), *_of_words(), *_of_the_home())
     trees = (_by_tree(parser) for parser in made if parser.seeds[0][:1] == b"{")
     return {parser.name: parser for parser in (*made, *trees)}
 
@@ -179,6 +181,33 @@ def _of_words() -> tuple[Parser, ...]:
         folder_word(text, "a word")
 
     return (Parser("words", read, (b"fold-0", "Zoë".encode(), b"\x1b[2J")),)
+
+
+def _of_the_home() -> tuple[Parser, ...]:
+    """What comes over a socket, where the extra is installed."""
+    if find_spec("wyoming") is None:
+        return ()
+    from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, NotWyoming, read_event
+    from edge_lupi.home.wyoming.utterance import sound_format
+
+    async def read(data: bytes) -> None:
+        reader = asyncio.StreamReader(limit=MOST_HEADER_BYTES)
+        reader.feed_data(data)
+        reader.feed_eof()
+        while event := await read_event(reader):
+            if event.type == "audio-start":
+                sound_format(event.data)
+
+    start = {"type": "audio-start", "data": {"rate": 16_000, "width": 2, "channels": 1}}
+    chunk = b'{"type": "audio-chunk", "data_length": 15, "payload_length": 4}\n{"rate": 16000}abcd'
+    return (
+        Parser(
+            "Wyoming events",
+            lambda data: asyncio.run(read(data)),
+            (_json(start), _json(start) + b"\n" + chunk),
+            refusals=(NotWyoming,),
+        ),
+    )
 
 
 def _manifest(shipped: Bundle) -> Callable[[bytes], object]:

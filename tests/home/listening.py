@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import soundfile
@@ -80,8 +84,18 @@ def listening(folder: Path, *options: str, speed: float = 1.0) -> Iterator[Liste
                     process.stdin.close()
 
 
+@cache
+def both_voices() -> Path:
+    """The example's first 14 s, in which both its voices speak."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-lupi-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    samples, rate_hz = soundfile.read(TWO_VOICES, dtype="int16", frames=14 * 16_000)
+    soundfile.write(folder / "both.wav", samples, rate_hz)
+    return folder / "both.wav"
+
+
 def listen_to_file(*options: str | Path, code: str = "") -> subprocess.CompletedProcess[str]:
-    """The whole of the example's sound, as fast as it goes."""
+    """To both voices, as fast as it goes."""
     run = f"{code}\nfrom edge_lupi.cli import main\nmain()"
-    words = [sys.executable, "-c", run, "listen", "--json", "--input", str(TWO_VOICES), *map(str, options)]
+    words = [sys.executable, "-c", run, "listen", "--json", "--input", str(both_voices()), *map(str, options)]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment(), cwd=ROOT)

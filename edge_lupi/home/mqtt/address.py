@@ -40,7 +40,7 @@ class BrokerAddress:
 
 
 def broker_address(url: str, password: Path | None = None, ca: Path | None = None) -> BrokerAddress:
-    """A checked address. `password` is a file that its owner alone may read, `ca` a PEM of who may sign the broker's certificate.
+    """A checked address. `password` is a file that others cannot read, `ca` a PEM of who may sign the broker's certificate.
 
     Raises InputError, which never repeats a password.
     """
@@ -67,12 +67,12 @@ def broker_address(url: str, password: Path | None = None, ca: Path | None = Non
 
 
 def read_password(path: Path) -> str:
-    """The first line of a file that nobody but its owner may read. Raises InputError."""
+    """The first line of a file that others cannot read; its group may, as systemd's credentials are. Raises InputError."""
     text = read_bounded(path, 4096, "a password").decode("utf-8", "replace").split("\n")[0].rstrip("\r")
     mode = path.stat().st_mode & 0o777
     shown = printable(str(path))
-    if mode & 0o077:
-        raise InputError(f"expected a password that its owner alone can read, got mode {mode:04o}: chmod 600 {shown}")
+    if mode & 0o027:
+        raise InputError(f"expected a password that others cannot read, got mode {mode:04o}: chmod 600 {shown}")
     if not text:
         raise InputError(f"expected a password in the first line of {shown}, got none: write it there")
     return text

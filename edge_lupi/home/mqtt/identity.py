@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from edge_lupi.errors import InputError
 from edge_lupi.words import composed, printable
 
-__all__ = ["ListenerName", "StreamTopics", "listener_name"]
+__all__ = ["OFFLINE", "ONLINE", "ListenerName", "StreamTopics", "listener_name"]
 
 PREFIX = "edge-lupi"
 DISCOVERY = "homeassistant"  # Home Assistant's own, unless somebody changed it there
+ONLINE, OFFLINE = "online", "offline"  # what it takes for there and gone unless told otherwise
 LONGEST = 60
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from edge_lupi.events import Event
 from edge_lupi.home.mqtt.discovery import NOBODY, PRESENCE, discovery
-from edge_lupi.home.mqtt.identity import ListenerName, StreamTopics
+from edge_lupi.home.mqtt.identity import OFFLINE, ONLINE, ListenerName, StreamTopics
 from edge_lupi.runtime.outputs.turns import Output
 from edge_lupi.runtime.trackers.tracker import UNKNOWN
 from edge_lupi.task import Task
@@ -20,7 +20,6 @@ __all__ = ["MqttOutput"]
 QUIET_SECONDS = 3.0  # of sound without an event: nobody speaks any more; trackers hold back less
 SILENT_SECONDS = 10.0  # without any sound: the microphone is gone
 SOMEBODY = "somebody"  # what an unknown voice is called: Home Assistant keeps "unknown" for what it was never told
-ONLINE, OFFLINE = "online", "offline"
 
 
 @dataclass

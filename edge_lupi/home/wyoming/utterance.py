@@ -25,7 +25,7 @@ from edge_lupi.home.wyoming.protocol import NotWyoming
 from edge_lupi.home.wyoming.upstream import Recogniser
 from edge_lupi.runtime.listening.listener import Listener
 
-__all__ = ["Utterance", "Worker"]
+__all__ = ["Utterance", "Worker", "sound_format"]
 
 TRANSCRIPT_SECONDS = 120.0  # for the recogniser to find words in what it has heard
 LONGEST_SECONDS = 300.0
@@ -57,7 +57,7 @@ class Utterance:
 
     def __init__(self, worker: Worker, requests: Sequence[Event], start: Event, write: Write) -> None:
         self._worker, self._requests, self._write = worker, [*requests, start], write
-        self._format = _format(start.data)
+        self._format = sound_format(start.data)
         self._heard = Heard(worker.listener, *self._format)
         self._bytes_a_second = self._format[0] * self._format[1] * SAMPLE_BYTES
         self._unheard = deque[tuple[asyncio.Future[None], int]]()
@@ -72,7 +72,7 @@ class Utterance:
 
     async def chunk(self, event: Event) -> None:
         """Some sound. What comes after the answer is dropped."""
-        if _format(event.data) != self._format:
+        if sound_format(event.data) != self._format:
             raise NotWyoming("expected sound of one format in an utterance, got another")
         self._bytes += len(event.payload or b"")
         if self._bytes > LONGEST_SECONDS * self._bytes_a_second:
@@ -159,7 +159,7 @@ class Utterance:
         return await asyncio.get_running_loop().run_in_executor(self._worker.thread, self._heard.end)
 
 
-def _format(data: dict[str, Any]) -> tuple[int, int]:
+def sound_format(data: dict[str, Any]) -> tuple[int, int]:
     """Rate and channels of sound. Raises NotWyoming where it is not 16-bit, or of no rate that sound has."""
     rate_hz, width, channels = (_whole(data.get(name)) for name in ("rate", "width", "channels"))
     if rate_hz not in RATES_HZ or width != SAMPLE_BYTES or channels not in CHANNELS:
