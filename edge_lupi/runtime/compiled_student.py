@@ -102,13 +102,16 @@ class CompiledStudent:
         """Numbers in the state of the first task's aggregator."""
         return self.branches[self.task.name].state_size
 
-    def encode(self, segments: Array) -> Array:
-        """log-mel [B, 80, 1, frames] -> segment embeddings [B, D]; quiet ones are raised to the level of training."""
-        return self._encoded(self.raised(segments))
+    def encode(self, segments: Array, levels_db: Sequence[float] | None = None) -> Array:
+        """log-mel [B, 80, 1, frames], and their levels where they are known -> segment embeddings [B, D].
 
-    def raised(self, segments: Array) -> Array:
+        Quiet ones are raised to the level of training.
+        """
+        return self._encoded(self.raised(segments, levels_db))
+
+    def raised(self, segments: Array, levels_db: Sequence[float] | None = None) -> Array:
         """log-mel [B, 80, 1, frames], the quiet ones as loud as what the student was taught with."""
-        return self._level.raised(segments)
+        return self._level.raised(segments, levels_db)
 
     def _encoded(self, segments: Array) -> Array:
         return self._encoder.run({"log_mel": segments})["embedding"]

@@ -7,6 +7,8 @@ digit what the front end gives for louder samples. What is louder stays as it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ __all__ = ["Level"]
 Array = NDArray[np.float32]
 MARGIN_DB = 3.0  # below the golden speech: what one utterance more or less may differ by
 MOST_DB = 30.0  # what is quieter still is noise
+SURE_DB = 0.1  # by which a level that was measured elsewhere must lie above, so that no rounding matters
 
 
 class Level:
@@ -27,11 +30,16 @@ class Level:
         power = float(np.square(golden, dtype=np.float64).mean()) if len(golden) else 0.0
         self.least_db = 10 * np.log10(max(power, 1e-9)) - MARGIN_DB
 
-    def raised(self, segments: Array) -> Array:
-        """log-mel [B, 80, 1, F], those of quiet segments raised; each for itself."""
+    def raised(self, segments: Array, levels_db: Sequence[float] | None = None) -> Array:
+        """log-mel [B, 80, 1, F], those of quiet segments raised; each for itself.
+
+        Where `levels_db` [B], as `Segment` has them, are all loud enough, nothing has to be computed.
+        """
+        if levels_db is not None and min(levels_db) > self.least_db + SURE_DB:
+            return segments
         power = np.exp(segments)
-        levels_db = 10 * np.log10(power.sum(1).mean((1, 2)) / FULL_SCALE_POWER)
-        gains_db = np.clip(self.least_db - levels_db, 0, MOST_DB)
+        measured_db = 10 * np.log10(power.sum(1).mean((1, 2)) / FULL_SCALE_POWER)
+        gains_db = np.clip(self.least_db - measured_db, 0, MOST_DB)
         quiet = np.flatnonzero(gains_db)
         if not len(quiet):
             return segments

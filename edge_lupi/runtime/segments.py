@@ -140,7 +140,7 @@ class Segmenter:
             log_mel=self._frames[self._frames_of[cut]][:, None, -kind.frames :],
             start_seconds=(self._stream_samples - kind.samples) / SAMPLE_RATE_HZ,
             end_seconds=self.seconds,
-            speech_share=float(with_pre_roll(self._speech[-kind.frames :]).mean()),
+            speech_share=float(np.count_nonzero(with_pre_roll(self._speech[-kind.frames :])) / kind.frames),
             level_db=float(10 * np.log10((10 ** (self._levels_db[-kind.frames :] / 10)).mean())),
             cut=cut,
         )

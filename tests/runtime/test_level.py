@@ -44,3 +44,16 @@ def test_real_voices_are_themselves_when_quiet(data_root: Path, level_db: float)
             student.utterance((samples * 10 ** (db / 20)).astype(np.float32)).embedding[0] for db in (-26, level_db)
         )
         assert loud @ quiet / np.linalg.norm(loud) / np.linalg.norm(quiet) > 0.9
+
+
+def test_a_level_that_is_known_saves_the_work_and_changes_nothing(voice: object) -> None:
+    sound = voice(0, 1.0)  # type: ignore[operator]
+    level, loud = Level(sound), _segment(sound)
+    known_db = float(10 * np.log10(np.mean(sound**2)))
+    assert level.raised(loud, [known_db]) is loud
+    for quieter in (1.3, 1.41, 1.42, 3, 20):  # 3 dB below the golden speech lies between the second and the third
+        quiet, quiet_db = _segment(sound / quieter), known_db - 20 * np.log10(quieter)
+        np.testing.assert_array_equal(level.raised(quiet, [quiet_db]), level.raised(quiet))
+    np.testing.assert_array_equal(
+        level.raised(np.concatenate([loud, quiet]), [known_db, quiet_db]), np.concatenate([loud, level.raised(quiet)])
+    )

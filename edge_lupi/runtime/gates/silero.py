@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ class VoiceGate:
 
     def push(self, log_mel: Array, samples: Array) -> Frames:
         """log-mel [80, F] of the frames that come next, and their samples [160 * F] -> speech or not, bool [F]."""
-        ends = self._stream_samples + HOP_SAMPLES * np.arange(1, log_mel.shape[1] + 1)
+        ends = self._stream_samples + np.arange(1, log_mel.shape[1] + 1) * HOP_SAMPLES
         loud_frames = np.concatenate([self._loud_frames, self._loud.push(log_mel)])
         waiting = np.concatenate([self._waiting, samples])
         first = self._stream_samples // CHUNK_SAMPLES
@@ -95,8 +94,10 @@ class VoiceGate:
 
     def _judge(self, waiting: Array, loud_frames: Frames, first: int, count: int) -> list[bool]:
         """Whether the gate is open after each of the whole chunks that wait."""
+        if not count:
+            return []
         edges = [_frames_before(chunk) - _frames_before(first) for chunk in range(first, first + count + 1)]
-        loud = [bool(loud_frames[begin:end].any()) for begin, end in pairwise(edges)]
+        loud: list[bool] = np.logical_or.reduceat(loud_frames[: edges[-1]], edges[:-1]).tolist()
         return [self._follow(probability) for probability in self._probabilities(waiting, loud)]
 
     def _probabilities(self, waiting: Array, loud: list[bool]) -> list[float]:
@@ -120,16 +121,25 @@ class VoiceGate:
         lead = 0 if self._ran else 1
         if lead:
             self._state = (STATE, STATE)
-        starts = [CHUNK_SAMPLES * (chunk + 1) for chunk in range(begin - lead, end)]
-        inputs = np.stack([waiting[start : start + CONTEXT_SAMPLES + CHUNK_SAMPLES] for start in starts])
-        out = self._graph.run({"input": self._gain.raised(inputs), "h": self._state[0], "c": self._state[1]})
+        chunks = _behind_context(waiting[CHUNK_SAMPLES * (begin - lead + 1) :], end - begin + lead)
+        out = self._graph.run({"input": self._gain.raised(chunks), "h": self._state[0], "c": self._state[1]})
         self._state = out["hn"], out["cn"]
-        return [float(value) for value in out["speech_probs"].ravel()[lead:]]
+        probabilities: list[float] = out["speech_probs"].tolist()
+        return probabilities[lead:]
 
     def _follow(self, probability: float) -> bool:
         speech = probability >= (self.settings.end if self._open() else self.settings.begin)
         self._since_speech_chunks = 0 if speech else self._since_speech_chunks + 1
         return self._open()
+
+
+def _behind_context(samples: Array, chunks: int) -> Array:
+    """The first chunks of samples that begin with the context of the first: [chunks, 576]."""
+    rows = np.empty((chunks, CONTEXT_SAMPLES + CHUNK_SAMPLES), np.float32)
+    length = chunks * CHUNK_SAMPLES
+    rows[:, :CONTEXT_SAMPLES] = samples[:length].reshape(chunks, CHUNK_SAMPLES)[:, :CONTEXT_SAMPLES]
+    rows[:, CONTEXT_SAMPLES:] = samples[CONTEXT_SAMPLES : CONTEXT_SAMPLES + length].reshape(chunks, CHUNK_SAMPLES)
+    return rows
 
 
 def _frames_before(chunk: int) -> int:

@@ -25,14 +25,14 @@ __all__ = ["Ear", "bundles_for", "ear_of", "ears_of"]
 class Ear:
     """A student, the tasks that it listens for, and its segments; `log_mel` is another ear's where theirs is the same.
 
-    `encode` makes segment embeddings [B, D] of log-mel [B, 80, 1, frames]; `branches` are the aggregators by task.
+    `encode` makes segment embeddings [B, D] of log-mel [B, 80, 1, frames] and their levels [B] in dB; `branches` are the aggregators by task.
     """
 
     student: CompiledStudent
     tasks: tuple[Task, ...]
     segmentation: Segmentation
     log_mel: LogMel
-    encode: Callable[[Array], Array]
+    encode: Callable[[Array, Sequence[float]], Array]
     branches: Mapping[str, Aggregator]
 
     @property

@@ -177,7 +177,8 @@ class Listening:
         for number, ear in enumerate(self._ears):
             own = [place for place, item in enumerate(batch) if item.is_speech and item.segment.cut == number]
             if own:
-                encoded = ear.encode(np.stack([batch[place].segment.log_mel for place in own]))
+                segments = [batch[place].segment for place in own]
+                encoded = ear.encode(np.stack([one.log_mel for one in segments]), [one.level_db for one in segments])
                 for row, place in enumerate(own):
                     embeddings[place] = encoded[row : row + 1]
         return embeddings

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_lupi.bundle.threshold import Threshold
+from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.strangers import Strangers
@@ -63,6 +64,8 @@ class _Piece:
     end_seconds: float
     embedding: Array
     alone: Array  # unit vector [D] of this segment as an utterance of its own
+    behind: tuple[Array, ...]  # the states that it was heard behind: none, and that of the turn, if there is one
+    heard: Step  # [1 or 2, D] behind each of these
 
     @property
     def seconds(self) -> float:
@@ -97,6 +100,7 @@ class SpeakerTracker:
         self.threshold = threshold
         self._of_people = of_people or Threshold.constant(threshold)  # the cosine that people of the gallery must reach
         self._aggregator = aggregator
+        self._nothing = aggregator.initial_state()
         self._gallery = gallery
         self._change = self.threshold * self.tracking.change_share
         self._strangers = Strangers()
@@ -109,8 +113,7 @@ class SpeakerTracker:
         """A segment in which somebody speaks, with its embedding [1, D]."""
         before = self._pause(segment.start_seconds)
         self._last_speech_seconds = segment.end_seconds
-        alone = unit(self._aggregator.step(embedding, self._aggregator.initial_state()).embedding[0])
-        return before + self._place(_Piece(segment.start_seconds, segment.end_seconds, embedding, alone))
+        return before + self._place(self._piece(segment, embedding))
 
     def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
@@ -144,6 +147,12 @@ class SpeakerTracker:
         if now_seconds - self._last_speech_seconds < self.tracking.pause_seconds:
             return []
         return self.finish()
+
+    def _piece(self, segment: Segment, embedding: Array) -> _Piece:
+        """A segment heard alone and behind the turn, in one call of the aggregator: nearly every segment joins its turn."""
+        behind = (self._nothing, self._turn.state) if self._turn else (self._nothing,)
+        heard = self._aggregator.step(np.concatenate([embedding] * len(behind)), np.concatenate(behind))
+        return _Piece(segment.start_seconds, segment.end_seconds, embedding, unit(heard.embedding[0]), behind, heard)
 
     def _place(self, piece: _Piece) -> list[Decision]:
         held, self._held = self._held, None
@@ -226,10 +235,12 @@ class SpeakerTracker:
 
     def _absorb(self, piece: _Piece) -> float:
         """Let the turn's aggregator hear the piece; gives the cosine of the two before that."""
-        turn = self._turn or _Turn(self._aggregator.initial_state(), piece.alone)
+        turn = self._turn or _Turn(self._nothing, piece.alone)
         likeness = float(piece.alone @ turn.voice)
-        step = self._aggregator.step(piece.embedding, turn.state)
-        turn.state, turn.voice, turn.pieces = step.state, unit(step.embedding[0]), turn.pieces + 1
+        step, row = piece.heard, next((row for row, state in enumerate(piece.behind) if state is turn.state), None)
+        if row is None:
+            step, row = self._aggregator.step(piece.embedding, turn.state), 0
+        turn.state, turn.voice, turn.pieces = step.state[row : row + 1], unit(step.embedding[row]), turn.pieces + 1
         turn.seconds += piece.end_seconds - max(piece.start_seconds, turn.end_seconds)
         turn.end_seconds = piece.end_seconds
         self._turn = turn

@@ -1,6 +1,6 @@
 """A run of its own: blocks of any size are the file at once, and two runs of one listener are two alone. Real speech."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,8 +158,8 @@ def test_enrolment_hears_what_listening_hears(
     encoded = list[np.ndarray]()
     encode = CompiledStudent.encode
 
-    def watched(self: CompiledStudent, segments: np.ndarray) -> np.ndarray:
-        encoded.append(encode(self, segments))
+    def watched(self: CompiledStudent, segments: np.ndarray, levels_db: Sequence[float]) -> np.ndarray:
+        encoded.append(encode(self, segments, levels_db))
         return encoded[-1]
 
     monkeypatch.setattr(CompiledStudent, "encode", watched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,9 @@ def _encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many segments each pass of an encoder takes from now on."""
     batches, encode = list[int](), CompiledStudent.encode
 
-    def counted(self: CompiledStudent, log_mel: np.ndarray) -> np.ndarray:
+    def counted(self: CompiledStudent, log_mel: np.ndarray, levels_db: Sequence[float]) -> np.ndarray:
         batches.append(len(log_mel))
-        return encode(self, log_mel)
+        return encode(self, log_mel, levels_db)
 
     monkeypatch.setattr(CompiledStudent, "encode", counted)
     return batches

@@ -21,7 +21,7 @@ class MeanOfSegments:
         return np.zeros((batch, 9), np.float32)
 
     def step(self, embedding: np.ndarray, state: np.ndarray) -> Step:
-        state = state + np.concatenate([np.ones((1, 1)), embedding], axis=1).astype(np.float32)
+        state = state + np.concatenate([np.ones((len(embedding), 1)), embedding], axis=1).astype(np.float32)
         mean = state[:, 1:] / state[:, :1]
         return Step(mean, state, mean)
 
