@@ -38,8 +38,8 @@ class Looking:
     """How the second look decides.
 
     Chosen on 40 conversations of 2 to 13 of the voices that the speaker recipe keeps for validation, with turns of 1.5 to
-    8 s (benchmarks/final_look.py): a share of 1.05 or 1.15 makes less than 0.5 % of the time worse, pieces of 3 or 6 s
-    the same. Turns as they were told live, uncut, leave 4 % more of the time wrong, as a few hold two voices.
+    8 s (benchmarks/final_look.py): shares of 1.05 and 1.15, and pieces of 3 and 6 s, leave less than 1 % more of the time
+    wrong. Turns as they were told live, uncut, leave 4 % more of the time wrong, as a few hold two voices.
     """
 
     share: float = 1.1  # of the task's threshold: clusters whose mean cosine is above it are one voice
