@@ -17,7 +17,7 @@ from edge_lupi.progress import progress
 from edge_lupi.task import Task
 from edge_lupi.vectors import Array
 
-__all__ = ["Answer", "Answerer", "Model", "answers", "listened", "trim_db_of"]
+__all__ = ["Answer", "Answerer", "Model", "answers", "listened", "trim_db_of", "with_noise"]
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -36,11 +36,12 @@ Answerer = Callable[[Array, Utterance | None], Answer]  # samples [T] at 16 kHz,
 
 @dataclass(frozen=True)
 class Model:
-    """Something to measure: how it answers, its task, and where it comes from (its `provenance`)."""
+    """Something to measure: how it answers, its task, where it comes from (its `provenance`), and the sha256 of its file."""
 
     answer: Answerer
     task: Task
     origin: Provenance
+    digest: str = ""
 
     @property
     def trim_db(self) -> float:
@@ -69,7 +70,13 @@ def listened(items: Sequence[Item]) -> Iterator[Item]:
 
 def _speech(utterance: Utterance, snr_db: float | None, trim_db: float) -> tuple[Array, Utterance]:
     samples, spoken = read_speech(utterance, trim_db)
+    return with_noise(samples, utterance.name, snr_db), spoken
+
+
+def with_noise(samples: Array, name: str, snr_db: float | None) -> Array:
+    """Samples [T] with white noise at a ratio in dB, if one is given; by its name a recording has the same noise always."""
     if snr_db is None:
-        return samples, spoken
-    noise = np.random.default_rng(zlib.crc32(utterance.name.encode())).standard_normal(len(samples)).astype(np.float32)
-    return samples + noise * np.float32(np.sqrt(np.mean(samples**2) * 10 ** (-snr_db / 10))), spoken
+        return samples
+    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(len(samples)).astype(np.float32)
+    noisy: Array = samples + noise * np.float32(np.sqrt(np.mean(samples**2) * 10 ** (-snr_db / 10)))
+    return noisy

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.data.digest import file_digest
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import MissingExtra
 from edge_lupi.evaluate.answers import Answer, Model
@@ -23,7 +25,7 @@ def open_model(path: Path, task: str | None = None) -> Model:
         raise MissingExtra("evaluate of a .pt file", "PyTorch", "train")
     from edge_lupi.evaluate.trained import open_trained
 
-    return open_trained(path, task)
+    return replace(open_trained(path, task), digest=file_digest(path))
 
 
 def _open_bundle(path: Path, task: str | None) -> Model:
@@ -34,4 +36,4 @@ def _open_bundle(path: Path, task: str | None) -> Model:
         step = student.utterance(samples)
         return Answer(step.embedding[0], None if step.scores is None else step.scores[0])
 
-    return Model(answer, student.task, bundle.provenance.of(student.task.name))
+    return Model(answer, student.task, bundle.provenance.of(student.task.name), bundle.fingerprint)

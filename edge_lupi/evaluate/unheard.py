@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_lupi.bundle.provenance import Provenance
@@ -9,7 +10,7 @@ from edge_lupi.data.readers.corpora import KINDS, corpus_kind, read_corpus
 from edge_lupi.data.utterance import Corpus, Utterance
 from edge_lupi.disk import kind_of
 
-__all__ = ["corpus_for", "unheard"]
+__all__ = ["corpus_for", "heard_voices", "unheard"]
 
 
 def corpus_for(origin: Provenance, data: Path, task: str, pattern: str = "") -> Corpus:
@@ -32,6 +33,16 @@ def unheard(corpus: Corpus, origin: Provenance) -> tuple[tuple[Utterance, ...], 
         if corpus.name in (training.corpus, *(training.corpora or ())):
             kept = _unheard_in(training, kept)
     return kept, len(corpus.utterances) - len(kept)
+
+
+def heard_voices(corpus: str, utterances: Sequence[Utterance], origin: Provenance) -> int:
+    """How many of the speakers of these utterances a model of this origin has heard in training."""
+    speakers = {u.speaker for u in utterances} - {None}
+    left = set(speakers)
+    for training in origin.trainings:
+        if corpus in (training.corpus, *(training.corpora or ())):
+            left -= set(training.training_speakers or ())
+    return len(speakers) - len(left)
 
 
 def _unheard_in(training: Provenance, utterances: tuple[Utterance, ...]) -> tuple[Utterance, ...]:

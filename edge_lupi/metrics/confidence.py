@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_lupi.errors import InputError
 
-__all__ = ["BINS", "calibration_error", "negative_log_likelihood", "probabilities_of"]
+__all__ = ["BINS", "Bin", "calibration_error", "negative_log_likelihood", "probabilities_of", "reliability"]
 
 BINS = 15
 
@@ -28,6 +30,27 @@ def negative_log_likelihood(scores: ArrayLike, labels: ArrayLike, temperature: f
     return float((total - scaled[np.arange(len(truth)), truth]).mean())
 
 
+@dataclass(frozen=True)
+class Bin:
+    """Utterances whose most probable label has a probability above `low` and up to `high`: how many, their mean probability, and how many are right."""
+
+    low: float
+    high: float
+    count: int
+    probability: float
+    right: int
+
+
+def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> list[Bin]:
+    """The bins of a reliability diagram that hold anything, of probabilities [N, C] with truth [N] (DeGroot and Fienberg 1983)."""
+    sure, right, place = _binned(probabilities, labels, bins)
+    return [
+        Bin(m / bins, (m + 1) / bins, int(own.sum()), float(sure[own].mean()), int(right[own].sum()))
+        for m in range(bins)
+        if (own := place == m).any()
+    ]
+
+
 def calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error of probabilities [N, C] with truth [N]: a fraction.
 
@@ -35,12 +58,19 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = B
     weighted by size, of the distance between that probability and the share that is right (Naeini et al. 2015; 15 bins
     as in Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599, equation 3).
     """
+    sure, right, place = _binned(probabilities, labels, bins)
+    excess = np.bincount(place, sure - right, minlength=bins)
+    return float(np.abs(excess).sum() / len(right))
+
+
+def _binned(
+    probabilities: ArrayLike, labels: ArrayLike, bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """The largest probability of each, whether its label is right, and its bin; [N] each."""
     values, truth = _checked(probabilities, labels)
     sure = values.max(1)
-    right = values.argmax(1) == truth
     place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)  # bin m is ((m - 1) / M, m / M]
-    excess = np.bincount(place, sure - right, minlength=bins)
-    return float(np.abs(excess).sum() / len(truth))
+    return sure, values.argmax(1) == truth, place
 
 
 def _checked(values: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
+from edge_lupi.train.curves import Curves
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.epochs import epoch_seed
@@ -62,7 +63,7 @@ class Run:
     """One stage's training in a folder, and all that must be the same for its checkpoint to be taken up again.
 
     Beside `<name>.checkpoint` lies `<name>.history.json`: a list with an object for every epoch, the mean of each part of the
-    loss by its name, and what was measured on held-out voices.
+    loss by its name, and what was measured on held-out voices; and `<name>.curves.svg`, its picture.
     """
 
     folder: Path
@@ -146,17 +147,23 @@ def fit(
     wrapped, optimiser = fabric.setup(module, optimiser)
     step = _Step(fabric, wrapped, optimiser, schedule, losses)
     began = time.monotonic()
+    curves = Curves(run.folder, run.name, first) if fabric.is_global_zero and first < course.epochs else None
+    if curves:
+        log.info(f"{run.name}  {course.epochs} epochs of {epochs.steps} steps")
     for epoch in range(first, course.epochs):
         if before is not None:
             before(epoch)
-        history.append(_epoch(step, epochs(epoch), run, epoch))
+        history.append(_epoch(step, epochs(epoch), run, epoch, epochs.steps))
         if after is not None:
             after(history)
-        if fabric.is_global_zero:
+        if curves:
             _save(module, optimiser, schedule, run, history)
+            curves.show(history)
             left = (time.monotonic() - began) / (epoch + 1 - first) * (course.epochs - epoch - 1)
             words = "  ".join(f"{name} {value:.4f}" for name, value in history[-1].items())
             progress(log, f"{run.name}  epoch {epoch + 1}/{course.epochs}  {words}  {_minutes(left)} left")
+    if curves:
+        curves.close()
     if fabric.is_global_zero and first == course.epochs:  # it was finished: perhaps by a version that kept none
         _keep_history(run, history)
     fabric.barrier()
@@ -191,10 +198,11 @@ class _Step:
         return parts
 
 
-def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int) -> dict[str, float]:
+def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int, steps: int) -> dict[str, float]:
     """One pass over the batches; gives the mean of every part of the loss. Raises InputError where one is not finite."""
     try:
-        means = _pass(step, batches, epoch_seed(run.seed, epoch))
+        words = f"{run.name}  epoch {epoch + 1}/{run.course.epochs}"
+        means = _pass(step, batches, epoch_seed(run.seed, epoch), f"{words}  step {{}}/{steps}")
     except KeyboardInterrupt:
         progress(log, f"{run.name}  stopped in epoch {epoch + 1}: the same command goes on from there")
         raise
@@ -205,7 +213,7 @@ def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int) -> dict[
     return means
 
 
-def _pass(step: _Step, batches: Iterator[Batch], seed: int) -> dict[str, float]:
+def _pass(step: _Step, batches: Iterator[Batch], seed: int, words: str) -> dict[str, float]:
     fabric = step.fabric
     torch.manual_seed(seed)
     draw = Draw(seed, fabric.global_rank, fabric.world_size)
@@ -216,7 +224,7 @@ def _pass(step: _Step, batches: Iterator[Batch], seed: int) -> dict[str, float]:
         for name, value in step(batch, draw).items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if fabric.is_global_zero:
-            progress(log, f"step {count}", last=False, often=True)
+            progress(log, words.format(count), last=False, often=True)
     means = torch.tensor([value / max(count, 1) for value in sums.values()], dtype=torch.float64)
     shared = fabric.all_reduce(means.to(fabric.device).float(), reduce_op="mean") if fabric.world_size > 1 else means
     return dict(zip(sums, shared.tolist(), strict=True))

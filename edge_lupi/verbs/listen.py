@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.options import (
     BundlesArgument,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from edge_lupi.page.address import Address
     from edge_lupi.page.page import Page
     from edge_lupi.runtime.listening.listener import Listener
-    from edge_lupi.runtime.outputs.rttm import RttmFile
-    from edge_lupi.runtime.outputs.turns import Output
+    from edge_lupi.runtime.outputs.files import WrittenFile
+    from edge_lupi.runtime.outputs.turns import Lines, Output
+    from edge_lupi.runtime.second_look.memory import Memory
     from edge_lupi.runtime.sources.source import Source
     from edge_lupi.runtime.speakers.gallery import Gallery
 
@@ -67,6 +69,23 @@ NoRetryOption = Annotated[
 RttmOption = Annotated[
     Optional[Path],
     typer.Option(metavar="FILE", help="Write turns as they end, as RTTM; of several tasks those of the first."),
+]
+SrtOption = Annotated[
+    Optional[Path], typer.Option(metavar="FILE", help="The same turns as SubRip subtitles, for players.")
+]
+VttOption = Annotated[
+    Optional[Path], typer.Option(metavar="FILE", help="The same turns as WebVTT subtitles, for browsers.")
+]
+EventsOption = Annotated[
+    Optional[Path], typer.Option(metavar="FILE", help="Write every event as it is said, a line of JSON each.")
+]
+FinalOption = Annotated[
+    bool,
+    typer.Option(
+        "--final",
+        help="At the end look at all that was heard once more: voices that got two numbers are joined, and --rttm, --srt "
+        "and --vtt (else the lines printed) hold what that found in place of what was said live.",
+    ),
 ]
 SignatureOption = Annotated[
     Optional[Path],
@@ -136,6 +155,10 @@ def listen(
     no_retry: NoRetryOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One event a line, as JSON.")] = False,
     rttm: RttmOption = None,
+    srt: SrtOption = None,
+    vtt: VttOption = None,
+    events: EventsOption = None,
+    final: FinalOption = False,
     gpu: GpuOption = None,
     gallery: GalleryOption = None,
     require_signature: SignatureOption = None,
@@ -152,9 +175,12 @@ def listen(
     """Tell who speaks, in what emotion, or both, as it is heard."""
     from edge_lupi.runtime.listening.ears import bundles_for
     from edge_lupi.runtime.listening.listener import Listener
-    from edge_lupi.runtime.outputs.rttm import RttmFile
+    from edge_lupi.runtime.outputs.asked_files import asked_files
+    from edge_lupi.runtime.second_look.memory import Memory
     from edge_lupi.runtime.sources.open import open_source
 
+    if final and as_json and not (rttm or srt or vtt):
+        raise InputError("expected --rttm, --srt or --vtt beside --final and --json, got none: events are said live")
     shows = page or page_at or page_token
     address = served_at(page_at, page_token, "listen --page", "--page-at", "uvicorn") if shows else None
     home = _home(mqtt, mqtt_name, mqtt_password, mqtt_ca)
@@ -167,16 +193,18 @@ def listen(
         note(f"edge-lupi: {doubt}")
     names, own_channels = inputs or ["mic"], numbers(channels)
     source = open_source(*names, device=device, paced=paced, rate_hz=rate, channels=own_channels, retry=not no_retry)
-    file = RttmFile(rttm, names, tasks[0]) if rttm else None
+    memory = Memory(listener) if final else None
+    of_task = memory.task.name if memory else tasks[0]
+    files = asked_files(names, of_task, rttm=rttm, srt=srt, vtt=vtt, events=events)
     shown = _page(address, listener, people) if address else None
     with shown.server if shown else nullcontext(), home.telling(listener.tasks) if home else nullcontext() as told:
         if shown:
             note(f"the page is at {shown.server.address.url}")
-        is_stopped = _run(listener, source, file, as_json, shown, told)
+        is_stopped = _run(listener, source, files, as_json, shown, memory, told)
         if shown and not is_stopped():
             note("the sound has ended; the page stays until Ctrl-C")
             shown.stay(is_stopped)
-    if file is not None and not file.is_whole:
+    if not all(file.is_whole for file in files):
         raise typer.Exit(1)
 
 
@@ -224,17 +252,18 @@ def people_of(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[s
 def _run(
     listener: Listener,
     source: Source,
-    file: RttmFile | None,
+    files: Sequence[WrittenFile],
     as_json: bool,
     page: Page | None,
+    memory: Memory | None,
     told: Output | None = None,
 ) -> Callable[[], bool]:
-    """One run over a source, shown on standard output and on a page, and written into the file; then its statistics.
+    """One run over a source, shown on standard output and on a page, and written into files; a second look; its statistics.
 
     Gives a question: was it stopped by a signal?
     """
     from edge_lupi.runtime.outputs.live import live_view
-    from edge_lupi.runtime.outputs.turns import JsonLines, Lines, Teller
+    from edge_lupi.runtime.outputs.turns import EventsAlone, JsonLines, Lines, Teller
     from edge_lupi.runtime.sources.source import stop_on_signals
 
     listening = page.listening if page else listener.begin()
@@ -242,17 +271,37 @@ def _run(
     if not as_json:
         tasks = [task.name for task in listener.tasks]
         shown = live_view(lambda: listening.statistics, tasks=tasks) or Lines(sys.stdout)
-    outputs = [*([file] if file else []), *([page.output] if page else []), *([told] if told else []), shown]
+    live: Output = EventsAlone(shown) if memory else shown
+    outputs = [*files, *([memory] if memory else []), *([page.output] if page else []), *([told] if told else []), live]
     with ExitStack() as opened:
         opened.enter_context(source)
         for output in outputs:
             opened.enter_context(output)
         is_stopped = stop_on_signals(source)
         teller = opened.enter_context(Teller(listener.segmentations, outputs))
-        for event in listening.listen(page.handing_on(source) if page else source, passed=teller.passed):
+        sound, encoded = page.handing_on(source) if page else source, memory.encoded if memory else None
+        for event in listening.listen(sound, passed=teller.passed, encoded=encoded):
             teller.event(event)
+    if memory:
+        _look_again(memory, files, Lines(sys.stdout) if not as_json else None)
     note(str(listening.statistics))
     return is_stopped
+
+
+def _look_again(memory: Memory, files: Sequence[WrittenFile], printed: Lines | None) -> None:
+    """What the second look found, into the files, or onto standard output where none is asked for."""
+    from edge_lupi.runtime.outputs.files import TurnFile
+    from edge_lupi.runtime.second_look.look import look_again
+
+    turns = look_again(memory)
+    of_turns = [file for file in files if isinstance(file, TurnFile)]
+    for file in of_turns:
+        file.revise(turns)
+    if printed and not of_turns:
+        for turn in turns:
+            printed.turn(turn)
+    live, found = memory.speakers_live, len({(turn.stream, turn.label) for turn in turns})
+    note(f"second look: {found} voices, where {live} were told live")
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.terminal import say, say_json
-from edge_lupi.verbs.options import JsonOption, among_corpora, finite
+from edge_lupi.errors import InputError
+from edge_lupi.terminal import note, say, say_json
+from edge_lupi.verbs.options import JsonOption, among_corpora, finite, made_folder
+
+if TYPE_CHECKING:
+    from edge_lupi.evaluate.answered import ClassAnswers, Exam, TrialAnswers
+    from edge_lupi.evaluate.answers import Model
 
 
 def evaluate(
@@ -40,14 +49,71 @@ def evaluate(
         Optional[float], typer.Option(min=-100, max=100, help="Add white noise at this ratio.", callback=finite)
     ] = None,
     as_json: JsonOption = False,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="DIR",
+            help="Write report.html there: curves, maps, tables, and the worst ten to listen to, so it holds voices.",
+        ),
+    ] = None,
+    beside: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            metavar="MODEL", help="Another model for the report, as the teacher or the float student; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
-    from edge_lupi.evaluate.measure import report
+    from edge_lupi.evaluate.answered import answered, exam_for
     from edge_lupi.evaluate.open import open_model
 
+    if beside and report is None:
+        raise InputError("expected --report DIR with --beside, got none: the report is what shows them")
+    folder = made_folder(report, "--report") if report else None
     opened = open_model(model, task)
-    found = report(opened, data, trials, split=split, everyone=everyone, snr_db=snr_db, pattern=pattern or "")
+    others = [open_model(path, opened.task.name) for path in beside or ()]
+    exam = exam_for(opened, data, trials, split=split, everyone=everyone, pattern=pattern or "")
+    found = answered(opened, exam, snr_db)
+    if folder is not None:
+        _write_report(folder, [model, *(beside or ())], [opened, *others], found, exam, data, snr_db)
     if as_json:
-        say_json(found.plain())
+        say_json(found.report.plain())
     else:
-        say(*found.text().split("\n"))
+        say(*found.report.text().split("\n"))
+
+
+def _write_report(
+    folder: Path,
+    paths: Sequence[Path],
+    models: Sequence[Model],
+    found: ClassAnswers | TrialAnswers,
+    exam: Exam,
+    data: Path,
+    snr_db: float | None,
+) -> None:
+    """At once or not at all; the models but the first are asked here."""
+    from edge_lupi.device.processor import environment
+    from edge_lupi.disk import write_at_once, writing
+    from edge_lupi.evaluate.answered import answered
+    from edge_lupi.evaluate.html_report.report_page import Circumstances, Subject, report_page
+
+    said = [found, *(answered(model, exam, snr_db) for model in models[1:])]
+    names = shortest_names(paths)
+    subjects = [Subject(*one) for one in zip(names, models, said, strict=True)]
+    doubts = [] if snr_db is None else [f"White noise at {snr_db:g} dB was added."]
+    date = datetime.now().astimezone().isoformat(" ", "seconds")
+    command = shlex.join(["edge-lupi", *sys.argv[1:]])
+    text = report_page(subjects, exam, Circumstances(command, date, environment(), data, tuple(doubts)))
+    file = folder / "report.html"
+    with writing(file, "free some space or choose another --report"):
+        write_at_once(file, text.encode())
+    note(f"{file}: open it in a browser")
+
+
+def shortest_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each path: the last part, or as many parts as tell them apart."""
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = [str(Path(*path.parts[-parts:])) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"expected different models, got {paths[0]} twice: name each once")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Optional
@@ -74,6 +75,18 @@ def need(verb: str, *modules: str, extra: str = "train") -> None:
     absent = [name for name in modules if find_spec(name) is None]
     if absent:
         raise MissingExtra(verb, " and ".join(absent), extra)
+
+
+def made_folder(folder: Path, option: str) -> Path:
+    """A folder that can be written to, made where it is not there: said before the work, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot make the folder {folder} ({reason}): choose another {option}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder} (permission denied): choose another {option}")
+    return folder
 
 
 def words(texts: list[str] | None) -> list[str]:

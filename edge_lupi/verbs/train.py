@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edge_lupi.errors import InputError
+from edge_lupi.progress import progress
 from edge_lupi.terminal import note, say_done
-from edge_lupi.verbs.options import need
+from edge_lupi.verbs.options import made_folder, need
 
 if TYPE_CHECKING:
     from edge_lupi.train.examples.prepared import Prepared
     from edge_lupi.train.recipe import Recipe
 
 
+log = logging.getLogger(__name__)
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe; see the folder train/.")]
 OutOption = Annotated[Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")]
 SetOption = Annotated[
@@ -171,7 +174,7 @@ def sweep(
 
 def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
     settings, prepared = _prepared(recipe, changes)
-    return settings, prepared, _writable(out or Path("runs") / settings.name)
+    return settings, prepared, made_folder(out or Path("runs") / settings.name, "--out")
 
 
 def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared]:
@@ -179,24 +182,14 @@ def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
+    if _speaks():
+        progress(log, f"loading corpus {settings.data.root} ...", often=True)  # PyTorch takes seconds to load
     from edge_lupi.train.examples.corpus import prepare
 
     prepared = prepare(settings)
     if _speaks() and prepared.summary:
         note(prepared.summary)
     return settings, prepared
-
-
-def _writable(folder: Path) -> Path:
-    """Said before the work, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot make the folder {folder} ({reason}): choose another --out") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {folder} (permission denied): choose another --out")
-    return folder
 
 
 def _speaks() -> bool:

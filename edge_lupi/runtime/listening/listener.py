@@ -41,7 +41,7 @@ class Listener:
     """A student that listens for a task, or for several at once: those of its bundle, or of several bundles side by side.
 
     Without `task`, each bundle is asked for its first one. `threshold` is of tasks that compare voices, `sure` of those
-    with labels. `segmentations` are the segments by task, `student` is the first bundle's.
+    with labels. `segmentations` are the segments by task, `gallery` the known speakers, `student` is the first bundle's.
 
     `gallery` are the known speakers: without it those of `edge-lupi enroll` (`Gallery.open()`), as `edge-lupi listen` has
     them; with None nobody is known and all are numbered. Raises InputError where they are of another student.
@@ -74,13 +74,13 @@ class Listener:
             one.name: ear.segmentation for ear in self.ears for one in ear.tasks
         }
         self._gate = gate
-        self._gallery = _people(self.ears, gallery)
+        self.gallery = _people(self.ears, gallery)
         self._given = threshold
         self._smoothing = Smoothing() if sure is None else Smoothing(sure=sure)
         for one in self.tasks:
             self._check_threshold(one)
         self._calibrated = {} if threshold is not None else _calibrated(self.ears)
-        people = len(self._gallery.names) if self._gallery else 0
+        people = len(self.gallery.names) if self.gallery else 0
         self.doubts = [doubt for calibration in self._calibrated.values() if (doubt := calibration.outgrown(people))]
         self.doubts += self._without_threshold() if people else []
         delay_seconds = make_gate(gate).delay_seconds
@@ -122,28 +122,25 @@ class Listener:
     def _trackers_of_one_voice(self) -> dict[str, Tracker]:
         """The same where all that is said is one person's."""
         whole: dict[str, Tracker] = {
-            task.name: WholeTracker(ear.branches[task.name], self._gallery, self._of_people(task))
+            task.name: WholeTracker(
+                ear.branches[task.name], self.gallery, self.of_people(task) or Threshold.constant(self.threshold(task))
+            )
             for ear in self.ears
             for task in ear.tasks
             if task.verifies
         }
         return {**self._trackers(), **whole}
 
-    def _of_people(self, task: Task) -> Threshold:
-        """The cosine that known people must reach."""
-        calibration = self._calibrated.get(task.name)
-        return calibration.threshold if calibration else Threshold.constant(self._threshold(task))
-
     def _tracker(self, ear: Ear, task: Task) -> Tracker:
         branch = ear.branches[task.name]
         if task.verifies:
-            of_people = self._of_people(task)
-            return SpeakerTracker(branch, self._threshold(task), self._gallery, of_people=of_people)
+            of_people = self.of_people(task)
+            return SpeakerTracker(branch, self.threshold(task), self.gallery, of_people=of_people)
         return LabelTracker(branch, task, self._smoothing, self._voices(ear, task))
 
     def _voices(self, ear: Ear, task: Task) -> Voices:
         """What enrolled people's voices usually are to a task with labels, as far as `enroll` kept it."""
-        people = self._gallery if task.voice else None
+        people = self.gallery if task.voice else None
         return Voices(people.averages(ear.bundle.fingerprint) if people else None)
 
     def _without_threshold(self) -> list[str]:
@@ -157,12 +154,18 @@ class Listener:
             if task.verifies and task.threshold is None and task.name not in self._calibrated
         ]
 
-    def _threshold(self, task: Task) -> float:
+    def threshold(self, task: Task) -> float:
+        """The cosine above which two voices are one."""
         own = DEFAULT_THRESHOLD if task.threshold is None else task.threshold
         return own if self._given is None else self._given
 
+    def of_people(self, task: Task) -> Threshold | None:
+        """The cosine that known people must reach, where it was calibrated."""
+        calibration = self._calibrated.get(task.name)
+        return calibration.threshold if calibration else None
+
     def _check_threshold(self, task: Task) -> None:
-        threshold = self._threshold(task)
+        threshold = self.threshold(task)
         if task.verifies and not 0 < threshold <= 1:
             raise InputError(f"expected a threshold above 0 and at most 1 (a cosine), got {threshold}")
 

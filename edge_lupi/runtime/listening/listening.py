@@ -83,6 +83,7 @@ class Listening:
         self._received_seconds = time.perf_counter()
         self._earlier_failures = len(self._gpu_failures())
         self._is_over = False
+        self._encoded: Callable[[str, Segment, Embedding], None] | None = None
 
     def push(self, block: Block) -> list[Event]:
         """The events that are ready with this block. Raises InputError where it is no sound, or the run is over."""
@@ -121,8 +122,18 @@ class Listening:
         self.statistics.by_stream.pop(name, None)
         return events
 
-    def listen(self, source: Iterable[Block], *, passed: Callable[[str, float], None] | None = None) -> Iterator[Event]:
-        """Push all blocks of a source, then finish. `passed` is given, also in silence, how far each stream has come, in seconds."""
+    def listen(
+        self,
+        source: Iterable[Block],
+        *,
+        passed: Callable[[str, float], None] | None = None,
+        encoded: Callable[[str, Segment, Embedding], None] | None = None,
+    ) -> Iterator[Event]:
+        """Push all blocks of a source, then finish. `passed` is given, also in silence, how far each stream has come, in seconds.
+
+        `encoded` is given each segment in which somebody speaks, with its stream's name and its embedding [1, D].
+        """
+        self._encoded = encoded
         for block in source:
             yield from self.push(block)
             if passed:
@@ -163,10 +174,12 @@ class Listening:
         while waiting:
             most = self._max_batch
             batch, waiting = waiting[:most], waiting[most:]
+            embeddings = self._encode(batch)
             decisions = [
                 item.stream.decide(self._ears[item.segment.cut].tasks, item.segment, embedding)
-                for item, embedding in zip(batch, self._encode(batch), strict=True)
+                for item, embedding in zip(batch, embeddings, strict=True)
             ]
+            self._hand_on(batch, embeddings)
             self._count(batch)
             events += _events(batch, decisions)
         return events
@@ -182,6 +195,12 @@ class Listening:
                 for row, place in enumerate(own):
                     embeddings[place] = encoded[row : row + 1]
         return embeddings
+
+    def _hand_on(self, batch: Sequence[_Waiting], embeddings: Sequence[Embedding | None]) -> None:
+        """To whoever asked what was encoded."""
+        for item, embedding in zip(batch, embeddings, strict=True):
+            if self._encoded and embedding is not None:
+                self._encoded(item.stream.name, item.segment, embedding)
 
     def _count(self, batch: Sequence[_Waiting]) -> None:
         """What this batch cost, and what there is to say about it."""

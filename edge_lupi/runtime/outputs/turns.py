@@ -17,7 +17,7 @@ from edge_lupi.frames import Segmentation
 from edge_lupi.terminal import make_encodable, write_line
 from edge_lupi.words import printable
 
-__all__ = ["JsonLines", "Lines", "Output", "Teller", "Turn", "Turns"]
+__all__ = ["EventsAlone", "JsonLines", "Lines", "Output", "Teller", "Turn", "Turns"]
 
 QUIET_SEGMENTS = 3  # a turn of which nothing was heard for so long does not go on; trackers hold back less
 
@@ -101,6 +101,30 @@ class Output:
 
     def passed(self, stream: str, seconds: float) -> None:
         """A stream has come so far."""
+
+
+class EventsAlone(Output):
+    """Another output that is told no turns: they will be revised."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __enter__(self) -> Output:
+        self._output.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._output.__exit__(kind, error, trace)
+
+    def event(self, event: Event) -> None:
+        """Hand it on."""
+        self._output.event(event)
+
+    def passed(self, stream: str, seconds: float) -> None:
+        """Hand it on."""
+        self._output.passed(stream, seconds)
 
 
 class Lines(Output):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.models.sight import as_seen
 from edge_lupi.models.teacher import Teacher
+from edge_lupi.progress import progress
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Example, segments_of
 from edge_lupi.train.examples.prepared import Prepared
@@ -33,6 +35,8 @@ __all__ = [
     "teacher_embeddings",
     "without_embeddings",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 @torch.no_grad()
 def _compute(teacher: Teacher, examples: Sequence[Example], device: torch.device) -> TeacherEmbeddings:
     segments, utterances, scores, starts = [], [], [], [0]
-    for example in examples:
+    for number, example in enumerate(examples, 1):
+        progress(log, f"asking the teacher  {number}/{len(examples)}", last=number == len(examples), often=True)
         video = None if example.video is None else as_seen(example.video)[None].to(device)
         heard = teacher(segments_of(example.frames, teacher.config.segmentation).to(device), video)
         segments.append(heard.segments[0].cpu())

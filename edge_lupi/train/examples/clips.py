@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +20,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ, Segmentation
 from edge_lupi.models.faces import find_faces
 from edge_lupi.models.front_end import cut, padded_log_mel
 from edge_lupi.models.sight import video_of
+from edge_lupi.progress import progress
 from edge_lupi.task import verifies
 from edge_lupi.train.recipe import Recipe, SegmentRecipe
 
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 UNLABELLED = -1
+log = logging.getLogger(__name__)
 MAX_BYTES = 12 << 30  # of log-mel and video held in memory
 
 
@@ -72,7 +75,9 @@ def load_examples(
     if len(utterances) > 1 and recipe.sight(video).finds_faces:
         find_faces(_spoken(utterances, recipe), recipe.sight(video))
     held = 0
-    for utterance in utterances:
+    for place, utterance in enumerate(utterances, 1):
+        if len(utterances) > 1:
+            progress(log, f"reading sound  {place}/{len(utterances)}", last=place == len(utterances), often=True)
         for number, speed in enumerate(recipe.augment.speeds):
             label = index[utterance.label] + (number * len(classes) if verifies(recipe.data.task) else 0)
             examples.append(_example(utterance, speed, label, recipe, video))

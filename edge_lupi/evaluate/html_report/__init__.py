@@ -1,0 +1,1 @@
+"""Illustrated report of a measurement: one HTML file without outside assets."""

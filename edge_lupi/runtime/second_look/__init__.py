@@ -1,0 +1,1 @@
+"""Offline diarisation after listening: all that was heard of a file is clustered once more."""
