@@ -29,8 +29,11 @@ class DeviceError(EdgeLupiError):
 
 
 class MissingExtra(EdgeLupiError):
-    """A part of the toolkit is not installed."""
+    """A part of the toolkit is not installed. `instead` says what else helps, as `convert it to WAV`."""
 
-    def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "") -> None:
-        install = install or f"pip install 'edge-lupi[{extra}]'"
-        super().__init__(f"edge-lupi {verb} needs {needs}: {install}")
+    def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "", instead: str = "") -> None:
+        from edge_lupi.installed import install_command  # here, so that --help stays instant
+
+        install = install or install_command(extra)
+        other = f"; or {instead}" if instead else ""
+        super().__init__(f"edge-lupi {verb} needs {needs}: {install}{other}")
