@@ -9,11 +9,21 @@ EdgeLupiError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["BundleError", "DeviceError", "EdgeLupiError", "InputError", "MissingExtra"]
 
 
 class EdgeLupiError(Exception):
-    """Base of all errors raised on purpose; the command line prints it as one sentence."""
+    """Base of all errors raised on purpose; the command line prints it as one sentence.
+
+    `options` name what else can be asked for, as parameters are called: the sentence says it in plain words, which a page
+    or a program shows as they are, and the command line adds the flags to type, as `(--replace, --force)`.
+    """
+
+    def __init__(self, sentence: str = "", *, options: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.options = tuple(options)
 
 
 class InputError(EdgeLupiError):

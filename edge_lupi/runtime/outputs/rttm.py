@@ -89,11 +89,15 @@ def _check_place(path: Path) -> None:
     """Raises InputError where a file of this path cannot be written, or is one that must stay."""
     kind = kind_of(path)
     if path.suffix != ".rttm" and (kind in ("folder", "other") or (kind == "file" and path.stat().st_size)):
-        raise InputError(f"{path} exists and is not named .rttm: remove it or choose another --rttm")
+        raise InputError(
+            f"{path} exists and is not named .rttm, so it is left alone: choose another name", options=("rttm",)
+        )
     if kind in ("folder", "other"):
-        raise InputError(f"expected a file to write at {path}, got something else: choose another --rttm")
+        raise InputError(f"expected a file to write at {path}, got something else: choose another", options=("rttm",))
     if kind_of(path.parent) != "folder" or not os.access(path if kind == "file" else path.parent, os.W_OK):
-        raise InputError(f"could not write {path} (no such folder, or no permission): choose another --rttm")
+        raise InputError(
+            f"could not write {path} (no such folder, or no permission): choose another place", options=("rttm",)
+        )
 
 
 def _names(inputs: Sequence[str]) -> dict[str, str]:
