@@ -27,7 +27,7 @@ from edge_lupi.runtime.enrolment.enrolment import Enrolment
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.sound.audio import from_pcm, read_audio, to_pcm
 
-REASONS = ("too short", "too quiet", "clipped", "two voices", "unlike the earlier recordings")
+REASONS = ("nobody spoke", "too short", "too quiet", "clipped", "two voices", "unlike the earlier recordings")
 GOOD_SECONDS = (6.0, 10.0)
 USUAL_DB, QUIET_DB, CLIPPING_DB = -20.0, -61.0, 15.0
 
@@ -50,9 +50,9 @@ def kinds(
                 yield "good", number, heard(student, voice[start : start + length]), None
         yield "good", number, whole[number], None
         half = len(voice) // 2
-        if half >= GOOD_SECONDS[0] * SAMPLE_RATE_HZ:
-            earlier = heard(student, voice[:half]).exemplars(force=True)
-            yield "good again", number, heard(student, voice[half:]), earlier
+        first = heard(student, voice[:half])
+        if half >= GOOD_SECONDS[0] * SAMPLE_RATE_HZ and first.speech_seconds >= first.limits.speech_seconds:
+            yield "good again", number, heard(student, voice[half:]), first.exemplars(force=True)
         yield "too short", number, heard(student, voice[: round(2.5 * SAMPLE_RATE_HZ)]), None
         yield "too quiet", number, heard(student, at_level(voice, QUIET_DB)), None
         yield "clipped", number, heard(student, at_level(voice, USUAL_DB + CLIPPING_DB)), None
@@ -62,6 +62,8 @@ def kinds(
         length = min(len(voices[one]), len(voices[other]), 5 * SAMPLE_RATE_HZ)
         both = np.concatenate([voices[one][:length], voices[other][:length]])
         yield "two voices", one, heard(student, both), None
+        long = np.concatenate([voices[one][: 8 * SAMPLE_RATE_HZ], voices[other][: 2 * SAMPLE_RATE_HZ]])
+        yield "8 s, and 2 s of another", one, heard(student, long), None
         yield "unlike the earlier recordings", one, whole[other], whole[one].exemplars(force=True)
 
 

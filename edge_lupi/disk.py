@@ -22,7 +22,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -184,13 +184,13 @@ def read_checked(folder: Path, name: str, expected_bytes: Any, expected_sha256: 
 
 
 @contextmanager
-def writing(path: Path, hint: str) -> Iterator[None]:
+def writing(path: Path, hint: str, *, options: Sequence[str] = ()) -> Iterator[None]:
     """Around what writes `path`, whose folder is made: where the system refuses, InputError says so, and the hint."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise InputError(f"could not write {_shown(path)} ({_why(error)}): {hint}") from error
+        raise InputError(f"could not write {_shown(path)} ({_why(error)}): {hint}", options=options) from error
 
 
 def write_at_once(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -79,7 +79,8 @@ def _shown(error: BaseException) -> bool:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, EdgeLupiError):
-        return str(error)
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in error.options)
+        return f"{error} ({flags})" if flags else str(error)
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
         return "stopped"
     words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
@@ -115,6 +116,10 @@ def _prepare_streams() -> None:
         sys.stdin = os.fdopen(0, closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    elif (
+        own := sys.__stderr__
+    ) is sys.stderr and own is not None:  # apart from what C libraries print on (`native_lines`)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=own.encoding, errors=own.errors)
     make_encodable(sys.stderr)
     if sys.stdout is None:
         raise InputError("expected a standard output, got a closed one: send it somewhere, as to /dev/null")

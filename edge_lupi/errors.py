@@ -9,11 +9,21 @@ EdgeLupiError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = ["BundleError", "DeviceError", "EdgeLupiError", "InputError", "MissingExtra"]
 
 
 class EdgeLupiError(Exception):
-    """Base of all errors raised on purpose; the command line prints it as one sentence."""
+    """Base of all errors raised on purpose; the command line prints it as one sentence.
+
+    `options` name what else can be asked for, as parameters are called: the sentence says it in plain words, which a page
+    or a program shows as they are, and the command line adds the flags to type, as `(--replace, --force)`.
+    """
+
+    def __init__(self, sentence: str = "", *, options: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.options = tuple(options)
 
 
 class InputError(EdgeLupiError):
@@ -29,8 +39,11 @@ class DeviceError(EdgeLupiError):
 
 
 class MissingExtra(EdgeLupiError):
-    """A part of the toolkit is not installed."""
+    """A part of the toolkit is not installed. `instead` says what else helps, as `convert it to WAV`."""
 
-    def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "") -> None:
-        install = install or f"pip install 'edge-lupi[{extra}]'"
-        super().__init__(f"edge-lupi {verb} needs {needs}: {install}")
+    def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "", instead: str = "") -> None:
+        from edge_lupi.installed import install_command  # here, so that --help stays instant
+
+        install = install or install_command(extra)
+        other = f"; or {instead}" if instead else ""
+        super().__init__(f"edge-lupi {verb} needs {needs}: {install}{other}")

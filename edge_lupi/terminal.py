@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from edge_lupi.errors import InputError
@@ -36,11 +37,13 @@ __all__ = [
 ]
 
 ESCAPED = "edge-lupi-escaped"  # the name of our way with letters that an encoding lacks
+_under_way: TextIO | None = None  # the terminal whose line is one of progress, and another will take its place
 PLAIN = {"–": "-", "°": "deg"}  # what our own sentences have beyond ASCII
 
 
 def say(*lines: str) -> None:
     """Lines on standard output. Raises InputError where it cannot be written."""
+    _end_progress()
     for line in lines:
         write_line(sys.stdout, printable(line))
 
@@ -61,6 +64,7 @@ def say_done(*lines: str) -> None:
 
 def note(sentence: str) -> None:
     """A sentence on standard error, beside what is asked for."""
+    _end_progress()
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             _write(sys.stderr, f"{printable(sentence)}\n")
@@ -71,8 +75,20 @@ def progress(words: str, *, last: bool = True) -> None:
     if not _in_a_terminal():
         note(words)
         return
+    global _under_way
+    fitting = printable(words)[: max(1, get_terminal_size().columns - 1)]  # a line that wraps could not be taken back
     with suppress(OSError, ValueError):
-        _write(sys.stderr, f"\r\x1b[K{printable(words)}" + "\n" * last)
+        _write(sys.stderr, f"\r\x1b[K{fitting}" + "\n" * last)
+    _under_way = None if last else sys.stderr
+
+
+def _end_progress() -> None:
+    """What comes next does not stand behind progress that ended early."""
+    global _under_way
+    if _under_way is not None and _under_way is sys.stderr:
+        with suppress(OSError, ValueError):
+            _write(sys.stderr, "\r\x1b[K")
+    _under_way = None
 
 
 class _Notes(logging.Handler):

@@ -54,6 +54,24 @@ def test_letters_that_an_encoding_lacks_are_escaped(encoding: str) -> None:
     assert out.buffer.getvalue().decode(encoding) in ("\\u674e 1 - 2\n", "\\u674e 1 – 2\n")  # type: ignore[attr-defined]
 
 
+class Screen(io.StringIO):
+    """As a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_fits_its_line_and_what_comes_next_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal.progress("93 % of the speech needed", last=False)
+    assert screen.getvalue() == "\r\x1b[K93 % of the speech "
+    terminal.note("done")
+    terminal.note("and more")
+    assert screen.getvalue().endswith("speech \r\x1b[Kdone\nand more\n")
+
+
 class Full(io.StringIO):
     """As /dev/full."""
 

@@ -25,7 +25,7 @@ from edge_lupi.disk import identity, kind_of, read_checked, unpacked_arrays
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.frames import Segmentation
 from edge_lupi.task import MOST_PRIOR_CLIPS, Task, is_task_name
-from edge_lupi.words import number
+from edge_lupi.words import number, printable
 
 __all__ = ["Bundle", "shipped_bundle"]
 
@@ -71,10 +71,8 @@ class Bundle:
 
     @classmethod
     def _read(cls, path: Path, signed_by: Path | None) -> Bundle:
-        if _kind(path) == "nothing":
-            raise BundleError(
-                f"expected a bundle folder, got {path}, which does not exist: make one with edge-lupi compile"
-            )
+        if (kind := _kind(path)) != "folder":
+            raise _no_bundle(path, kind)
         raw = manifest_bytes(path)
         if signed_by is not None:
             check_signature(path, raw, signed_by)  # before a stranger's words are parsed
@@ -112,7 +110,8 @@ class Bundle:
             return next(iter(self.tasks.values()))
         if name not in self.tasks:
             raise BundleError(
-                f"expected a bundle for task {name}, got {self.path.name}, which knows {', '.join(self.tasks)}"
+                f"expected a bundle for task {name}, got {self.path.name}, which knows {', '.join(self.tasks)}: ask for that, or leave the task out",
+                options=("task",),
             )
         return self.tasks[name]
 
@@ -148,7 +147,8 @@ def shipped_bundle(task: str) -> Path:
     if not is_task_name(task) or kind_of(path) != "folder":
         tasks = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.lupi"))) or "none"
         raise InputError(
-            f"no bundle for task {task} comes with edge-lupi (there is: {tasks}): name one, as in edge-lupi listen my.lupi"
+            f"no bundle for task {task} comes with edge-lupi (there is: {tasks}): ask for one of these, or name a bundle of your own",
+            options=("task",),
         )
     return path
 
@@ -166,6 +166,23 @@ def _kind(path: Path) -> str:
         return kind_of(path)
     except InputError as error:
         raise BundleError(f"{error}, or name another bundle") from error
+
+
+def _no_bundle(path: Path, kind: str) -> BundleError:
+    """What to say of a path at which no folder lies, by what may have been meant."""
+    shown = printable(str(path))
+    if kind == "nothing" and kind_of(SHIPPED / f"{path.name}.lupi") == "folder":
+        return BundleError(
+            f"expected a bundle folder, got {shown}, which does not exist: the one that comes with edge-lupi is asked for by its task",
+            options=("task",),
+        )
+    if kind == "nothing":
+        return BundleError(f"expected a bundle folder, got {shown}, which does not exist: check the path")
+    if path.suffix == ".pt":
+        return BundleError(
+            f"expected a bundle folder, got the file {shown}: edge-lupi compile makes a bundle of a student"
+        )
+    return BundleError(f"expected a bundle folder, as student.lupi, got the file {shown}: check the path")
 
 
 def _task(name: str, entry: Mapping[str, Any]) -> Task:

@@ -1,11 +1,13 @@
-"""Calibrated threshold, as it lies in the bundle's folder: calibration.<task>.json <-> Calibration.
+"""Calibrated threshold, as it lies in the bundle's folder, or the user's own: calibration.<task>.json <-> Calibration.
 
 It is made on the device after the bundle, so the manifest does not list it; it says itself which student it is of.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from edge_lupi.bundle.bundle import SHIPPED
 from edge_lupi.bundle.threshold import Threshold
 from edge_lupi.disk import locked, read_bounded, write_at_once, writing
 from edge_lupi.errors import BundleError, InputError
+from edge_lupi.own_folder import data_folder
 from edge_lupi.words import json_text, json_value, number
 
-__all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration"]
+__all__ = ["Calibration", "Point", "kept_calibrations", "load_calibration", "save_calibration", "undo_calibration"]
+
+log = logging.getLogger(__name__)
 
 FORMAT = "edge-lupi calibration"
 VERSION = 1
@@ -92,13 +98,21 @@ class Calibration:
         ]
         return "\n".join([head, " speech  threshold  95 % interval    trials  false rejects", *rows])
 
+    def line(self) -> str:
+        """For people, in a line."""
+        thresholds = [point.threshold for point in self.points]
+        return f"{self.task}: false accepts {self.false_accepts:.2%} asked, thresholds {min(thresholds):.3f} to {max(thresholds):.3f} by the seconds of speech, {self.impostors} impostors against {self.people} enrolled"
+
     def plain(self) -> dict[str, Any]:
         """As the file has it."""
         return {"format": FORMAT, "version": VERSION, **asdict(self)}
 
 
 def load_calibration(folder: Path, fingerprint: str, task: str) -> Calibration | None:
-    """What was calibrated for a task of the bundle in this folder; None where nothing was. Raises BundleError for another student's."""
+    """What was calibrated for a task of the bundle in this folder; None where nothing was.
+
+    Raises BundleError for another student's; beside a bundle that comes with the package that is told and passed over.
+    """
     file = _file(folder, task)
     if not os.path.lexists(file):
         return None
@@ -106,9 +120,12 @@ def load_calibration(folder: Path, fingerprint: str, task: str) -> Calibration |
         calibration = _calibration(json_value(read_bounded(file, MAX_FILE_BYTES, "a calibration", follow_links=False)))
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise BundleError(f"{file} is not a calibration ({reason}): remove it, or calibrate anew") from error
+        raise BundleError(f"{file} is not a calibration ({reason}): calibrate anew, or {_undo(folder)}") from error
     if (calibration.fingerprint, calibration.task) != (fingerprint, task):
-        raise BundleError(f"{file} was made for another student or task: remove it, or calibrate anew")
+        if _is_shipped(folder):  # the package was updated
+            log.warning(f"{file} was made for another student, and is not used: calibrate anew, or {_undo(folder)}")
+            return None
+        raise BundleError(f"{file} was made for another student or task: calibrate anew, or {_undo(folder)}")
     return calibration
 
 
@@ -128,24 +145,51 @@ def kept_calibrations(folder: Path, fingerprint: str, tasks: Iterable[str]) -> d
 
 
 def save_calibration(calibration: Calibration, folder: Path, curve: str) -> Path:
-    """Write it, and the picture of its curve (SVG), into the bundle's folder, each at once or not at all."""
+    """Write it, and the picture of its curve (SVG), where it is looked for, each at once or not at all."""
     file = _file(folder, calibration.task)
-    hint = "the calibration is as it was; pass --out FOLDER for a copy of the bundle with this one"
-    with writing(file, hint), locked(folder):
+    hint = "the calibration is as it was; calibrate a copy of the bundle in another place"
+    with writing(file, hint, options=("out",)), locked(file.parent):
         for name, data in calibration_files(calibration, curve).items():
-            write_at_once(folder / name, data)
+            write_at_once(file.parent / name, data)
     return file
 
 
 def calibration_files(calibration: Calibration, curve: str) -> dict[str, bytes]:
     """Name -> content of what is kept of it in a bundle's folder, the calibration itself last."""
-    file = _file(Path(), calibration.task)
+    stem = f"calibration.{calibration.task}"
     content = json_text(calibration.plain(), indent=2) + "\n"
-    return {file.with_suffix(".svg").name: curve.encode(), file.name: content.encode()}
+    return {f"{stem}.svg": curve.encode(), f"{stem}.json": content.encode()}
+
+
+def undo_calibration(folder: Path, task: str) -> Path | None:
+    """Take away what was calibrated, and its curve; gives the file that was there, None where there was none."""
+    file = _file(folder, task)
+    if not os.path.lexists(file):
+        return None
+    try:
+        for each in (file, file.with_suffix(".svg")):
+            each.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"could not remove {file} ({error.strerror}): check the folder's permissions") from error
+    return file
 
 
 def _file(folder: Path, task: str) -> Path:
-    return folder / f"calibration.{task}.json"
+    """In the bundle's folder; of a bundle that comes with the package in the user's own, as that is kept when it is updated."""
+    name = f"calibration.{task}.json"
+    if _is_shipped(folder):
+        with suppress(InputError):  # a user without a home
+            return data_folder() / name
+    return folder / name
+
+
+def _is_shipped(folder: Path) -> bool:
+    return folder.resolve().parent == SHIPPED
+
+
+def _undo(folder: Path) -> str:
+    own = "" if _is_shipped(folder) else f"{shlex.quote(str(folder))} "
+    return f"undo it with edge-lupi calibrate {own}--undo"
 
 
 def _calibration(content: Mapping[str, Any]) -> Calibration:

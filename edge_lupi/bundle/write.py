@@ -59,7 +59,7 @@ def write_bundle(
             f"expected a manifest of at most {MAX_MANIFEST_BYTES} bytes for {path}, got {len(raw)}: name less of what it was trained on"
         )
     written = {**(unlisted or {}), **files, MANIFEST: raw}
-    with writing(path, "nothing was changed; free some space or choose another --out"):
+    with writing(path, "nothing was changed; free some space or choose another place", options=("out",)):
         write_folder(path, written)
     return path
 
@@ -69,14 +69,19 @@ def refuse_to_replace(path: Path) -> None:
     if kind_of(path) == "nothing" and not os.path.lexists(path):
         return
     if not is_ours(path):
-        raise InputError(f"{path} exists and is not a bundle: remove it or choose another --out")
+        raise InputError(
+            f"{path} exists and is not a bundle, so it is left alone: choose another place", options=("out",)
+        )
     try:
         foreign = _foreign(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be looked into ({error.strerror}): choose another --out") from error
+        raise InputError(
+            f"{path} cannot be looked into ({error.strerror}): choose another place", options=("out",)
+        ) from error
     if foreign:
         raise InputError(
-            f"{path} is a bundle, but {printable(foreign[0])[:200]} in it is none of its files: move that away or choose another --out"
+            f"{path} is a bundle, but {printable(foreign[0])[:200]} in it is none of its files: move that away or choose another place",
+            options=("out",),
         )
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from edge_lupi.data.video import pictures_at, upright
 from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError, MissingExtra
+from edge_lupi.installed import install_command
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -82,7 +83,7 @@ def refuse_reporting(found: str) -> None:
     numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
     if numbers >= FIRST_REPORTING:
         raise InputError(
-            f"expected mediapipe below {'.'.join(map(str, FIRST_REPORTING))}, as later ones report to Google, got {found}: pip install 'edge-lupi[video]'"
+            f"expected mediapipe below {'.'.join(map(str, FIRST_REPORTING))}, as later ones report to Google, got {found}: {install_command('video')}"
         )
 
 

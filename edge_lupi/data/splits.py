@@ -51,10 +51,12 @@ def split(
     labelled_speakers: float = 1.0,
     seed: int = 0,
     speaker_dependent: bool = False,
+    least_validation: int = 1,
 ) -> Split:
     """Train, validation and test of a corpus: `test` is a split's name, names of speakers (of none: all train), or a share of the speakers.
 
-    `validation_speakers` takes that share of the training speakers away as validation; of the others all but a share of
+    `validation_speakers` takes that share of the training speakers away as validation, and `least_validation` of them where
+    twice as many train on; of the others all but a share of
     `labelled_speakers` lose their labels. With `speaker_dependent` (or a corpus that is) shares are of utterances and voices
     may be on both sides; the result says so.
     """
@@ -65,7 +67,7 @@ def split(
             raise InputError(
                 f"expected no share of validation speakers, as {corpus.name} names its validation: leave it out"
             )
-        train, validation = _drawn(train, validation_speakers, seed, dependent)
+        train, validation = _drawn(train, validation_speakers, seed, dependent, least=least_validation)
     unlabelled: Utterances = ()
     if labelled_speakers < 1:
         unlabelled, train = _drawn(train, labelled_speakers, seed, dependent)
@@ -156,7 +158,9 @@ def _named(corpus: Corpus, test: str) -> tuple[Utterances, Utterances, Utterance
     return train, validation, tuple(u for u in corpus.utterances if u.split == test)
 
 
-def _drawn(utterances: Utterances, share: float, seed: int, dependent: bool) -> tuple[Utterances, Utterances]:
+def _drawn(
+    utterances: Utterances, share: float, seed: int, dependent: bool, *, least: int = 1
+) -> tuple[Utterances, Utterances]:
     """(the rest, a share): of the speakers, or of the utterances themselves where voices may be shared."""
     if not 0 < share < 1:
         raise InputError(f"expected a share between 0 and 1, got {share}")
@@ -166,7 +170,8 @@ def _drawn(utterances: Utterances, share: float, seed: int, dependent: bool) -> 
         raise InputError(
             f"expected at least two speakers to divide, got {_some(ranked) or 'none'}: bring more, or call the figures speaker dependent"
         )
-    drawn = set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
+    least = least if len(ranked) >= 3 * least else 1
+    drawn = set(ranked[: min(max(least, round(share * len(ranked))), len(ranked) - 1)])
     return _divided(utterances, [key in drawn for key in keys])
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from edge_lupi import __version__
 from edge_lupi.device.state import governor, power_mode, read_file, temperatures
 from edge_lupi.errors import EdgeLupiError
+from edge_lupi.installed import install_command
 
 __all__ = ["Finding", "examine"]
 
@@ -258,7 +259,7 @@ def _training() -> Finding:
     absent = [name for name, number in versions.items() if number is None]
     if not absent:
         return Finding("training", "ok", ", ".join(f"{name} {number}" for name, number in versions.items()))
-    said = f"without {', '.join(absent)}: not needed to listen; to train, pip install 'edge-lupi[train]'"
+    said = f"without {', '.join(absent)}: not needed to listen; to train, {install_command('train')}"
     return Finding("training", "missing", said)
 
 
@@ -269,9 +270,7 @@ def _faces() -> Finding:
 
     installed = _version("mediapipe")
     if installed is None:
-        said = (
-            "not installed, and not needed to listen; for teachers that look at faces, pip install 'edge-lupi[video]'"
-        )
+        said = f"not installed, and not needed to listen; for teachers that look at faces, {install_command('video')}"
         return Finding("faces", "ok", said)
     try:
         refuse_reporting(installed)

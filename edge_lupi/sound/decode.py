@@ -1,7 +1,7 @@
 """Sound files -> (rate_hz, float32 [n, channels]) for every block of a window. WAV by ourselves, the others by libraries.
 
-FLAC, OGG, MP3 and the like are read with soundfile; the sound of a video (`.mp4`, `.mpg` ...) with PyAV, which only the
-training install has. Both are imported when first used. `notice` is told where a header and its file do not agree; without
+FLAC, OGG, MP3 and the like are read with soundfile; AAC (`.m4a`) and the sound of a video (`.mp4`, `.mpg` ...) with PyAV, of
+the extra `media`. Both are imported when first used. `notice` is told where a header and its file do not agree; without
 one that is an error.
 """
 
@@ -208,7 +208,7 @@ def blocks_of_container(path: Path, start_seconds: float, end_seconds: float | N
     try:
         import av
     except ImportError as error:
-        raise MissingExtra(f"on a {path.suffix} file", "PyAV", "train") from error
+        raise MissingExtra(f"on a {path.suffix} file", "PyAV", "media", instead="convert it to WAV or FLAC") from error
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from edge_lupi.disk import clear_left_overs, kind_of, read_bounded, written_at_once
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
+from edge_lupi.train.checkpoint import LARGEST_BYTES, of_another, recipe_digest
 from edge_lupi.train.curves import Curves
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.draw import Draw
@@ -41,7 +42,6 @@ __all__ = ["Epochs", "History", "Run", "begin", "fit", "make_fabric"]
 
 log = logging.getLogger(__name__)
 
-LARGEST_BYTES = 1 << 32  # of a checkpoint
 FINISHED = "already trained on exactly this; pass --fresh to train again"
 History = list[dict[str, float]]  # of every epoch the means
 Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
@@ -252,9 +252,7 @@ def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, 
     except Exception as error:  # damaged or foreign: torch raises many kinds
         raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to start over") from error
     if fingerprint != run.fingerprint:
-        raise InputError(
-            f"{run.checkpoint} belongs to another recipe, seed or corpus: pass --fresh to start over, or --out for another folder"
-        )
+        raise of_another(run.checkpoint, "recipe, seed or corpus")
     try:
         module.load_state_dict(saved["module"])
     except RuntimeError as error:  # of the same recipe, but of an edge-lupi whose networks had another shape
@@ -273,6 +271,7 @@ def _save(module: nn.Module, optimiser: Any, schedule: Any, run: Run, history: H
     plain = getattr(optimiser, "optimizer", optimiser)
     content = {
         "fingerprint": run.fingerprint,
+        "recipe": recipe_digest(run.identity.get("recipe")),
         "module": module.state_dict(),
         "optimiser": plain.state_dict(),
         "schedule": {

@@ -8,12 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edge_lupi.terminal import say, say_done, say_json
-from edge_lupi.verbs.options import BundleArgument, GpuOption, JsonOption, TaskOption, among_corpora, finite, need
+from edge_lupi.verbs.options import (
+    BundleArgument,
+    GpuOption,
+    JsonOption,
+    TaskOption,
+    among_corpora,
+    examples,
+    finite,
+    need,
+)
 
 if TYPE_CHECKING:
     from edge_lupi.bundle.provenance import Provenance
     from edge_lupi.task import Task
 
+
+EXAMPLES = examples(
+    ("edge-lupi compile runs/my/student.int8.pt", "student.int8.lupi there"),
+    ("edge-lupi compile student.int8.pt --data CORPUS", "precision judged on speech"),
+    ("edge-lupi compile student.lupi --target tensorrt", "engines for this GPU"),
+)
+INSPECT_EXAMPLES = examples(
+    ("edge-lupi inspect", "the speaker bundle that comes along"),
+    ("edge-lupi inspect --task emotion", "the emotion bundle, its classes"),
+    ("edge-lupi inspect my.lupi --json", "one of your own, for programs"),
+)
 
 Student = Annotated[
     Path,
@@ -43,10 +63,11 @@ Precision = Annotated[
     typer.Option(help="auto, fp32, int8, or fp16 on a GPU; auto measures and says why.", show_default="auto"),
 ]
 MaxBatch = Annotated[
-    Optional[int], typer.Option(help="The largest batch of an engine, or of Triton's models.", show_default="16")
+    Optional[int],
+    typer.Option(help="Segments that an engine, or one of Triton's models, takes at once, at most.", show_default="16"),
 ]
 WorkspaceMib = Annotated[
-    Optional[int], typer.Option(help="Memory that TensorRT may use for a layer.", show_default="256")
+    Optional[int], typer.Option(help="MiB of memory that TensorRT may use for a layer.", show_default="256")
 ]
 NoBuild = Annotated[
     bool, typer.Option("--no-build", help="Build no engine: only put into the bundle what a device builds from.")
@@ -65,7 +86,10 @@ Trials = Annotated[
 MaxDrop = Annotated[
     Optional[float],
     typer.Option(
-        help="By how much EER or UAR may be worse than the float student's.", show_default="0.005", callback=finite
+        metavar="SHARE",
+        help="By how much EER or UAR may be worse than the float student's: 0.005 is half a point of per cent.",
+        show_default="0.005",
+        callback=finite,
     ),
 ]
 
@@ -108,17 +132,24 @@ def make_bundle(
 def inspect(bundle: BundleArgument = None, task: TaskOption = "speaker", as_json: JsonOption = False) -> None:
     """Say what is in a bundle, after checking every hash."""
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
+    from edge_lupi.bundle.calibration import load_calibration
     from edge_lupi.runtime.engines.choose import engine_lines, engines_plain
 
     found = Bundle.load(bundle or shipped_bundle(task))
+    calibrated = [
+        one for name in found.tasks if (one := load_calibration(found.path, found.fingerprint, name)) is not None
+    ]
     if as_json:
-        say_json({**found.manifest, "path": str(found.path), "engines": engines_plain(found)})
+        calibrations = {one.task: one.plain() for one in calibrated}
+        own = {"path": str(found.path), "engines": engines_plain(found), "calibrations": calibrations}
+        say_json({**found.manifest, **own})
         return
     student, precision = (found.manifest.get(name, {}) for name in ("student", "precision"))
     segments = found.segmentation
     say(
         f"{found.path}  ({found.size_bytes / 1e6:.2f} MB, every file matches its sha256)",
         *(_task_line(task) for task in found.tasks.values()),
+        *(f"calibrated {one.line()}; edge-lupi calibrate --undo takes it away" for one in calibrated),
         f"student    {student.get('size')}, {student.get('parameters')} parameters, {student.get('setting')}",
         f"segments   {segments.seconds} s every {segments.hop_seconds} s",
         f"precision  {precision.get('chosen')}: {precision.get('why')}",

@@ -13,22 +13,38 @@ import typer
 
 from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_json
-from edge_lupi.verbs.options import JsonOption, among_corpora, finite, made_folder
+from edge_lupi.verbs.options import JsonOption, among_corpora, examples, finite, made_folder
 
 if TYPE_CHECKING:
     from edge_lupi.evaluate.answered import ClassAnswers, Exam, TrialAnswers
     from edge_lupi.evaluate.answers import Model
 
+EXAMPLES = examples(
+    ("edge-lupi evaluate --data librispeech_excerpts", "the bundle that is there"),
+    ("edge-lupi evaluate my.lupi --data recordings", "a folder a person"),
+    ("edge-lupi evaluate my.lupi --data . --trials t.txt", "pairs of your own"),
+    ("edge-lupi evaluate --task emotion --data my.csv", "from a CSV audio,label"),
+)
+
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="STUDENT.PT|TEACHER.PT|BUNDLE", help="What to measure.")],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="A corpus: folder root/<label>/*.wav, CSV, or one that edge-lupi knows; here or inside $EDGE_LUPI_DATA.",
-            callback=among_corpora,
+    model: Annotated[
+        Optional[Path],
+        typer.Argument(
+            metavar="STUDENT.PT|TEACHER.PT|BUNDLE",
+            help="What to measure.",
+            show_default="the bundle that comes with edge-lupi for the task",
         ),
-    ],
+    ] = None,
+    data: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="CORPUS",
+            help="A folder root/<label>/*.wav, a CSV, or a corpus that edge-lupi knows; here or inside $EDGE_LUPI_DATA.",
+            callback=among_corpora,
+            show_default="none: it must be given",
+        ),
+    ] = None,
     trials: Annotated[
         Optional[Path],
         typer.Option(
@@ -36,7 +52,9 @@ def evaluate(
             callback=among_corpora,
         ),
     ] = None,
-    task: Annotated[Optional[str], typer.Option(help="The task, where the bundle has several.")] = None,
+    task: Annotated[
+        Optional[str], typer.Option(help="The task.", show_default="the bundle's first; without a bundle speaker")
+    ] = None,
     pattern: Annotated[
         Optional[str],
         typer.Option(
@@ -46,7 +64,8 @@ def evaluate(
     split: Annotated[Optional[str], typer.Option(help="Only this split of the corpus, e.g. fold0.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Also speakers that training has heard.")] = False,
     snr_db: Annotated[
-        Optional[float], typer.Option(min=-100, max=100, help="Add white noise at this ratio.", callback=finite)
+        Optional[float],
+        typer.Option(min=-100, max=100, help="Add white noise, the speech so many dB above it.", callback=finite),
     ] = None,
     as_json: JsonOption = False,
     report: Annotated[
@@ -64,12 +83,18 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
+    from edge_lupi.bundle.bundle import shipped_bundle
     from edge_lupi.evaluate.answered import answered, exam_for
     from edge_lupi.evaluate.open import open_model
 
+    if data is None:
+        raise InputError(
+            "expected labelled speech to measure on, got none: name it with --data CORPUS (a folder root/<label>/*.wav, a CSV audio,label, or a corpus that edge-lupi knows)"
+        )
     if beside and report is None:
         raise InputError("expected --report DIR with --beside, got none: the report is what shows them")
     folder = made_folder(report, "--report") if report else None
+    model = model or shipped_bundle(task or "speaker")
     opened = open_model(model, task)
     others = [open_model(path, opened.task.name) for path in beside or ()]
     exam = exam_for(opened, data, trials, split=split, everyone=everyone, pattern=pattern or "")

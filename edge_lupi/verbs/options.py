@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Optional
@@ -10,6 +11,12 @@ from typing import Annotated, Optional
 import typer
 
 from edge_lupi.errors import InputError, MissingExtra
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    """(what to type, what it does) as the end of a verb's help, whose lines are not joined."""
+    width = max(len(typed) for typed, _ in pairs)
+    return "\b\nExamples:\n" + "\n".join(f"  {typed:<{width}}  {does}".rstrip() for typed, does in pairs)
 
 
 def among_corpora(path: Path | None) -> Path | None:
@@ -37,18 +44,45 @@ def taken(number: Optional[int]) -> Optional[int]:
     return number
 
 
+def no_sound(paths: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Bundles as they are; a sound file in their place is what newcomers type, and it has an option of its own."""
+    if not paths:
+        return paths
+    from edge_lupi.data.readers.folder import SUFFIXES
+    from edge_lupi.sound.audio import CONTAINERS
+    from edge_lupi.words import printable
+
+    for path in paths if isinstance(paths, list) else [paths]:
+        if path.suffix.lower() in SUFFIXES | CONTAINERS:
+            raise InputError(
+                f"expected a bundle (a .lupi folder) or none, got the sound file {printable(str(path))}: --input {shlex.quote(str(path))} hears it"
+            )
+    return paths
+
+
 BundleArgument = Annotated[
     Optional[Path],
-    typer.Argument(metavar="BUNDLE", help="A .lupi folder; without it the one that comes with edge-lupi."),
+    typer.Argument(metavar="BUNDLE", help="A .lupi folder.", show_default="the one that comes with edge-lupi"),
+]
+BundleToHearArgument = Annotated[
+    Optional[Path],
+    typer.Argument(
+        metavar="BUNDLE",
+        help="A .lupi folder.",
+        show_default="the one that comes with edge-lupi for this",
+        callback=no_sound,
+    ),
 ]
 BundlesArgument = Annotated[
     Optional[list[Path]],
     typer.Argument(
         metavar="BUNDLE...",
-        help="A .lupi folder, or several; without any those that come with edge-lupi for the tasks.",
+        help="A .lupi folder, or several.",
+        show_default="those that come with edge-lupi for the tasks",
+        callback=no_sound,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs: JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: one line of JSON on standard output.")]
 TaskOption = Annotated[str, typer.Option(help="Which shipped bundle, where none is named: speaker or emotion.")]
 TasksOption = Annotated[
     Optional[list[str]],
@@ -58,13 +92,19 @@ TasksOption = Annotated[
         show_default="speaker; of bundles that are named each one's first",
     ),
 ]
-DeviceOption = Annotated[Optional[str], typer.Option(help="Number or name of a microphone, see edge-lupi devices.")]
+DeviceOption = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NUMBER|NAME", help="Which microphone, see edge-lupi devices.", show_default="the system's default"
+    ),
+]
 GpuOption = Annotated[
     Optional[int],
     typer.Option(min=0, help="Which GPU, as nvidia-smi numbers them.", show_default="the first", callback=taken),
 ]
 GalleryOption = Annotated[
-    Optional[Path], typer.Option(help="File of known speakers.", show_default="~/.local/share/edge-lupi/speakers.json")
+    Optional[Path],
+    typer.Option(metavar="FILE", help="Known speakers.", show_default="~/.local/share/edge-lupi/speakers.json"),
 ]
 
 

@@ -1,34 +1,61 @@
-"""The verbs enroll and speakers list, show, remove, export, import, re-embed."""
+"""The verbs enroll and speakers list, show, rename, merge, remove, export, import, re-embed."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from edge_lupi.terminal import note, say, say_done, say_json
-from edge_lupi.verbs.options import BundleArgument, DeviceOption, GalleryOption, JsonOption, finite
+from edge_lupi.verbs.options import (
+    BundleArgument,
+    BundleToHearArgument,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    examples,
+    finite,
+)
 
 if TYPE_CHECKING:
     from edge_lupi.runtime.speakers.gallery import Gallery
 
+ENROLL_EXAMPLES = examples(
+    ("edge-lupi enroll ann", "from the microphone"),
+    ("edge-lupi enroll ann --input a.wav --input b.wav", "from recordings"),
+    ("edge-lupi enroll ann --replace", "as if for the first time"),
+)
 speakers = typer.Typer(
+    epilog=examples(
+        ("edge-lupi speakers list", "who is known"),
+        ("edge-lupi speakers rename ann anna", "she is called anna from now on"),
+        ("edge-lupi speakers merge al ann", "two names are one person"),
+        ("edge-lupi speakers remove ann", "she is forgotten"),
+        ("edge-lupi speakers export people.json", "to take along; speakers import there"),
+    ),
     help="The known speakers: who they are, forgetting them, and taking them to another device.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-NameArgument = Annotated[str, typer.Argument(help="Who.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who, as speakers list has it.")]
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(help="Who speaks.")],
-    bundle: BundleArgument = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who speaks.")],
+    bundle: BundleToHearArgument = None,
     recordings: Annotated[
-        Optional[list[str]], typer.Option("--input", metavar="FILE", help="A recording of them; may be repeated.")
+        Optional[list[str]],
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="A recording of them alone; may be repeated.",
+            show_default="the microphone",
+        ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=3, max=300, help="Speech to gather from the microphone.", callback=finite)
+        float, typer.Option(min=3, max=300, help="Seconds of speech to gather from the microphone.", callback=finite)
     ] = 10.0,
     device: DeviceOption = None,
     gallery: GalleryOption = None,
@@ -68,10 +95,15 @@ def enroll(
         keep_audio=keep_audio,
         emotion=moods if voice_task(moods) else None,
     )
-    say_done(f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {found.exemplars} exemplars in {found.path}")
+    say_done(
+        f"{found.name}: heard {found.speech_seconds:.1f} s of speech, {_exemplars(found.exemplars)} in {found.path}"
+    )
     if found.resembles:
         other, cosine = found.resembles
-        note(f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other")
+        merge = shlex.join(["edge-lupi", "speakers", "merge", found.name, other])
+        note(
+            f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other; if they are one, {merge}"
+        )
 
 
 @speakers.command("list")
@@ -82,12 +114,12 @@ def list_speakers(gallery: GalleryOption = None, as_json: JsonOption = False) ->
         say_json({"gallery": str(known.path), "student": known.fingerprint, "speakers": known.names})
         return
     for name in known.names:
-        say(f"{name:<24} {len(known.exemplars(name))} exemplars")
+        say(f"{name:<24} {_exemplars(len(known.exemplars(name)))}")
     if not known.names:
         note(f"nobody is known in {known.path}: edge-lupi enroll NAME")
 
 
-@speakers.command()
+@speakers.command(short_help="How alike somebody's exemplars are, and who sounds like them.")
 def show(name: NameArgument, gallery: GalleryOption = None, as_json: JsonOption = False) -> None:
     """What is known of one speaker: how alike their exemplars are, and who else sounds like them."""
     known = _gallery(gallery)
@@ -120,7 +152,7 @@ def show(name: NameArgument, gallery: GalleryOption = None, as_json: JsonOption 
     )
 
 
-@speakers.command()
+@speakers.command(short_help="Forget a speaker, and all recordings of them.")
 def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
     """Forget a speaker: their voice, and the recordings of them if any were kept."""
     from edge_lupi.runtime.speakers.gallery import Gallery
@@ -131,7 +163,39 @@ def remove(name: NameArgument, gallery: GalleryOption = None) -> None:
     say_done(f"{composed(name)} is forgotten; {len(known.names)} speakers are left in {known.path}")
 
 
-@speakers.command()
+@speakers.command(short_help="Call a speaker by another name.")
+def rename(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name from now on.")],
+    gallery: GalleryOption = None,
+) -> None:
+    """Call a speaker by another name: their voice, and their recordings if any were kept."""
+    from edge_lupi.runtime.speakers.gallery import Gallery
+    from edge_lupi.words import composed
+
+    with Gallery.changed(_path(gallery)) as known:
+        called = known.rename(name, new)
+    say_done(f"{composed(name)} is called {called} from now on, in {known.path}")
+
+
+@speakers.command(short_help="Two names are one person.")
+def merge(
+    name: NameArgument,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="Who they are as well; this name stays.")],
+    force: Annotated[bool, typer.Option("--force", help="Also where the voices are unlike.")] = False,
+    gallery: GalleryOption = None,
+) -> None:
+    """Two names are one person: all that is known of the one is known of the other."""
+    from edge_lupi.runtime.speakers.gallery import Gallery
+    from edge_lupi.words import composed
+
+    with Gallery.changed(_path(gallery)) as known:
+        likeness = known.merge(name, into, force=force)
+    count = _exemplars(len(known.exemplars(into)))
+    say_done(f"{composed(name)} is {composed(into)} (cosine {likeness:.2f}): {count} in {known.path}")
+
+
+@speakers.command(short_help="Write speakers to a file, for another device.")
 def export(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to.")],
     name: Annotated[Optional[list[str]], typer.Option(help="Only this speaker; may be repeated.")] = None,
@@ -143,7 +207,7 @@ def export(
 
     known = _gallery(gallery)
     if kind_of(out) != "nothing":
-        raise InputError(f"expected a file that is not there yet, got {out}: remove it or choose another name")
+        raise InputError(f"expected a file that is not there yet, got {out}: choose another name")
     chosen = known.only(name or known.names, out)
     if not chosen.names:
         raise InputError(f"expected speakers in {known.path}, got nobody: edge-lupi enroll NAME")
@@ -175,7 +239,7 @@ def import_speakers(
     say_done(f"{', '.join(names)}: added to {known.path}")
 
 
-@speakers.command("re-embed")
+@speakers.command("re-embed", short_help="Learn all voices again, for another student.")
 def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> None:
     """Learn everybody's voice again for another student, from the recordings that enroll --keep-audio kept."""
     from edge_lupi.bundle.bundle import Bundle, shipped_bundle
@@ -183,6 +247,10 @@ def re_embed(bundle: BundleArgument = None, gallery: GalleryOption = None) -> No
 
     known = embed_again(Bundle.load(bundle or shipped_bundle("speaker")), _path(gallery))
     say_done(f"{', '.join(known.names)}: learnt again in {known.path}")
+
+
+def _exemplars(count: int) -> str:
+    return f"{count} exemplar{'s' * (count != 1)}"
 
 
 def _path(gallery: Path | None) -> Path:

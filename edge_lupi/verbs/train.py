@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -13,7 +14,7 @@ import typer
 from edge_lupi.errors import InputError
 from edge_lupi.progress import progress
 from edge_lupi.terminal import note, say_done
-from edge_lupi.verbs.options import made_folder, need
+from edge_lupi.verbs.options import examples, made_folder, need
 
 if TYPE_CHECKING:
     from edge_lupi.train.examples.prepared import Prepared
@@ -21,20 +22,29 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+EXAMPLES = examples(
+    ("edge-lupi train teacher train/emotion_ravdess.toml", "hears and sees"),
+    ("edge-lupi train student train/emotion_ravdess.toml", "hears alone"),
+    ("edge-lupi train qat train/emotion_ravdess.toml", "on the int8 grid"),
+    ("edge-lupi compile runs/emotion_ravdess/student.int8.pt", "for edge devices"),
+)
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe; see the folder train/.")]
 OutOption = Annotated[Optional[Path], typer.Option(help="Folder for results.", show_default="runs/<recipe's name>")]
 SetOption = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe.")
+    Optional[list[str]],
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe, as student.epochs=5; may be repeated."),
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Begin anew where a checkpoint would be taken up again.")]
 
 
 def teacher(recipe: RecipeArgument, out: OutOption = None, set: SetOption = None, fresh: FreshOption = False) -> None:
     """Train the network that hears and sees. Writes teacher.pt."""
-    settings, prepared, folder = _training(recipe, out, set)
+    settings = _recipe(recipe, set)
+    folder = _folder(settings, out)
+    prepared = _prepared_for(folder / "teacher.checkpoint", settings, fresh)
     from edge_lupi.train.stages.teacher import train_teacher
 
-    _forget(folder / "teacher.checkpoint", fresh)
     _say_trained(train_teacher(settings, prepared, folder), prepared)
 
 
@@ -62,13 +72,13 @@ def student(
     fresh: FreshOption = False,
 ) -> None:
     """Train the network that only hears, with the teacher's embeddings. Writes student.pt."""
-    settings, prepared, folder = _training(recipe, out, set)
+    settings = _recipe(recipe, set)
+    folder = _folder(settings, out)
     if start_from is not None:
         settings = replace(settings, student=replace(settings.student, start_from=str(start_from)))
     if leave_one_out is not None:
-        return _leave_out(leave_one_out, settings, prepared, folder, taught=bool(teacher), fresh=fresh)
+        return _leave_out(leave_one_out, settings, folder, taught=bool(teacher), fresh=fresh)
     from edge_lupi.disk import kind_of
-    from edge_lupi.train.stages.student import train_student
 
     if not teacher and kind_of(folder / "teacher.pt") == "file":
         teacher = [folder / "teacher.pt"]
@@ -77,15 +87,19 @@ def student(
     elif not teacher and not settings.teachers:
         note(f"no teacher in {folder}: the student learns from labels alone")
     name = "audio_only" if audio_only else "student"
-    _forget(folder / f"{name}.checkpoint", fresh)
+    prepared = _prepared_for(folder / f"{name}.checkpoint", settings, fresh)
+    from edge_lupi.train.stages.student import train_student
+
     _say_trained(train_student(settings, prepared, folder, teachers=teacher or (), name=name), prepared)
 
 
-def _leave_out(what: str, recipe: Recipe, prepared: Prepared, folder: Path, *, taught: bool, fresh: bool) -> None:
+def _leave_out(what: str, recipe: Recipe, folder: Path, *, taught: bool, fresh: bool) -> None:
     if what != "speaker":
         raise InputError(f"expected --leave-one-out speaker, got {what[:80]!r}: nothing else is left out in turn")
     if taught:
         raise InputError("expected no --teacher beside --leave-one-out, got one, which may have heard who is left out")
+    prepared = _prepared(recipe)
+    made_folder(folder, "--out")
     from edge_lupi.train.sweep.leave_one_out import leave_one_out
 
     for checkpoint in folder.glob("fold*/student.checkpoint"):
@@ -104,8 +118,9 @@ def shards(
     set: SetOption = None,
 ) -> None:
     """Cut a corpus too large for memory into shards; train from them with --set data.root=FOLDER. Goes on after a kill."""
-    settings, prepared = _prepared(recipe, set)
+    settings = _recipe(recipe, set)
     need("train shards", "webdataset")
+    prepared = _prepared(settings)
     from edge_lupi.train.examples.cut_shards import cut_shards
 
     root = prepared.corpus.root
@@ -123,12 +138,13 @@ def qat(
     fresh: FreshOption = False,
 ) -> None:
     """Fine-tune a student on the int8 grid. Writes student.int8.pt, ready for edge-lupi compile."""
-    settings, prepared, folder = _training(recipe, out, set)
+    settings = _recipe(recipe, set)
+    folder = _folder(settings, out)
+    source = student or folder / "student.pt"
+    prepared = _prepared_for(folder / f"{source.stem}.int8.checkpoint", settings, fresh)
     from edge_lupi.disk import kind_of
     from edge_lupi.train.stages.qat import train_qat
 
-    source = student or folder / "student.pt"
-    _forget(folder / f"{source.stem}.int8.checkpoint", fresh)
     teacher = folder / "teacher.pt"
     path = train_qat(settings, prepared, source, folder, teachers=[teacher] if kind_of(teacher) == "file" else ())
     _say_trained(path, prepared)
@@ -172,29 +188,44 @@ def sweep(
     say_done(*table(summary).split("\n"), f"{folder}/results.json, table.md, gain.png")
 
 
-def _training(recipe: Path, out: Path | None, changes: list[str] | None) -> tuple[Recipe, Prepared, Path]:
-    settings, prepared = _prepared(recipe, changes)
-    return settings, prepared, made_folder(out or Path("runs") / settings.name, "--out")
-
-
-def _prepared(recipe: Path, changes: list[str] | None) -> tuple[Recipe, Prepared]:
+def _recipe(recipe: Path, changes: list[str] | None) -> Recipe:
     from edge_lupi.train.recipe import load_recipe
 
     settings = load_recipe(recipe, changes)
     need("train", "torch", "lightning_fabric")
+    return settings
+
+
+def _folder(recipe: Recipe, out: Path | None) -> Path:
+    return out or Path("runs") / recipe.name
+
+
+def _prepared(recipe: Recipe) -> Prepared:
     if _speaks():
-        progress(log, f"loading corpus {settings.data.root} ...", often=True)  # PyTorch takes seconds to load
+        progress(log, f"loading corpus {recipe.data.root} ...", often=True)  # PyTorch takes seconds to load
     from edge_lupi.train.examples.corpus import prepare
 
-    prepared = prepare(settings)
+    prepared = prepare(recipe)
     if _speaks() and prepared.summary:
         note(prepared.summary)
-    return settings, prepared
+    return prepared
 
 
 def _speaks() -> bool:
     """Under torchrun one process does."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _prepared_for(checkpoint: Path, recipe: Recipe, fresh: bool) -> Prepared:
+    """What a stage with this checkpoint trains on. What can be refused is refused before any sound is read."""
+    from edge_lupi.train.checkpoint import refuse_other_recipe
+
+    if not fresh:
+        refuse_other_recipe(checkpoint, recipe.plain())
+    prepared = _prepared(recipe)
+    made_folder(checkpoint.parent, "--out")
+    _forget(checkpoint, fresh)
+    return prepared
 
 
 def _forget(checkpoint: Path, fresh: bool) -> None:
@@ -207,4 +238,5 @@ def _say_trained(path: Path, prepared: Prepared) -> None:
         return
     heard = f"{prepared.utterances} utterances of {prepared.corpus.name}"
     note = ", speaker dependent" if prepared.split.speaker_dependent else ""
-    say_done(f"{path}: trained on {heard}{note}; measure it with edge-lupi evaluate {path}")
+    command = shlex.join(["edge-lupi", "evaluate", str(path), "--data", str(prepared.corpus.root)])
+    say_done(f"{path}: trained on {heard}{note}; measure it with {command}")

@@ -57,7 +57,9 @@ def test_many_more_people_outgrow_it() -> None:
 def test_a_calibration_of_another_student_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
     file = save_calibration(replace(MADE, **changes), tmp_path, "")
     os.replace(file, tmp_path / "calibration.speaker.json")
-    with pytest.raises(BundleError, match=r"another student or task: remove it, or calibrate anew"):
+    with pytest.raises(
+        BundleError, match=r"another student or task: calibrate anew, or undo it with edge-lupi calibrate"
+    ):
         load_calibration(tmp_path, "student-1", "speaker")
 
 
@@ -98,7 +100,7 @@ def _point(**changes: Any) -> str:
 )
 def test_a_hostile_file_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "calibration.speaker.json").write_text(content)
-    with pytest.raises(BundleError, match="remove it, or calibrate anew") as caught:
+    with pytest.raises(BundleError, match="calibrate anew, or undo it") as caught:
         load_calibration(tmp_path, "student-1", "speaker")
     assert "\n" not in str(caught.value)
 
@@ -114,7 +116,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_calibration(MADE, tmp_path, "<svg/>")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
-    with pytest.raises(InputError, match=r"Read-only file system.*pass --out FOLDER"):
+    with pytest.raises(InputError, match=r"Read-only file system.*a copy of the bundle in another place"):
         save_calibration(replace(MADE, people=5), tmp_path, "<svg/>")
     assert load_calibration(tmp_path, "student-1", "speaker") == MADE
 

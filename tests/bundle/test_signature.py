@@ -14,6 +14,7 @@ from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.signature import SIGNATURE, sign_manifest
 from edge_lupi.bundle.write import write_bundle
 from edge_lupi.errors import BundleError, InputError
+from edge_lupi.installed import install_command
 
 Cli = Callable[..., CompletedProcess[str]]
 Keys = tuple[Path, Path]
@@ -114,4 +115,4 @@ def test_without_the_extra_one_sentence(bundle: Path) -> None:
         "except MissingExtra as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "edge-lupi listen --require-signature needs cryptography: pip install 'edge-lupi[sign]'\n"
+    assert done.stdout == f"edge-lupi listen --require-signature needs cryptography: {install_command('sign')}\n"

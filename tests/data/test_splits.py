@@ -78,6 +78,12 @@ def test_validation_speakers_leave_the_training() -> None:
     assert len(voices((*parts.train, *parts.validation, *parts.test))) == 10
 
 
+@pytest.mark.parametrize(("speakers", "kept"), [(5, 1), (6, 2), (8, 2), (40, 4)])
+def test_a_small_share_is_two_voices_where_that_leaves_enough(speakers: int, kept: int) -> None:
+    parts = split(corpus(None, speakers=speakers), (), validation_speakers=0.1, least_validation=2)
+    assert len(voices(parts.validation)) == kept
+
+
 def test_labels_are_told_of_a_share_of_the_training_speakers() -> None:
     parts = split(corpus("fold0", "fold1"), "fold0", validation_speakers=0.2, labelled_speakers=0.25)
     sides = (parts.train, parts.unlabelled, parts.validation, parts.test)

@@ -109,7 +109,7 @@ def test_a_cut_file(video_file: Maker) -> None:
 def test_without_pyav_it_is_one_sentence(video_file: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     path = video_file("a.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'edge-lupi\[train\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install .*\[train\]'"):
         read_frames(path, start_seconds=0, end_seconds=1, size=32)
 
 

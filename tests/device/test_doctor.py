@@ -16,6 +16,7 @@ import pytest
 from edge_lupi.bundle import bundle
 from edge_lupi.device import doctor
 from edge_lupi.device.doctor import Finding, examine
+from edge_lupi.installed import install_command
 
 Cli = Callable[..., CompletedProcess[str]]
 PARTS = ["Python", "edge-lupi", "ONNX Runtime", "processor", "speaker", "emotion", "microphones", "temperature", "clock", "Jetson", "GPU", "TensorRT", "TensorRT-RTX", "ONNX on a GPU", "training", "faces"]  # fmt: skip
@@ -96,7 +97,7 @@ def test_a_damaged_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_looking_at_faces_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "face.task").write_bytes(b"model")
     for version, model, status, words in (
-        (None, None, "ok", "pip install 'edge-lupi[video]'"),
+        (None, None, "ok", install_command("video")),
         ("0.10.31", None, "warn", "https://ai.google.dev"),
         ("0.10.31", "none.task", "warn", "names no file"),
         ("0.10.31", "face.task", "ok", "mediapipe 0.10.31, "),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_lupi.installed import install_command
 from tests.page.running import ROOT, TWO_VOICES, running
 
 
@@ -29,7 +30,7 @@ def test_without_its_library_it_is_one_sentence() -> None:
     )
     done = listen("--page", code=gone)
     assert done.returncode == 1
-    assert done.stderr == "edge-lupi: edge-lupi listen --page needs uvicorn: pip install 'edge-lupi[serve]'\n"
+    assert done.stderr == f"edge-lupi: edge-lupi listen --page needs uvicorn: {install_command('serve')}\n"
 
 
 def test_an_address_that_is_none_is_one_sentence(tmp_path: Path) -> None:

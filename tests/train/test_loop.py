@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edge_lupi.disk import temporary_prefix
 from edge_lupi.errors import InputError
+from edge_lupi.train.checkpoint import recipe_digest, refuse_other_recipe
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.loop import Run, fit, make_fabric
@@ -149,8 +150,21 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
     train(run_in(tmp_path))
-    with pytest.raises(InputError, match="belongs to another recipe, seed or corpus: pass --fresh"):
+    with pytest.raises(InputError, match="belongs to another recipe, seed or corpus: start over"):
         train(run_in(tmp_path, seed=2))
+
+
+def test_another_recipe_is_refused_before_a_corpus_is_loaded(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    train(run)
+    refuse_other_recipe(run.checkpoint, "x")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="belongs to another recipe: start over, or choose another folder") as caught:
+        refuse_other_recipe(run.checkpoint, {"student": {"start_from": "a.pt"}})
+    assert caught.value.options == ("fresh", "out")
+    assert recipe_digest({"student": {"start_from": "a.pt"}}) == recipe_digest({"student": {"start_from": "b.pt"}})
+    run.checkpoint.write_bytes(b"damaged")
+    refuse_other_recipe(run.checkpoint, {"student": {}})  # what it is, `fit` says
+    refuse_other_recipe(tmp_path / "none.checkpoint", {"student": {}})
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None])

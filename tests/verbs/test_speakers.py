@@ -50,7 +50,7 @@ def test_list_and_show_for_people_and_for_programs(cli: Cli, store: Path) -> Non
         "exemplars",
         "bob",
         "1",
-        "exemplars",
+        "exemplar",
     ]
     found = json.loads(_said(cli("speakers", "list", "--gallery", store, "--json")))
     assert found == {"gallery": str(store), "student": "student-1", "speakers": ["ann", "bob"]}
@@ -83,7 +83,9 @@ def test_from_one_device_to_another(cli: Cli, store: Path, tmp_path: Path) -> No
     _said(cli("speakers", "export", tmp_path / "bob.json", "--name", "bob", "--gallery", store))
     _said(cli("speakers", "import", tmp_path / "bob.json", "--gallery", there))
     assert Gallery.load(there, "student-1").names == ["bob"]
-    _refused(cli("speakers", "import", store, "--gallery", there), "got bob: pass --rename OLD=NEW, or --replace")
+    _refused(
+        cli("speakers", "import", store, "--gallery", there), "got bob: rename or replace them (--rename, --replace)"
+    )
     assert Gallery.load(there).names == ["bob"]
     _said(cli("speakers", "import", store, "--rename", "bob=rob", "--gallery", there))
     assert Gallery.load(there).names == ["ann", "bob", "rob"]

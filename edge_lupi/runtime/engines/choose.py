@@ -102,7 +102,10 @@ def open_engine(bundle: Bundle) -> tuple[str, Engine]:
             if built.chosen and not misfit(bundle, built, backend.device):
                 data = read_engine(bundle.path / FOLDER, built)
                 return built.key.precision, backend.open(data, built.key.name, built.key.max_batch)
-        reasons += [misfit(bundle, built, backend.device) or "not chosen by the gate" for built in encoders]
+        reasons += [
+            misfit(bundle, built, backend.device) or "another was faster or truer when it was built"
+            for built in encoders
+        ]
     raise DeviceError(
         f"no engine in {bundle.path} fits ({'; '.join(dict.fromkeys(reasons))}): "
         f"build here with edge-lupi compile BUNDLE --target {encoders[0].key.device.target if encoders else 'tensorrt'}"

@@ -38,7 +38,7 @@ class OnnxCuda:
         self.gpu = find_gpu()
         if self.gpu is None:
             raise DeviceError(
-                f"{self.target} found no NVIDIA GPU here: compile with --target cpu, or on the machine with it"
+                f"{self.target} found no NVIDIA GPU here: edge-lupi compile --target cpu, or on the machine with it"
             )
         driver = ".".join(map(str, cuda_of_driver()))
         self.device = device_of(f"{self.target} {ort.__version__} and a driver of CUDA {driver}", self.gpu)

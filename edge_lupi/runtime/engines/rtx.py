@@ -35,7 +35,7 @@ class Rtx:
         self._devices = _register(plugin) if self.gpu else []
         if self.gpu is None or not self._devices:
             raise DeviceError(
-                "TensorRT-RTX found no RTX GPU of compute capability 8.6 or newer here: compile with --target cpu, or on the machine with it"
+                "TensorRT-RTX found no RTX GPU of compute capability 8.6 or newer here: edge-lupi compile --target cpu, or on the machine with it"
             )
         self.device = device_of(f"RTX {plugin.__version__}", self.gpu)
 

@@ -37,6 +37,7 @@ class Speech(Tracker):
         self._loudest_db = -np.inf
         self._clipped = 0
         self._covered_seconds = 0.0  # of the present source: where its newest segment ends
+        self.now_db = -np.inf  # the level of the newest block of sound
         self._band = Band()
         self.speech_seconds = 0.0
 
@@ -75,6 +76,7 @@ class Speech(Tracker):
         for block in source:
             self._clipped += int((np.abs(block.samples) >= FULL_SCALE).sum())
             listening.push(block)
+            self.now_db = level_db(block.samples)
             if progress:
                 progress(min(100.0, 100 * self.speech_seconds / enough_seconds))
             patience_seconds = PATIENCE * enough_seconds + GRACE_SECONDS
@@ -109,6 +111,12 @@ class Speech(Tracker):
 
     def renamed(self, label: str, name: str) -> None:
         """Nobody has a name here."""
+
+
+def level_db(samples: Array) -> float:
+    """RMS of samples [n] in dB of full scale; minus infinity where there is nothing."""
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return 10 * float(np.log10(power)) if power else -np.inf
 
 
 def voice(student: CompiledStudent, embeddings: Array) -> Array:

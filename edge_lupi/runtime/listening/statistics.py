@@ -12,6 +12,7 @@ from edge_lupi.runtime.sources.block import Block
 
 __all__ = ["Progress", "Statistics"]
 
+SILENT_DB = -80.0  # below this there is no room: 16 bits end at -96, a quiet room with an open microphone is at -60
 KEPT_TIMES = 2_000  # of the newest segments: over a quarter of an hour of one stream
 
 
@@ -30,7 +31,7 @@ class Statistics:
 
     `algorithm_seconds` is the method's delay, from the settings (see `latency`). `compute_ms` is the computer's: for each
     segment, the newest 2,000 of them, the time from its last block to its answer. `peak_fill_seconds` is the most sound
-    that ever waited, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
+    that ever waited, `loudest_db` the level of the loudest segment, `reconnections` counts how often a device was lost and came back. `by_stream` goes on in silence too.
     `gpu_failures` counts how often the CPU took over from a GPU. `notices` are sentences about the sound and the GPU, each of
     which was also said on stderr.
     """
@@ -42,6 +43,7 @@ class Statistics:
     encoded: int = 0
     dropped: int = 0
     peak_fill_seconds: float = 0.0
+    loudest_db: float = -np.inf
     reconnections: int = 0
     gpu_failures: int = 0
     compute_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
@@ -51,6 +53,7 @@ class Statistics:
     def count_block(self, block: Block, stream_seconds: float, level_db: float | None) -> None:
         """One more block: how far its stream has come with it, and the level of the last segment that it completed."""
         before = self.by_stream.get(block.stream, Progress())
+        self.loudest_db = max(self.loudest_db, -np.inf if level_db is None else level_db)
         level_db = before.level_db if level_db is None else level_db
         self.by_stream[block.stream] = Progress(stream_seconds, level_db, block.dropped)
         self.dropped += block.dropped - before.dropped
@@ -61,6 +64,15 @@ class Statistics:
     def percentile_ms(self, percent: float) -> float:
         """The compute time that so many per cent of the segments stay below."""
         return float(np.percentile(list(self.compute_ms), percent)) if self.compute_ms else 0.0
+
+    def silence(self) -> str:
+        """That nobody spoke, in a sentence for people; empty where somebody did, or there was no sound."""
+        if self.encoded or not self.heard_seconds:
+            return ""
+        said = f"nobody spoke in these {self.heard_seconds:.1f} s"
+        if self.loudest_db > SILENT_DB:
+            return said
+        return f"{said}, in which there was no sound at all (a microphone may be muted; edge-lupi devices lists them)"
 
     def __str__(self) -> str:
         streams = f" of {self.streams} streams" if self.streams > 1 else ""

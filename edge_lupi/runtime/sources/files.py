@@ -25,14 +25,19 @@ class SoundFile(Source):
     def __init__(self, path: str | Path, paced: bool = False, channels: Sequence[int] | None = None) -> None:
         super().__init__()
         self._path = path
-        self._paced = paced
+        self.goes_on = paced
         self._channels = channels
+
+    @property
+    def title(self) -> str:
+        """What it is, in words for people."""
+        return str(self._path)
 
     def __iter__(self) -> Iterator[Block]:
         began, samples = time.perf_counter(), 0
         for block in stream_audio(self._path, BLOCK_SECONDS, self._channels, notice=say):
             samples += len(block)
-            if self._paced:
+            if self.goes_on:
                 time.sleep(max(0.0, began + samples / SAMPLE_RATE_HZ - time.perf_counter()))
             if self._stopped:
                 return

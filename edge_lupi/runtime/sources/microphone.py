@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edge_lupi.errors import DeviceError
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.sources.block import Block
+from edge_lupi.runtime.sources.native_lines import NativeLines
 from edge_lupi.runtime.sources.ring import Ring
 from edge_lupi.runtime.sources.source import POLL_SECONDS, Source, blocks_of, say
 from edge_lupi.sound.resampler import Resampler, resampler
@@ -52,7 +53,7 @@ class Microphone(Source):
     Opened by `with`, or for the time of one iteration without it. With `retry=False` a lost device is an error.
     """
 
-    live = True
+    live = goes_on = True
 
     def __init__(
         self, device: int | str | None = None, *, channels: Sequence[int] | None = None, retry: bool = True
@@ -67,10 +68,16 @@ class Microphone(Source):
         self._away = False
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._peak_fill_seconds = 0.0
+        self._system_name = ""
         self.reconnections = 0
         self.rate_hz = SAMPLE_RATE_HZ
         self.channels = 1
         self.ring = Ring(round(RING_SECONDS * SAMPLE_RATE_HZ))
+
+    @property
+    def title(self) -> str:
+        """Its name, as the system has it once it is open, and the rate that it is heard at."""
+        return f"{self._name()} ({self._system_name}, {self.rate_hz} Hz)" if self._system_name else self._name()
 
     @property
     def peak_fill_seconds(self) -> float:
@@ -78,13 +85,19 @@ class Microphone(Source):
         return max(self._peak_fill_seconds, self.ring.peak_fill / self.rate_hz)
 
     def __enter__(self) -> Microphone:
-        self._open_device()
+        _LINES.start()
+        try:
+            self._open_device()
+        except BaseException:
+            _LINES.stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_device()
+        _LINES.stop()
 
     def __iter__(self) -> Iterator[Block]:
         if self._stream is not None:
@@ -172,12 +185,14 @@ class Microphone(Source):
         try:
             info = sounddevice.query_devices(self._device, "input")
             self._stream = self._first_that_opens(sounddevice, info)
+            self._system_name = str(info["name"])
             _OPEN.add(self)
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             self._close_device()
+            reason = "; ".join(filter(None, (_first_line(error), _LINES.reason())))
             raise DeviceError(
-                f"{self._name()} cannot be opened ({_first_line(error)}): see edge-lupi devices and choose one with --device"
+                f"{self._name()} cannot be opened ({reason}): choose one of edge-lupi devices", options=("device",)
             ) from error
 
     def _close_device(self) -> None:
@@ -242,6 +257,7 @@ def input_devices() -> list[dict[str, Any]]:
     ]
 
 
+_LINES = NativeLines()
 _OPEN: set[Microphone] = set()
 _LOOKING = threading.Lock()
 

@@ -49,10 +49,18 @@ def _source(
 def _check_names(names: Sequence[str], device: str | None, channels: Sequence[int] | None) -> None:
     doubled = [name for index, name in enumerate(names) if name in names[:index]]
     if not names or doubled:
-        raise InputError(f"expected each --input once, got {doubled[0] if doubled else 'none'} again: leave one out")
+        got = f"{doubled[0]} again: leave one out" if doubled else "none: name one"
+        raise InputError(f"expected each input once, got {got}", options=("input",))
     if device is not None and "mic" not in names:
-        raise InputError(f"expected --device together with --input mic, got --input {names[0]}: leave one of them out")
+        raise InputError(
+            f"expected a device together with the input mic, got the input {names[0]}: leave one of them out",
+            options=("device", "input"),
+        )
     if channels is not None and "-" in names:
-        raise InputError("expected --channels of a microphone or file, got standard input, which is mono")
+        raise InputError(
+            "expected channels of a microphone or file, got standard input, which is mono: leave them out",
+            options=("channels",),
+        )
     if channels is not None and (not channels or len(set(channels)) < len(channels) or min(channels) < 0):
-        raise InputError(f"expected --channels as in 0,1,2, each once, got {', '.join(map(str, channels)) or 'none'}")
+        got = ", ".join(map(str, channels)) or "none"
+        raise InputError(f"expected channels as in 0,1,2, each once, got {got}", options=("channels",))

@@ -30,6 +30,12 @@ class Several(Source):
         self._sources = sources
         self._open = ExitStack()
         self.live = any(source.live for source in sources.values())
+        self.goes_on = any(source.goes_on for source in sources.values())
+
+    @property
+    def title(self) -> str:
+        """What they are, in words for people."""
+        return " and ".join(source.title for source in self._sources.values())
 
     def stop(self) -> None:
         """End all of them."""

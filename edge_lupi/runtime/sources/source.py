@@ -25,12 +25,18 @@ POLL_SECONDS = 0.2  # how soon stop() is seen
 
 
 class Source:
-    """Iterable of Blocks. `live` where it cannot be made to wait."""
+    """Iterable of Blocks. `live` where it cannot be made to wait, `goes_on` where it takes as long as it is heard."""
 
     live = False
+    goes_on = False
 
     def __init__(self) -> None:
         self._stopped = False
+
+    @property
+    def title(self) -> str:
+        """What it is, in words for people."""
+        return "sound"
 
     def stop(self) -> None:
         """End the iteration at the next block."""

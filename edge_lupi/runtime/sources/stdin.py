@@ -46,6 +46,11 @@ class StdinSource(Source):
         self._pipe = Pipe(stream or _standard_input(), lambda: self._stopped)
 
     @property
+    def title(self) -> str:
+        """What it is, in words for people."""
+        return WHERE
+
+    @property
     def peak_fill_seconds(self) -> float:
         """The most sound that ever waited in the ring."""
         return self._peak_fill_seconds
@@ -61,7 +66,8 @@ class StdinSource(Source):
         wav = self._wav() if kind == "WAV" else None
         if kind in CONTAINERS:
             raise InputError(
-                f"expected raw samples, WAV, FLAC, OGG or MP3 on {WHERE}, got {kind}: give it as a file, with --input FILE"
+                f"expected raw samples, WAV, FLAC, OGG or MP3 on {WHERE}, got {kind}: give it as a file",
+                options=("input",),
             )
         if kind and not wav:
             yield from self._spooled(kind)
@@ -80,7 +86,7 @@ class StdinSource(Source):
         if wav is None:
             self._pipe.put_back(b"".join(taken))
         elif wav.rate_hz != self._rate_hz != SAMPLE_RATE_HZ:
-            say(f"the WAV on {WHERE} has {wav.rate_hz} Hz, which counts, and not the {self._rate_hz} Hz of --rate")
+            say(f"the WAV on {WHERE} has {wav.rate_hz} Hz, which counts, and not the {self._rate_hz} Hz asked for")
         return wav
 
     def _as_it_comes(self, wav: Wav) -> Iterator[Block]:
@@ -121,17 +127,21 @@ class StdinSource(Source):
                 size += len(data)
                 if size > MOST_SPOOLED_BYTES:
                     raise InputError(
-                        f"expected at most {MOST_SPOOLED_BYTES} bytes of {kind} on {WHERE}, got more: give it as a file, with --input FILE"
+                        f"expected at most {MOST_SPOOLED_BYTES} bytes of {kind} on {WHERE}, got more: give it as a file",
+                        options=("input",),
                     )
                 file.write(data)
             file.seek(0)
         except OSError as error:
             raise InputError(
-                f"{kind} on {WHERE} cannot be kept until it is whole ({error.strerror}): give it as a file, with --input FILE"
+                f"{kind} on {WHERE} cannot be kept until it is whole ({error.strerror}): give it as a file",
+                options=("input",),
             ) from error
 
 
 def _standard_input() -> BinaryIO:
     if sys.stdin is None:
-        raise InputError("expected sound on standard input, got a closed one: pipe some in, or give --input FILE")
+        raise InputError(
+            "expected sound on standard input, got a closed one: pipe some in, or name a file", options=("input",)
+        )
     return sys.stdin.buffer

@@ -32,6 +32,12 @@ class VoiceSoFar:
     clips: float
     mean: Array
 
+    def with_clips(self, other: VoiceSoFar) -> VoiceSoFar:
+        """Both as one."""
+        clips = self.clips + other.clips
+        share = other.clips / clips if clips else 0.5
+        return VoiceSoFar(min(clips, MOST_CLIPS), (self.mean + share * (other.mean - self.mean)).astype(np.float32))
+
     def put_into(self, state: Array) -> None:
         """Into the end of a branch's carried state [1, K], in place."""
         size = 1 + len(self.mean)
@@ -54,6 +60,14 @@ class Averages:
     def with_voice(self, name: str, fingerprint: str, voice: VoiceSoFar) -> Averages:
         """One more, or another for the same name. What is of another student is forgotten."""
         return Averages(fingerprint, {**self.of(fingerprint), name: voice})
+
+    def moved(self, name: str, to: str) -> Averages:
+        """One voice is another name's; where that has one, the mean of all clips of both."""
+        voices = dict(self.voices)
+        voice, there = voices.pop(name, None), voices.get(to)
+        if voice is not None:
+            voices[to] = voice if there is None else there.with_clips(voice)
+        return Averages(self.fingerprint, voices)
 
     def only(self, names: Collection[str]) -> Averages:
         """Those of these people."""

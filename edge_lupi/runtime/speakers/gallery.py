@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.disk import clear_left_overs, kind_of, locked, write_at_once
 from edge_lupi.errors import InputError
+from edge_lupi.own_folder import data_folder
 from edge_lupi.runtime.speakers.averages import Averages, VoiceSoFar
 from edge_lupi.runtime.speakers.gallery_file import (
     MAX_EXEMPLARS,
@@ -28,7 +29,7 @@ from edge_lupi.runtime.speakers.gallery_file import (
 )
 from edge_lupi.runtime.speakers.names import checked_name
 from edge_lupi.runtime.speakers.recordings import Recordings
-from edge_lupi.sound.audio import read_audio
+from edge_lupi.task import DEFAULT_THRESHOLD
 from edge_lupi.words import composed, printable
 
 __all__ = ["Gallery", "default_gallery_path"]
@@ -51,6 +52,7 @@ class Gallery:
         self._averages = Averages()  # of people's voices, to a student with labels
         self._forgotten: set[str] = set()  # whose earlier recordings go with the next save
         self._heard: list[tuple[str, Array]] = []  # recordings that it adds
+        self._moved: list[tuple[str, str]] = []  # whose recordings become whose with the next save
 
     @classmethod
     def open(cls, path: str | Path | None = None, fingerprint: str | None = None) -> Gallery:
@@ -138,22 +140,45 @@ class Gallery:
         self._heard = [(of, samples) for of, samples in self._heard if of != composed(name)]
         self._forgotten |= {name, composed(name)}
 
+    def rename(self, name: str, new: str) -> str:
+        """Call a person by a name that nobody has yet; gives it as it is spelled here. Nothing is on disk before `save`."""
+        name, new = self._known(name), checked_name(new)
+        if new in self._people:
+            raise InputError(
+                f"expected a name that nobody has in {self._shown}, got {new}: choose another, or merge the two"
+            )
+        self._forgotten.add(new)  # recordings of somebody earlier of that name are not theirs
+        self._move(name, new)
+        return new
+
+    def merge(self, name: str, into: str, *, force: bool = False) -> float:
+        """Two names are one person, called `into`; gives their cosine. Unlike voices are refused, unless with `force`."""
+        name, into = self._known(name), self._known(into)
+        if name == into:
+            raise InputError(f"expected two names, got {name} twice: say who else it is")
+        likeness = float((self._people[name] @ self._people[into].T).max())
+        if likeness < DEFAULT_THRESHOLD and not force:
+            raise InputError(
+                f"expected two names of one person, whose voices have a cosine of at least {DEFAULT_THRESHOLD}, got {likeness:.2f} between {name} and {into}: check the names, or force it",
+                options=("force",),
+            )
+        self._move(name, into)
+        return likeness
+
+    def _move(self, name: str, to: str) -> None:
+        """All that is known of somebody is known of somebody else, recordings too once it is saved."""
+        moved, there = self._people.pop(name), self._people.get(to)
+        self._people[to] = moved if there is None else _joined(there, moved)
+        self._narrow = {to if one == name else one for one in self._narrow}
+        self._averages = self._averages.moved(name, to)
+        self._heard = [(to if of == name else of, samples) for of, samples in self._heard]
+        self._moved.append((name, to))
+        self._stack = None
+
     def clear(self) -> None:
         """Forget everybody. Nothing is gone before `save`."""
         for name in self.names:
             self.remove(name)
-
-    def rename(self, old: str, new: str) -> None:
-        """Call a person otherwise, with all that is known and was recorded of them. Nothing is on disk before `save`."""
-        old, new = self._known(old), checked_name(new)
-        if new in self._people:
-            raise InputError(f"expected a name that nobody has yet, got {new!r}: choose another, or forget them first")
-        self.add(new, self.exemplars(old), narrow_band=self.narrow_band(old))
-        if (sounds := self._averages.voices.get(old)) is not None:
-            self.sounds(new, self._averages.fingerprint, sounds)
-        for path in Recordings(self.path).of(old):
-            self.keep(new, read_audio(path))
-        self.remove(old)
 
     def learn_again(self, fingerprint: str, people: Mapping[str, Array]) -> None:
         """Other exemplars [n, D] of the same people, of another student. Nothing is on disk before `save`."""
@@ -177,7 +202,8 @@ class Gallery:
         clashes = sorted({name for name in names if names.count(name) > 1 or (name in self.names and not replace)})
         if clashes:
             raise InputError(
-                f"expected names that {self._shown} does not have, got {', '.join(clashes[:5])}: pass --rename OLD=NEW, or --replace"
+                f"expected names that {self._shown} does not have, got {', '.join(clashes[:5])}: rename or replace them",
+                options=("rename", "replace"),
             )
         self.fingerprint = other.fingerprint
         for name, here in zip(other.names, names, strict=True):
@@ -193,7 +219,7 @@ class Gallery:
         if other._people:
             self.check_student(other.fingerprint)
         self._people, self._narrow, self._stack = dict(other._people), set(other._narrow), None
-        self._averages, self._forgotten, self._heard = other._averages, set(), []
+        self._averages, self._forgotten, self._heard, self._moved = other._averages, set(), [], []
 
     def only(self, names: list[str], path: str | Path) -> Gallery:
         """Another store, at another path, of these people alone."""
@@ -213,7 +239,8 @@ class Gallery:
         """Refuse a store of another student."""
         if fingerprint != self.fingerprint:
             raise InputError(
-                f"{self._shown} was made with another student, whose voices cannot be compared with this one's: enrol the speakers anew, with --gallery for another file"
+                f"{self._shown} was made with another student, whose voices cannot be compared with this one's: enrol the speakers anew, or choose another file",
+                options=("gallery",),
             )
 
     def check_width(self, channels: int) -> None:
@@ -221,7 +248,8 @@ class Gallery:
         width = self._dimension()
         if width not in (None, channels):
             raise InputError(
-                f"expected voices of {width} channels as {self._shown} has, got {channels}: it was made with another student; enrol the speakers anew, with --gallery for another file"
+                f"expected voices of {width} channels as {self._shown} has, got {channels}: it was made with another student; enrol the speakers anew, or choose another file",
+                options=("gallery",),
             )
 
     def save(self) -> None:
@@ -244,14 +272,19 @@ class Gallery:
             for name, _ in self._heard:
                 recordings.trim(name)
             if tidy:
-                recordings.tidy(self.names)
+                recordings.tidy([*self.names, *(name for name, _ in self._moved)])
             write_at_once(target, data, mode=0o600)
         except BaseException as error:
             recordings.take_back(added)
             if isinstance(error, OSError):
                 raise _not_written(self.path, error) from error
             raise
-        self._forgotten, self._heard = set(), []
+        for (
+            name,
+            to,
+        ) in self._moved:  # after the file: whoever is killed in between leaves nobody's sound with anybody else
+            recordings.move(name, to)
+        self._forgotten, self._heard, self._moved = set(), [], []
         with suppress(OSError):  # the next one may
             clear_left_overs(target)
 
@@ -299,15 +332,15 @@ class _Stack:
         return self.names[best], float(cosines[best])
 
 
+def _joined(one: Array, other: Array) -> Array:
+    """At most 32 exemplars of both, the newest, and of neither more than half where the other has as many."""
+    most = min(len(one), max(MAX_EXEMPLARS - len(other), MAX_EXEMPLARS // 2))
+    return np.concatenate([one[len(one) - most :], other[max(0, len(other) - MAX_EXEMPLARS + most) :]])
+
+
 def default_gallery_path() -> Path:
     """`$XDG_DATA_HOME/edge-lupi/speakers.json`, or the same under `~/.local/share`."""
-    try:
-        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    except RuntimeError as error:  # a user id that the system does not know, as in a container
-        raise InputError(
-            "expected a home folder, where known speakers are kept, got none for this user: set XDG_DATA_HOME to a folder, or pass --gallery FILE"
-        ) from error
-    return Path(home) / "edge-lupi" / "speakers.json"
+    return data_folder() / "speakers.json"
 
 
 @contextmanager

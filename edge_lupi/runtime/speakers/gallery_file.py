@@ -84,8 +84,15 @@ def read_gallery(path: Path) -> Stored:
 def damaged(path: Path, error: Exception) -> InputError:
     """What to say of a file that cannot be used."""
     return InputError(
-        f"{printable(str(path))} is not a readable store of speakers ({printable(str(error))[:160]}): remove it and enrol anew, or choose another --gallery"
+        f"{printable(str(path))} is not a readable store of speakers ({_short(error)}): choose another file",
+        options=("gallery",),
     )
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "no text"
+    return "no JSON" if isinstance(error, json.JSONDecodeError) else printable(str(error))[:160]
 
 
 def check_exemplars(exemplars: Array, dimension: int | None) -> None:

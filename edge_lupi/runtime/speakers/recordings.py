@@ -64,12 +64,12 @@ class Recordings:
         try:
             for each in (self.folder, folder):
                 _make_private(each)
-            numbers = [int(file[:-5]) for file in _listed(folder) if _RECORDING.fullmatch(file)]
-            path = folder / f"{max(numbers, default=-1) + 1:06d}.flac"
+            path = folder / f"{_next_number(folder):06d}.flac"
             write_at_once(path, packed.getvalue(), mode=0o600)
         except OSError as error:
             raise InputError(
-                f"could not keep a recording in {printable(str(self.folder))} ({error.strerror or error}): nobody was enrolled; make room there, or leave --keep-audio out"
+                f"could not keep a recording in {printable(str(self.folder))} ({error.strerror or error}): nobody was enrolled; make room there, or keep no audio",
+                options=("keep_audio",),
             ) from error
         return path
 
@@ -96,6 +96,21 @@ class Recordings:
                             path.unlink()
                 else:
                     _remove(folder)
+
+    def move(self, name: str, to: str) -> None:
+        """Recordings of a person are another name's, after those that it has; of both the newest 8 stay."""
+        paths = self.of(name)
+        if not paths:
+            return
+        with _said(self.folder):
+            folder = self._folders(to)[0]
+            for each in (self.folder, folder):
+                _make_private(each)
+            first = _next_number(folder)
+            for number, path in enumerate(paths, first):
+                path.rename(folder / f"{number:06d}.flac")
+        self.forget(name)
+        self.trim(to)
 
     def tidy(self, names: Iterable[str]) -> None:
         """Remove the recordings of whoever is none of these, and half-written ones: what a killed process has left."""
@@ -129,6 +144,10 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
+def _next_number(folder: Path) -> int:
+    return max((int(file[:-5]) for file in _listed(folder) if _RECORDING.fullmatch(file)), default=-1) + 1
+
+
 def _remove(folder: Path) -> None:
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
@@ -151,7 +170,8 @@ def _make_private(folder: Path) -> None:
     status = folder.stat()
     if status.st_uid != os.geteuid():
         raise InputError(
-            f"expected a folder of user {os.geteuid()} at {printable(str(folder))}, got one of user {status.st_uid}, who could listen: nobody was enrolled; remove it, or leave --keep-audio out"
+            f"expected a folder of user {os.geteuid()} at {printable(str(folder))}, got one of user {status.st_uid}, who could listen: nobody was enrolled; choose another gallery, or keep no audio",
+            options=("gallery", "keep_audio"),
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         folder.chmod(0o700)

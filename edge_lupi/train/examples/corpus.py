@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from edge_lupi.train.examples.prepared import Prepared, PreparedCorpus, Prepared
 from edge_lupi.train.recipe import Recipe
 
 __all__ = ["Prepared", "corpus_of", "data_path", "prepare"]
+
+
+log = logging.getLogger(__name__)
+
+THRESHOLD_VOICES = 2  # a threshold lies between what one voice and two voices give
+NO_THRESHOLD = (
+    "no threshold will be set, as that takes two voices that are kept for validation: raise data.validation_speakers, "
+    "or set it later with edge-lupi calibrate"
+)
 
 
 def data_path(root: str) -> Path:
@@ -61,12 +71,15 @@ def prepare(recipe: Recipe) -> Prepared:
         labelled_speakers=recipe.data.labelled_speakers,
         seed=recipe.seed,
         speaker_dependent=recipe.data.speaker_dependent,
+        least_validation=THRESHOLD_VOICES if verifies(recipe.data.task) else 1,
     )
     parts, beside = _with_others(recipe, corpus, parts)
     more = [read_corpus(_found(recipe, root)) for root in recipe.data.unlabelled]
     nameless = tuple(_nameless(one, u) for one in more for u in one.utterances)
     parts = replace(parts, unlabelled=(*parts.unlabelled, *nameless))
     task = _task(recipe, corpus.labels)
+    if task.verifies and len({u.label for u in parts.validation}) < THRESHOLD_VOICES:
+        log.info(NO_THRESHOLD)
     classes = tuple(sorted({utterance.label for utterance in parts.train})) if task.verifies else corpus.labels
     return PreparedCorpus(
         corpus,

@@ -18,6 +18,7 @@ from edge_lupi.bundle.write import write_bundle
 from edge_lupi.compile.engines.build import engine_for, engine_key
 from edge_lupi.compile.request import BuilderOptions
 from edge_lupi.errors import InputError
+from edge_lupi.installed import install_command
 
 ROOT = Path(__file__).resolve().parents[3]
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -168,7 +169,7 @@ def test_without_tensorrt_one_sentence(with_engines: WithEngines, cli: Cli) -> N
         assert done.stderr.startswith(
             "edge-lupi: edge-lupi compile --target tensorrt needs TensorRT (on a Jetson JetPack"
         )
-        assert done.stderr.endswith("pip install 'edge-lupi[tensorrt]'\n")
+        assert done.stderr.endswith(f": {install_command('tensorrt')}\n")
 
 
 def test_inspect_tells_what_does_not_fit(with_engines: WithEngines, cli: Cli, tmp_path: Path) -> None:

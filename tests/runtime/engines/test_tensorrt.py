@@ -333,7 +333,7 @@ def test_what_was_asked_for_is_chosen(bundle: Path, driver: Driver) -> None:
         ("version", r"CPU: no engine in .* fits \(built for SM 8.7 with TensorRT 10.3.0; here SM 8.7 with TensorRT 10.4.0\)"),
         ("bytes", "CPU: .*does not match its sha256"),
         ("memory", r"CPU: the GPU refused cuMemAlloc_v2 \(out of memory, 2\)"),
-        ("choice", r"CPU: no engine in .* fits \(not chosen by the gate\)"),
+        ("choice", r"CPU: no engine in .* fits \(another was faster or truer when it was built\)"),
     ],
 )  # fmt: skip
 def test_otherwise_the_cpu_with_a_reason(bundle: Path, driver: Driver, spoil: str, words: str) -> None:

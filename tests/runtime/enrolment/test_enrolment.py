@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from edge_lupi.data.splits import split
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.enrolment.enrolment import Enrolment, enroll, re_embed
+from edge_lupi.runtime.enrolment.meter import Meter
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
 from edge_lupi.runtime.speakers.gallery import Gallery
@@ -88,9 +90,41 @@ def test_bad_speech_is_refused_with_its_reason(student: CompiledStudent, voices:
     assert "\n" not in str(caught.value)
 
 
-def test_silence_is_too_quiet(student: CompiledStudent) -> None:
-    with pytest.raises(InputError, match="too quiet"):
+def test_in_silence_nobody_spoke(student: CompiledStudent) -> None:
+    with pytest.raises(InputError, match="nobody spoke; come closer"):
         _heard(student, np.zeros(10 * 16_000, np.float32)).exemplars()
+
+
+def test_a_few_segments_of_somebody_else_are_left_out(student: CompiledStudent, voices: Voices) -> None:
+    """Two of them, which would else be in every other exemplar; of more it is not known whose voice is meant."""
+    first, _, other, *_ = voices.values()
+    alone, among = _heard(student, first[: 8 * 16_000]), _heard(student, first[: 8 * 16_000])
+    theirs = _heard(student, other[: 4 * 16_000]).embeddings
+    among._embeddings = [*theirs[:2], *among._embeddings]
+    np.testing.assert_allclose(among.exemplars(), alone.exemplars(), atol=1e-6)
+    assert (among.left_out, alone.left_out) == (2, 0)
+    forced = _heard(student, first[: 8 * 16_000])
+    forced._embeddings = [*theirs[:2], *forced._embeddings]
+    assert len(forced.exemplars(force=True)) >= 2
+    assert forced.left_out == 0
+    among._embeddings = [*theirs[:5], *among._embeddings]
+    with pytest.raises(InputError, match=r"two voices; record one person alone, or force it$"):
+        among.exemplars()
+
+
+def test_the_meter_says_when_to_speak_how_much_is_heard_and_how_loud(
+    student: CompiledStudent, voices: Voices, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="edge_lupi")
+    speech = Enrolment(student)
+    samples = np.concatenate([np.zeros(16_000, np.float32), next(iter(voices.values()))])
+    speech.hear(_blocks(samples), enough_seconds=4.0, progress=Meter(speech, 4.0))
+    first, *lines = [record.getMessage() for record in caplog.records]
+    assert first == "speak now: 4 s of speech are needed; Ctrl-C ends"
+    assert lines[0] == "  0 % of the speech needed, now -80 dB "
+    assert re.fullmatch(r"100 % of the speech needed, now -\d\d dB #+", lines[-1])
+    told = [record for record in caplog.records[1:] if record.levelname == "INFO"]
+    assert 3 <= len(told) <= 11
 
 
 def test_another_voice_is_unlike_the_earlier_recordings(student: CompiledStudent, voices: Voices) -> None:

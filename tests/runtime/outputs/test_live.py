@@ -85,6 +85,41 @@ def test_narrow_terminals_keep_what_matters_most() -> None:
     ]
 
 
+def test_names_are_whole_and_stand_in_columns() -> None:
+    long = Event(time=9.5, start=8.5, task="mood", label="pleasantly surprised", probability=0.61)
+    for width in (80, 50, 30):
+        assert _rows(width, ONE, ALICE, long)[0].startswith("alice ")
+        assert "pleasantly surprised" in _rows(width, ONE, ALICE, long)[0]
+    files = _statistics(**{f"recordings/2026-11-27/{name}.wav": Progress(10.0, -20.0) for name in ("hall", "door")})
+    assert [row.split("  ")[0].strip() for row in _rows(80, files)] == [
+        "...s/2026-11-27/hall.wav",
+        "...s/2026-11-27/door.wav",
+    ]
+
+
+@pytest.mark.parametrize(("terminal", "folded"), [("xterm-256color", 1), ("linux", 0)])
+def test_a_row_that_the_terminal_folds_leaves_no_ghost(
+    terminal: str, folded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    for name in ("TMUX", "XTERM_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    console = Console(
+        file=io.StringIO(), width=80, height=24, force_terminal=True, force_interactive=True, no_color=True
+    )
+    with LiveView(console, lambda: ONE) as view:
+        view.event(ALICE)
+        view._live.refresh()
+        console.width = 50
+        said = len(console.file.getvalue())  # type: ignore[attr-defined]
+        view._live.refresh()
+        once = console.file.getvalue()[said:]  # type: ignore[attr-defined]
+        assert once.count("\x1b[1A\x1b[2K") == folded
+        view._live.refresh()
+        again = console.file.getvalue()[said + len(once) :]  # type: ignore[attr-defined]
+        assert again.count("\x1b[1A") == 0
+
+
 def test_silence_names_nobody_but_still_shows_the_level() -> None:
     (row,) = _rows(100, _statistics(_=Progress(12.0, -58.0)), ALICE)
     assert "alice" not in row

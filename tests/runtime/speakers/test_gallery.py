@@ -180,7 +180,7 @@ def test_a_name_is_one_in_every_unicode_form(tmp_path: Path) -> None:
     assert Gallery.load(path).exemplars(other).shape == (3, 8)
     assert Gallery.load(path).match(_units(1)[0], leave_out=other) is None
     assert Gallery.load(path).only([one, other], tmp_path / "o.json").exemplars(one).shape == (3, 8)
-    with pytest.raises(InputError, match="pass --rename"):
+    with pytest.raises(InputError, match="rename or replace them"):
         Gallery.load(path).take(_other(tmp_path, ann=1), renamed={"ann": other})
     with Gallery.changed(path, "s") as gallery:
         gallery.remove(other)
@@ -337,7 +337,7 @@ def test_takes_in_the_people_of_another_store(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "s.json", "")
     assert gallery.take(_other(tmp_path, ann=1, bob=2)) == ["ann", "bob"]
     assert gallery.fingerprint == "s"
-    with pytest.raises(InputError, match=r"got ann, bob: pass --rename"):
+    with pytest.raises(InputError, match=r"got ann, bob: rename or replace them"):
         gallery.take(_other(tmp_path, ann=3, bob=4, carl=5))
     assert gallery.names == ["ann", "bob"]
     assert gallery.take(_other(tmp_path, ann=3), renamed={"ann": "eve"}) == ["eve"]
@@ -386,7 +386,7 @@ def test_without_a_home_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: 2**31)
-    with pytest.raises(InputError, match="set XDG_DATA_HOME to a folder, or pass --gallery"):
+    with pytest.raises(InputError, match="set XDG_DATA_HOME to a folder, or name a file"):
         default_gallery_path()
 
 

@@ -69,7 +69,7 @@ def test_people_of_another_student_are_refused_alike(cli: Cli, tmp_path: Path, m
     for options in ({}, {"gallery": gallery}):
         with pytest.raises(InputError, match="was made with another student") as caught:
             Listener(shipped_bundle("speaker"), **options)
-        assert f"edge-lupi: {caught.value}\n" == refused.stderr
+        assert f"edge-lupi: {caught.value} (--gallery)\n" == refused.stderr
     with pytest.raises(InputError, match=r"pass gallery=Gallery\.open\('people\.json'\)"):
         Listener(shipped_bundle("speaker"), gallery="people.json")  # type: ignore[arg-type]
     assert Listener(shipped_bundle("emotion"), "emotion").doubts == []  # which asks nobody's name

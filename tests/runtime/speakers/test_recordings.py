@@ -235,3 +235,29 @@ def test_after_a_kill_nobody_is_forgotten_but_recorded(tmp_path: Path) -> None:
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["s.json"]
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(TEMPORARY)]
+
+
+def test_recordings_go_with_their_speaker(store: Path) -> None:
+    with Gallery.changed(store) as gallery:
+        gallery.rename("ann", "anna")
+    assert (len(Recordings(store).of("anna")), Recordings(store).of("ann")) == (2, [])
+    with Gallery.changed(store) as gallery:
+        gallery.merge("bob", "anna")
+        gallery.keep("anna", SILENCE)
+    kept = Recordings(store).of("anna")
+    assert len(kept) == len({path.name for path in kept}) == 5
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert len(list(Recordings(store).folder.iterdir())) == 1
+
+
+def test_a_name_that_cannot_be_written_keeps_its_recordings(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [path.read_bytes() for path in (store, *Recordings(store).of("ann"))]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edge_lupi.runtime.speakers.gallery.write_at_once", full)
+    with pytest.raises(InputError, match="No space left"), Gallery.changed(store) as gallery:
+        gallery.rename("ann", "anna")
+    assert [path.read_bytes() for path in (store, *Recordings(store).of("ann"))] == before
+    assert Recordings(store).of("anna") == []

@@ -57,7 +57,12 @@ def test_other_labels_or_sound_are_another_training(corpus: Path, cli: Cli) -> N
     resounded = cli(*run)
     for done in (relabelled, resounded):
         assert (done.returncode, done.stdout) == (1, "")
-        assert "belongs to another recipe, seed or corpus: pass --fresh" in done.stderr
+        assert "belongs to another recipe, seed or corpus: start over" in done.stderr
+    for file in sounds:
+        file.write_bytes(b"nobody reads me")
+    changed = cli(*run, "--set", "seed=9")
+    assert (changed.returncode, changed.stderr.splitlines()[-1].endswith("(--fresh, --out)")) == (1, True)
+    assert "belongs to another recipe: start over" in changed.stderr
     assert (corpus.parent / "run" / "student.pt").read_bytes() == trained
 
 

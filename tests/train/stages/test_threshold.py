@@ -1,6 +1,7 @@
 """The cosine above which two voices are one, also from recordings shorter than the pieces that it is found on."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,25 @@ def test_short_recordings_of_a_voice_are_joined(data_root: Path, tmp_path: Path)
     assert 0.2 < threshold < 0.9
 
 
+def test_of_few_people_two_are_kept_to_set_a_threshold(data_root: Path, tmp_path: Path) -> None:
+    """A tenth of eight is one voice, and one makes no pair of strangers."""
+    _people(data_root, tmp_path / "people")
+    prepared = prepare(load_recipe(_recipe(tmp_path, 0.1)))
+    assert [len({u.label for u in side}) for side in (prepared.split.train, prepared.split.validation)] == [6, 2]
+
+
 def test_one_voice_sets_no_threshold_and_it_is_said_what_to_do(
     data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of few people a share is one, and one makes no pair of strangers."""
+    """Of fewer than six in training nobody is taken away for it; that is said before anything is trained."""
     _people(data_root, tmp_path / "people")
+    for place in sorted((tmp_path / "people").iterdir())[5:]:
+        shutil.rmtree(place)
     recipe = load_recipe(_recipe(tmp_path, 0.1))
-    trained = with_threshold(load_student(STUDENT), recipe, prepare(recipe))
+    prepared = prepare(recipe)
+    early = "no threshold will be set, as that takes two voices that are kept for validation: raise data.validation_speakers"
+    assert early in capsys.readouterr().err
+    trained = with_threshold(load_student(STUDENT), recipe, prepared)
     assert trained.provenance == load_student(STUDENT).provenance
     said = capsys.readouterr().err
     assert "of 1 voices: raise data.validation_speakers, or set it with edge-lupi calibrate" in said
