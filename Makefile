@@ -44,6 +44,7 @@ demo: .venv-edge/installed
 	  | .venv-edge/bin/python examples/agreement.py examples/two_voices.rttm --least 0.9
 
 .venv/installed: pyproject.toml
+	@echo "into .venv: torch and all that training and the tests need, 6 GB on the disk (make demo: the edge part alone, 0.2 GB)"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
 	.venv/bin/python -m pip install --quiet --editable '.[train,video,dev]'
