@@ -77,6 +77,10 @@ def test_names_become_words_of_their_own() -> None:
     assert len(set(words)) == len(set(names))
     assert all(word.replace("_", "").replace("-", "").isascii() and word.strip("_") == word for word in words)
     assert listener_name("kitchen").stream("").state == "edge-lupi/kitchen/state"
+    one, other = (listener_name("kitchen").stream(f"/home/{name}/hall.wav") for name in ("me", "you"))
+    assert one.name == other.name == "kitchen hall"
+    assert one.state != other.state
+    assert "me" not in one.state.split("/")[2]
     assert listener_name("kitchen").stream("1").discovery == "homeassistant/device/edge-lupi_kitchen_1/config"
     for bad in ("", " kitchen", "x" * 61, "a\nb"):
         with pytest.raises(InputError, match="expected a name"):

@@ -34,7 +34,7 @@ from wyoming.info import Describe, Info
 
 from edge_lupi.errors import InputError
 from edge_lupi.home.wyoming.address import TcpAddress, tcp_address
-from edge_lupi.home.wyoming.heard import Spoken
+from edge_lupi.home.wyoming.heard import Heard, Spoken
 from edge_lupi.home.wyoming.policy import Policy
 from edge_lupi.home.wyoming.server import MOST_CLIENTS, serve
 from tests.home.recogniser import MODEL, WORDS, Recogniser, pcm, recogniser, say
@@ -159,6 +159,26 @@ def test_other_rates_are_heard_too(listener: Listener, alice: Samples) -> None:
         assert behind.sound == pcm(thrice)
 
     through(listener, talk)
+
+
+def test_pieces_of_any_length(listener: Listener, alice: Samples) -> None:
+    """Parts joined equal the whole, though samples are cut in two; after the end nothing is taken."""
+
+    def heard(data: bytes, size: int, channels: int = 1) -> Spoken:
+        one = Heard(listener, 16_000, channels)
+        for start in range(0, len(data), size):
+            one.hear(data[start : start + size])
+        spoken = one.end()
+        one.hear(data)
+        assert one.end() is spoken
+        return spoken
+
+    whole = heard(pcm(alice), len(alice) * 2)
+    assert whole.person == "alice"
+    for size in (999, 4_096):
+        assert heard(pcm(alice), size).fields() == whole.fields()
+    assert heard(pcm(np.stack([alice, alice], 1)), 1_001, 2).fields() == whole.fields()
+    assert heard(b"", 1) == Spoken()
 
 
 def test_names_in_the_words_if_asked(listener: Listener, alice: Samples, stranger: Samples) -> None:

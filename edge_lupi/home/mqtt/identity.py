@@ -13,6 +13,7 @@ import hashlib
 import re
 import socket
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from edge_lupi.errors import InputError
 from edge_lupi.words import composed, printable
@@ -55,14 +56,20 @@ class ListenerName:
     @property
     def availability(self) -> str:
         """The topic that says whether the whole listener is there."""
-        return f"{PREFIX}/{self.word}/availability"
+        return f"{self._base}/availability"
 
     def stream(self, name: str) -> StreamTopics:
-        """The topics of one of its streams; the only stream of a source has no name."""
-        word = _word(name) if name else ""
-        base = f"{PREFIX}/{self.word}/{word}" if name else f"{PREFIX}/{self.word}"
-        device = f"{PREFIX}_{self.word}_{word}" if name else f"{PREFIX}_{self.word}"
-        return StreamTopics(device, f"{self.text} {name}".strip(), f"{base}/state", f"{base}/sound")
+        """The topics of one of its streams; the only stream of a source has no name, and of a file's the folder is left out."""
+        if not name:
+            return StreamTopics(self.client_id, self.text, f"{self._base}/state", f"{self._base}/sound")
+        shown = PurePath(name).stem or name
+        word = _word(shown, name)
+        base = f"{self._base}/{word}"
+        return StreamTopics(f"{self.client_id}_{word}", f"{self.text} {shown}", f"{base}/state", f"{base}/sound")
+
+    @property
+    def _base(self) -> str:
+        return f"{PREFIX}/{self.word}"
 
 
 def listener_name(text: str | None = None) -> ListenerName:
@@ -75,7 +82,9 @@ def listener_name(text: str | None = None) -> ListenerName:
     return ListenerName(text, _word(text))
 
 
-def _word(text: str) -> str:
-    """Letters, digits, _ and - that stand for this text and no other: as it is, or with a few digits of its hash."""
+def _word(text: str, whole: str | None = None) -> str:
+    """Letters, digits, _ and - that stand for the whole text and no other: as it is, or with a few digits of its hash."""
+    whole = text if whole is None else whole
     word = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:40]
-    return word if word == text else f"{word.strip('_')}_{hashlib.sha256(text.encode()).hexdigest()[:6]}".lstrip("_")
+    digits = hashlib.sha256(whole.encode()).hexdigest()[:6]
+    return word if word == whole else f"{word.strip('_')}_{digits}".lstrip("_")

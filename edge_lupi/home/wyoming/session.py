@@ -19,7 +19,7 @@ __all__ = ["Session"]
 log = logging.getLogger(__name__)
 
 UTTERANCE_SECONDS = 30.0  # without an event while somebody is meant to speak
-IDLE_SECONDS = 600.0  # or at any other time
+IDLE_SECONDS = 60.0  # or at any other time; whoever comes back connects anew
 LINGER_SECONDS = 2.0
 
 
