@@ -1,13 +1,14 @@
-"""Silero VAD's own weights as 2-D convolutions over all chunks at once: the same probabilities for a third of the time.
+"""Silero VAD's own weights as 2-D convolutions over all chunks at once: the same probabilities for a quarter of the time.
 
     python runtime/silero_2d.py silero_vad_16k_sequence.onnx edge_lupi/bundles/silero_vad/silero_vad.onnx
 
 Silero's graph convolves every chunk of 32 ms for itself: sixteen thin products for a hop of half a second. Here the chunks
-are the rows of one picture, so each layer is one product. The STFT and the four layers see one chunk as before (a kernel of
-1 x 3 never reaches into the next row), and the LSTM runs over the rows in their order.
+are the rows of one picture, so each layer is one product. The four layers see one chunk as before (a kernel of 1 x 3 never
+reaches into the next row), and the LSTM runs over the rows in their order. The STFT before them, which is a convolution
+there, is left to an FFT: `edge_lupi.runtime.gates.silero.magnitudes`.
 
-In and out as Silero's: `input` float32 [n, 576] (64 samples of the chunk before, then 512), state `h` and `c` float32
-[1, 1, 128] -> `speech_probs` float32 [n], `hn`, `cn`.
+In: `magnitudes` float32 [1, 144, n, 4], of 129 bins and then zeros, four frames a chunk; state `h` and `c` float32
+[1, 1, 128]. Out: `speech_probs` float32 [n], `hn`, `cn`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 Array = NDArray[Any]
 STRIDES = (1, 2, 2, 1)  # of the four layers behind the STFT
 STATE = [1, 1, 128]
+BINS = 144
 
 
 class Graph:
@@ -45,37 +47,27 @@ class Graph:
 
 
 def silero_2d(original: onnx.ModelProto) -> onnx.ModelProto:
-    """Silero VAD 6 (16 kHz, a sequence of chunks) -> the same function, all chunks in one product a layer."""
+    """Silero VAD 6 (16 kHz, a sequence of chunks) -> the same behind its STFT, all chunks in one product a layer."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in original.graph.initializer}
     graph = Graph()
-    sequence = _convolved(graph, _magnitudes(graph, weights), weights)
-    _probabilities(graph, sequence, weights)
+    _probabilities(graph, _convolved(graph, "magnitudes", weights), weights)
     floats = TensorProto.FLOAT
     state = [helper.make_tensor_value_info(name, floats, STATE) for name in ("h", "c")]
     after = [helper.make_tensor_value_info(name, floats, STATE) for name in ("hn", "cn")]
-    chunks = helper.make_tensor_value_info("input", floats, ["n", 576])
+    heard = helper.make_tensor_value_info("magnitudes", floats, [1, BINS, "n", 4])
     spoken = helper.make_tensor_value_info("speech_probs", floats, ["n"])
-    made = helper.make_graph(graph.nodes, "silero_vad", [chunks, *state], [spoken, *after], graph.constants)
+    made = helper.make_graph(graph.nodes, "silero_vad", [heard, *state], [spoken, *after], graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _magnitudes(graph: Graph, weights: dict[str, Array]) -> str:
-    """STFT of 256 points every 128 samples, by convolution as in the original -> [1, 129, n, 4]."""
-    padded = graph.node("Pad", ["input", graph.constant("pads", np.array([0, 0, 0, 64]))], "padded", mode="reflect")
-    rows = graph.node("Reshape", [padded, graph.constant("as_rows", np.array([1, 1, -1, 640]))], "rows")
-    basis = graph.constant("stft_basis", weights["stft.forward_basis_buffer"][:, :, None, :])
-    spectrum = graph.node("Conv", [rows, basis], "spectrum", kernel_shape=[1, 256], strides=[1, 128])
-    graph.node("Split", [spectrum], "real", "imaginary", axis=1)
-    squares = [graph.node("Mul", [part, part], f"{part}_squared") for part in ("real", "imaginary")]
-    return graph.node("Sqrt", [graph.node("Add", squares, "power")], "magnitudes")
-
-
 def _convolved(graph: Graph, features: str, weights: dict[str, Array]) -> str:
-    """Four layers, their strides along a chunk -> a sequence [n, 1, 128]."""
+    """Four layers, their strides along a chunk: [1, 144, n, 4] -> a sequence [n, 1, 128]."""
     for layer, stride in enumerate(STRIDES):
-        kernel = graph.constant(f"kernel_{layer}", weights[f"encoder.{layer}.weight"][:, :, None, :])
+        weight = weights[f"encoder.{layer}.weight"][:, :, None, :]
+        zeros = -weight.shape[1] % 16  # of the bins that are none
+        kernel = graph.constant(f"kernel_{layer}", np.pad(weight, ((0, 0), (0, zeros), (0, 0), (0, 0))))
         bias = graph.constant(f"bias_{layer}", weights[f"encoder.{layer}.bias"])
         shape = {"kernel_shape": [1, 3], "pads": [0, 1, 0, 1], "strides": [1, stride]}
         convolved = graph.node("Conv", [features, kernel, bias], f"convolved_{layer}", **shape)

@@ -163,6 +163,14 @@ def _flatten(known: _Known, node: Node) -> Shape:
     return math.prod(shape[:axis]), math.prod(shape[axis:])
 
 
+def _reshape(known: _Known, node: Node) -> Shape:
+    """Only to fixed lengths behind the batch, of as many numbers."""
+    shape, (batch, *lengths) = known.of(node), known.values[node.inputs[1]] or (0,)
+    if batch != -1 or min(lengths, default=0) < 1 or math.prod(lengths) != math.prod(shape[1:]):
+        raise ValueError("a Reshape to other lengths than edge-lupi writes")
+    return (shape[0], *lengths)
+
+
 def _unsqueeze(known: _Known, node: Node) -> Shape:
     shape, axes = list(known.of(node)), known.values[node.inputs[1]] or ()
     rank = len(shape) + len(axes)
@@ -241,6 +249,7 @@ RULES: Mapping[str, Callable[[_Known, Node], Shape]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gemm": _gemm,
+    "Reshape": _reshape,
     "Shape": _shape,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

@@ -32,6 +32,7 @@ from edge_lupi.compile.graphs.export import aggregator_graph, encoder_graph, fro
 from edge_lupi.compile.graphs.faults import int8_faults
 from edge_lupi.compile.graphs.half import half_graph
 from edge_lupi.compile.graphs.optimised import int8_share
+from edge_lupi.compile.graphs.places import several_places
 from edge_lupi.compile.graphs.quantised import float_layers, signed_int8, unsigned_int8, without_inner_pairs
 from edge_lupi.compile.measure import measure
 from edge_lupi.compile.request import Request
@@ -160,7 +161,7 @@ def encoders(trained: TrainedStudent) -> dict[str, onnx.ModelProto]:
     """The encoder per precision, written as the CPU wants it."""
     graphs = {"fp32": encoder_graph(trained.student)}
     if trained.ranges:
-        graphs["int8"] = unsigned_int8(signed_int8(encoder_graph(trained.student, trained.ranges)))
+        graphs["int8"] = several_places(unsigned_int8(signed_int8(encoder_graph(trained.student, trained.ranges))))
     return graphs
 
 

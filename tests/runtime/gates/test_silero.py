@@ -15,7 +15,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.gates.make import make_gate
-from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate
+from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate, magnitudes
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SILERO = Path(__file__).with_name("silero_vad_16k_sequence.onnx")  # as Silero publishes it
@@ -68,7 +68,9 @@ def test_noise_and_silence_are_no_voice(level_db: float) -> None:
 def test_silence_does_not_run_the_graph(speech: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, chunks = VoiceGate(), []
     run = gate._graph.run
-    monkeypatch.setattr(gate._graph, "run", lambda inputs: (chunks.append(len(inputs["input"])), run(inputs))[1])
+    monkeypatch.setattr(
+        gate._graph, "run", lambda inputs: (chunks.append(inputs["magnitudes"].shape[2]), run(inputs))[1]
+    )
     _said(_noise(60.0, -50), 50, gate)
     first = sum(chunks)
     assert first < 250  # of 1,875: the first seconds, until the noise of the room is known
@@ -105,14 +107,15 @@ def test_real_speech_in_noise(data_root: Path, sound_file: Callable[..., Any]) -
 
 @pytest.mark.parametrize("chunks", [1, 2, 15, 16, 100])
 def test_the_shipped_graph_says_what_silero_says(speech: np.ndarray, chunks: int) -> None:
-    """Silero's own graph, beside its weights as 2-D convolutions (runtime/silero_2d.py)."""
+    """Silero's own graph, beside an FFT and its weights as 2-D convolutions (runtime/silero_2d.py)."""
     own, ours = (OnnxEngine(path.read_bytes(), name=path.name, check=refuse_external_data) for path in (SILERO, GRAPH))
     states = [{"h": STATE, "c": STATE}, {"h": STATE, "c": STATE}]
-    heard = np.concatenate([np.zeros(64, np.float32), speech])
+    samples = np.concatenate([np.zeros(64, np.float32), speech])
     for first in range(0, 100, chunks):
         starts = range(first * 512, min(100, first + chunks) * 512, 512)
-        inputs = np.stack([heard[start : start + 576] for start in starts])
-        answers = [graph.run({"input": inputs, **state}) for graph, state in zip((own, ours), states, strict=True)]
+        inputs = np.stack([samples[start : start + 576] for start in starts])
+        heard = {"input": inputs}, {"magnitudes": magnitudes(inputs)}
+        answers = [g.run({**given, **state}) for g, given, state in zip((own, ours), heard, states, strict=True)]
         states = [{"h": out["hn"], "c": out["cn"]} for out in answers]
         np.testing.assert_allclose(answers[1]["speech_probs"], answers[0]["speech_probs"].ravel(), atol=2e-5)
         np.testing.assert_allclose(answers[1]["hn"], answers[0]["hn"], atol=2e-5)
