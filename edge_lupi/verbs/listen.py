@@ -316,6 +316,7 @@ def _look_again(memory: Memory, files: Sequence[WrittenFile], printed: Lines | N
     """What the second look found, into the files, or onto standard output where none is asked for."""
     from edge_lupi.runtime.outputs.files import TurnFile
     from edge_lupi.runtime.second_look.look import look_again
+    from edge_lupi.runtime.second_look.memory import speakers_in
 
     turns = look_again(memory)
     of_turns = [file for file in files if isinstance(file, TurnFile)]
@@ -324,8 +325,7 @@ def _look_again(memory: Memory, files: Sequence[WrittenFile], printed: Lines | N
     if printed and not of_turns:
         for turn in turns:
             printed.turn(turn)
-    live, found = memory.speakers_live, len({(turn.stream, turn.label) for turn in turns})
-    note(f"second look: {found} voices, where {live} were told live")
+    note(f"second look: {speakers_in(turns)} voices, where {speakers_in(memory.turns_live)} were told live")
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:

@@ -93,11 +93,11 @@ def evaluate(
         )
     if beside and report is None:
         raise InputError("expected --report DIR with --beside, got none: the report is what shows them")
-    folder = made_folder(report, "--report") if report else None
     model = model or shipped_bundle(task or "speaker")
     opened = open_model(model, task)
     others = [open_model(path, opened.task.name) for path in beside or ()]
     exam = exam_for(opened, data, trials, split=split, everyone=everyone, pattern=pattern or "")
+    folder = made_folder(report, "--report") if report else None
     found = answered(opened, exam, snr_db)
     if folder is not None:
         _write_report(folder, [model, *(beside or ())], [opened, *others], found, exam, data, snr_db)
@@ -131,7 +131,7 @@ def _write_report(
     text = report_page(subjects, exam, Circumstances(command, date, environment(), data, tuple(doubts)))
     file = folder / "report.html"
     with writing(file, "free some space or choose another --report"):
-        write_at_once(file, text.encode())
+        write_at_once(file, text.encode(), mode=0o600)  # voices are in it
     note(f"{file}: open it in a browser")
 
 

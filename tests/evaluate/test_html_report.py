@@ -48,6 +48,7 @@ def emotion_report(cli: Cli, hostile_corpus: Path, tmp_path_factory: pytest.Temp
     assert done.returncode == 0, done.stderr
     assert f"{folder}/report.html: open it in a browser" in done.stderr
     assert "UAR" in done.stdout
+    assert (folder / "report.html").stat().st_mode & 0o777 == 0o600
     return folder / "report.html"
 
 
@@ -144,9 +145,13 @@ def test_teacher_float_and_int8_student_stand_side_by_side(mood_chain: Any, cli:
     assert "The training of teacher.pt has heard" in text
 
 
-def test_what_cannot_be_written_is_said_before_the_work(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.real_speech
+def test_what_cannot_be_written_is_said_before_the_work(cli: Cli, hostile_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("as it was")
-    asked = ("evaluate", shipped_bundle("emotion"), "--data", tmp_path)
+    asked = ("evaluate", shipped_bundle("emotion"), "--data", hostile_corpus)
+    nothing = cli("evaluate", shipped_bundle("emotion"), "--data", tmp_path / "none", "--report", tmp_path / "made")
+    assert nothing.returncode == 1
+    assert not (tmp_path / "made").exists()
     taken = cli(*asked, "--report", tmp_path / "file")
     assert taken.returncode == 1
     assert taken.stderr.startswith(

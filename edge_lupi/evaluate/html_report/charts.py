@@ -92,7 +92,7 @@ def mark(group: int) -> str:
 
 
 def _shape(group: int) -> str:
-    return SHAPES[0] if group == OTHER else SHAPES[group % len(SHAPES)]
+    return SHAPES[0] if group == OTHER else SHAPES[(group + group // COLOURS) % len(SHAPES)]
 
 
 def _chart(

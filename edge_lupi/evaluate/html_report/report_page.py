@@ -31,6 +31,7 @@ from edge_lupi.evaluate.unheard import heard_voices
 from edge_lupi.metrics.confidence import reliability
 from edge_lupi.metrics.det_svg import det_svg
 from edge_lupi.metrics.verification import Det, det, eer
+from edge_lupi.words import printable
 
 __all__ = ["Circumstances", "Subject", "report_page"]
 
@@ -99,7 +100,9 @@ def _of_trials(subjects: Sequence[Subject], exam: Exam, around: Circumstances) -
     groups = [hard.index(name) if name in hard else OTHER for name in speakers]
     titles = [f"{shown_path(file, around.data)}: {name}" for file, name in zip(answers.files, speakers, strict=True)]
     curves = [
-        (one.name, det(said.scores, said.targets)) for one in subjects for said in [cast(TrialAnswers, one.answers)]
+        (printable(one.name), det(said.scores, said.targets))
+        for one in subjects
+        for said in [cast(TrialAnswers, one.answers)]
     ]
     marks = legend([*((mark(n), words(name)) for n, name in enumerate(hard)), (mark(OTHER), "all others")])
     own = subjects[0].model.task.threshold is not None

@@ -78,7 +78,10 @@ def second_look(
     stream: str = "",
     looking: Looking | None = None,
 ) -> list[Turn]:
-    """The turns of one stream, in the order of time; strangers are numbered as they come."""
+    """The turns of one stream, in the order of time; strangers are numbered as they come.
+
+    Where nobody spoke for long enough to be told apart, those that were told live.
+    """
     looking = looking or Looking()
     if not remembered.voices or not remembered.turns:
         return list(remembered.turns)
@@ -87,6 +90,8 @@ def second_look(
     pieces = _pieces(remembered.turns, looking.piece_seconds)
     found = _told_apart(segments, middles, pieces, people, people.threshold * looking.share)
     heard = _worth_keeping(_named(found, people, segmentation), looking.least_seconds, segmentation)
+    if not heard:
+        return list(remembered.turns)
     cosines = segments @ np.stack([voice.mean for voice in heard]).T
     is_pause = np.diff(middles) > segmentation.seconds + TOLERANCE_SECONDS
     path = _path(cosines, is_pause, looking.price / segmentation.hop_seconds)
@@ -150,9 +155,9 @@ def _named(voices: Sequence[_Voice], people: People, segmentation: Segmentation)
 
 
 def _worth_keeping(voices: Sequence[_Voice], least_seconds: float, segmentation: Segmentation) -> list[_Voice]:
-    """Known people, and who spoke for long enough; where nobody did, all."""
+    """Known people, and who spoke for long enough."""
     least = least_seconds / segmentation.hop_seconds - TOLERANCE_SECONDS
-    return [voice for voice in voices if voice.name is not None or voice.segments >= least] or list(voices)
+    return [voice for voice in voices if voice.name is not None or voice.segments >= least]
 
 
 def _path(cosines: Array, is_pause: NDArray[np.bool_], price: float) -> NDArray[np.int64]:

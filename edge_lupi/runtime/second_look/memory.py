@@ -7,6 +7,7 @@ for event in listening.listen(source, encoded=memory.encoded): ...
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,7 @@ from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.trackers.tracker import UNKNOWN
 from edge_lupi.vectors import Array, unit
 
-__all__ = ["Memory", "Remembered"]
+__all__ = ["Memory", "Remembered", "speakers_in"]
 
 log = logging.getLogger(__name__)
 MOST_SEGMENTS = 200_000  # of a run: a day of speech without a pause, some 100 MB
@@ -73,7 +74,11 @@ class Memory(Output):
             self.streams.setdefault(turn.stream, Remembered()).turns.append(turn)
 
     @property
-    def speakers_live(self) -> int:
-        """How many labels were told live, strays aside; each stream has its own."""
-        told = {(turn.stream, turn.label) for one in self.streams.values() for turn in one.turns}
-        return sum(label != UNKNOWN for _, label in told)
+    def turns_live(self) -> list[Turn]:
+        """All turns told live."""
+        return [turn for remembered in self.streams.values() for turn in remembered.turns]
+
+
+def speakers_in(turns: Iterable[Turn]) -> int:
+    """How many voices turns tell apart, strays aside; each stream has its own."""
+    return len({(turn.stream, turn.label) for turn in turns if turn.label != UNKNOWN})

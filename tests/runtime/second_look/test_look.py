@@ -50,7 +50,7 @@ def _looked(listener: Listener, samples: np.ndarray) -> tuple[list[Turn], list[T
     with Teller(listener.segmentations, [memory]) as teller:
         for event in listener.begin().listen(blocks, encoded=memory.encoded):
             teller.event(event)
-    return [turn for one in memory.streams.values() for turn in one.turns], look_again(memory)
+    return memory.turns_live, look_again(memory)
 
 
 def _stretches(turns: list[Turn]) -> list[Stretch]:
@@ -82,6 +82,12 @@ def test_enrolled_people_keep_their_names(meeting: Sound, tmp_path: Path) -> Non
     assert diarisation_error(spoken, _stretches(final)).matched["Ann"] == spoken[0].label
     assert "speaker 1" in {turn.label for turn in final}
     assert "Ann" in {turn.label for turn in live}
+
+
+def test_who_speaks_too_shortly_is_left_as_told_live() -> None:
+    samples = soundfile.read(TWO_VOICES, dtype="float32", frames=32_000)[0]
+    live, final = _looked(Listener(shipped_bundle("speaker"), gallery=None), samples)
+    assert live == final != []
 
 
 def test_nothing_heard_is_nothing_to_look_at() -> None:
