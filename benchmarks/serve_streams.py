@@ -152,7 +152,7 @@ def table(report: dict[str, Any], command: str) -> str:
             ("samples dropped", "dropped"),
             ("lines missed", "missed"),
             ("seconds waited", "waited_seconds"),
-            ("segments a batch", "segments_per_batch"),
+            ("segments a round", "segments_per_batch"),
             ("share of the core", "cpu_share_of_a_core"),
             ("seconds for which the listener waited while others had the core", "listener_waited_for_the_core_seconds"),
             ("load of the machine before and after", "load"),
