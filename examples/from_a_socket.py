@@ -73,7 +73,8 @@ def main() -> None:
     headers = {"Authorization": f"Bearer {asked.token.read_text().strip()}"} if asked.token else {}
     where = f"{asked.at}/listen?rate={rate}&full={asked.full}"
     try:
-        with connect(where, additional_headers=headers, compression=None, proxy=None) as socket:
+        # no pings of ours: while the service makes us wait they lie behind our own sound
+        with connect(where, additional_headers=headers, compression=None, proxy=None, ping_interval=None) as socket:
             threading.Thread(target=send, args=(socket, asked.sound, rate, asked.paced), daemon=True).start()
             show(socket)
     except InvalidStatus as refusal:

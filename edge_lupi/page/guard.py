@@ -6,12 +6,12 @@ Host ─► rate ─► token ─► Origin ─► the page
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from edge_lupi.page.address import Address
+from edge_lupi.page.rates import Rates
 from edge_lupi.runtime.sources.source import say
 from edge_lupi.words import json_text, printable
 
@@ -23,7 +23,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "edge_lupi_page"
-REQUESTS_PER_SECOND = 50.0
+REQUESTS_PER_SECOND = 50.0  # of one address
 BURST = 100.0
 SAFE_HEADERS = [
     (b"cache-control", b"no-store"),
@@ -45,8 +45,7 @@ class Guard:
         self._app = app
         self._address = address
         self._programs = programs
-        self._tokens = BURST
-        self._filled_seconds = time.monotonic()
+        self._rates = Rates(REQUESTS_PER_SECOND, BURST)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let one socket open."""
@@ -77,7 +76,7 @@ class Guard:
         host = header(scope, b"host")
         if not self._address.names(host):
             return 403, "expected a request to this computer by its address, got another name in Host"
-        if not self._has_time():
+        if not self._rates.admits((scope.get("client") or ("",))[0]):
             return 429, "too many requests: wait a second"
         if not self._address.admits(_query_token(scope) or _given_token(scope)):
             return 401, "expected the token of this page: open the address that edge-lupi printed"
@@ -87,15 +86,6 @@ class Guard:
         if header(scope, b"sec-fetch-site") not in ("", "same-origin", "none") and scope["path"] != "/":
             return 403, "expected a request from this page itself, got one from elsewhere"
         return None
-
-    def _has_time(self) -> bool:
-        now_seconds = time.monotonic()
-        self._tokens = min(BURST, self._tokens + REQUESTS_PER_SECOND * (now_seconds - self._filled_seconds))
-        self._filled_seconds = now_seconds
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
     def _cookie(self) -> bytes:
         return f"{COOKIE}={self._address.token}; HttpOnly; SameSite=Strict; Path=/".encode()

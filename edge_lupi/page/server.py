@@ -7,7 +7,6 @@ server takes neither the listener's time nor its files.
 from __future__ import annotations
 
 import asyncio
-import time
 from threading import Thread
 from types import TracebackType
 
@@ -17,11 +16,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_lupi.page.address import Address, bound
 from edge_lupi.page.guard import App, Guard
+from edge_lupi.page.rates import Rates
 
 __all__ = ["UNREAD_SECONDS", "PageServer"]
 
 MOST_CONNECTIONS = 64
-CONNECTIONS_PER_SECOND = 100  # further ones are closed unread
+CONNECTIONS_PER_SECOND = 100  # of one address; further ones are closed unread
 REQUEST_SECONDS = 10.0  # for a whole request to come
 MOST_MESSAGE_BYTES = 1 << 20  # of a socket
 UNREAD_SECONDS = 20.0  # for a browser to take what was sent
@@ -30,15 +30,13 @@ UNREAD_SECONDS = 20.0  # for a browser to take what was sent
 class _Connection(H11Protocol):
     """One connection, one request. Closed where too many are open or come, and where its other end is too slow."""
 
-    second, in_second = 0, 0  # of all connections of the process
+    rates = Rates(CONNECTIONS_PER_SECOND, CONNECTIONS_PER_SECOND)
     most_connections = MOST_CONNECTIONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        cls, now = type(self), int(time.monotonic())
-        cls.second, cls.in_second = now, cls.in_second + 1 if now == cls.second else 1
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
-        if len(self.connections) > self.most_connections or cls.in_second > CONNECTIONS_PER_SECOND:
+        if len(self.connections) > self.most_connections or not self.rates.admits(_peer(transport)):
             transport.abort()
             return
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up_request)
@@ -71,6 +69,11 @@ class _Connection(H11Protocol):
             self._timer.cancel()
 
 
+def _peer(transport: asyncio.Transport) -> str:
+    """Whose connection it is; nobody's where it is gone again."""
+    return str((transport.get_extra_info("peername") or ("",))[0])
+
+
 class PageServer:
     """Serves an app from entering to leaving. `address` has the port that was got. `sockets` is uvicorn's protocol for
     WebSockets, where the app takes any; then it is for programs too, and `more_connections` may be open at once."""
@@ -79,7 +82,11 @@ class PageServer:
         self, app: App, address: Address, *, sockets: type[asyncio.Protocol] | None = None, more_connections: int = 0
     ) -> None:
         self._socket, self.address = bound(address)
-        connection = type("_Connection", (_Connection,), {"most_connections": MOST_CONNECTIONS + more_connections})
+        own = {
+            "most_connections": MOST_CONNECTIONS + more_connections,
+            "rates": Rates(CONNECTIONS_PER_SECOND, CONNECTIONS_PER_SECOND),
+        }
+        connection = type("_Connection", (_Connection,), own)
         config = uvicorn.Config(
             Guard(app, self.address, programs=sockets is not None),
             http=connection,

@@ -161,6 +161,7 @@ def test_sound_that_stops_is_told(browser: Any, tmp_path: Path) -> None:
         page, _, _ = opened(browser, listener)
         until(page, "!document.querySelector('#notice').hidden")
         assert "is the microphone still there?" in page.locator("#notice").inner_text()
+        until(page, "document.querySelector('.level .dim').textContent === '–'")  # nor any level
         keep_picture(page, "no_sound")
         page.click("button[aria-label='Give speaker 1 a name']")
         page.fill("#naming-name", "Ann")

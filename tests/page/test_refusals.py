@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from edge_lupi import Listener, shipped_bundle
 from edge_lupi.errors import DeviceError, InputError
 from edge_lupi.page.address import Address, bound, checked_address, read_token
 from edge_lupi.page.guard import BURST
+from edge_lupi.page.rates import MOST_PEERS, Rates
 from edge_lupi.runtime.speakers.gallery import Gallery
 
 pytest.importorskip("uvicorn")
@@ -142,13 +144,44 @@ def status_of(address: Address) -> int:
         return 0
 
 
+@pytest.fixture
+def few_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few that the slowest machine asks for more."""
+    monkeypatch.setattr("edge_lupi.page.guard.REQUESTS_PER_SECOND", 5.0)
+    monkeypatch.setattr("edge_lupi.page.server.CONNECTIONS_PER_SECOND", 5 + BURST)
+
+
+@pytest.mark.usefixtures("few_a_second")
 def test_rates_are_limited(own: Address) -> None:
-    time.sleep(1)  # the connections of tests before
     statuses = [status_of(own) for _ in range(int(BURST) + 60)]
     assert statuses[0] == 404
     assert {429, 0} & set(statuses)
     time.sleep(2.5)
     assert asked(own, "GET", "/")[0] == 200
+
+
+@pytest.mark.usefixtures("few_a_second")
+def test_a_flood_from_one_address_keeps_out_no_other(own: Address) -> None:
+    """Neither its connections nor its requests are counted against others."""
+    for _ in range(int(BURST) + 60):
+        with (
+            suppress(OSError),
+            socket.create_connection(("127.0.0.1", own.port), source_address=("127.0.0.2", 0)) as one,
+        ):
+            one.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            last = one.recv(100)
+    assert not last.startswith(b"HTTP/1.1 404")
+    assert asked(own, "GET", "/")[0] == 200
+
+
+def test_addresses_that_are_remembered_are_bounded() -> None:
+    rates = Rates(per_second=0.0, burst=2.0)
+    assert [rates.admits("one") for _ in range(3)] == [True, True, False]
+    assert [rates.admits(f"other {number}") for number in range(5)] == [True] * 5
+    assert not rates.admits("one")
+    for number in range(2 * MOST_PEERS):
+        rates.admits(f"{number}")
+    assert len(rates._left) == MOST_PEERS
 
 
 def is_closed(connection: socket.socket) -> bool:

@@ -36,7 +36,7 @@ class Serving:
     def open(self, query: str = "", **options: Any) -> AbstractContextManager[ClientConnection]:
         """A socket of a new stream."""
         where = f"ws://127.0.0.1:{self.address.port}/listen{'?' if query else ''}{query}"
-        return connect(where, compression=None, proxy=None, **options)
+        return connect(where, compression=None, proxy=None, ping_interval=None, **options)
 
     def asked(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         """Status, and what was said."""

@@ -7,14 +7,16 @@ import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from edge_lupi.serve.stream import MOST_LINES, QUEUE_SECONDS, Served
+from tests.page.flooding import flood
 from tests.serve.serving import TWO_VOICES, Serving, closed, ended, events, serving
 
 SECOND = np.zeros(16_000, np.float32)
@@ -164,6 +166,32 @@ def test_who_does_not_read_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert len(events(ended(other))) > 3
         until(lambda: not served.service.streams)
         stuck.close()
+
+
+def test_a_flood_takes_nothing_from_a_stream(served: Serving) -> None:
+    """Garbage all the while; sound that cannot wait comes at its pace, and all of it is heard."""
+    stopped, sent = Event(), [0, 0]
+    floods = [Thread(target=flood, args=(served.address.port, stopped, seed, sent, 150.0)) for seed in range(2)]
+    for one in floods:
+        one.start()
+    data, lines = speech(6), list[dict[str, Any]]()
+    for _ in range(50):  # a new one may be turned away for a moment, as all connections have one rate
+        try:
+            with served.open("full=drop") as client:
+                for begin in range(0, len(data), 3_200):
+                    client.send(data[begin : begin + 3_200])
+                    time.sleep(0.1)
+                client.send('{"type": "end"}')
+                lines = ended(client)
+            break
+        except (InvalidHandshake, OSError, EOFError):
+            time.sleep(0.1)
+    stopped.set()
+    for one in floods:
+        one.join()
+    assert (lines[-1]["seconds"], lines[-1]["dropped"]) == (6.0, 0)
+    assert len(events(lines)) > 8
+    assert sum(sent) > 100
 
 
 def test_more_streams_than_there_may_be(tmp_path: Path) -> None:

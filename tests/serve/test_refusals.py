@@ -137,6 +137,13 @@ def test_messages_that_are_none(served: Serving, query: str, message: bytes | st
     assert lines[-1]["seconds"] == 1.0
 
 
+def test_a_message_that_is_a_giant(served: Serving) -> None:
+    with served.open("rate=192000&format=f32le&channels=8") as client:
+        client.send(bytes((1 << 20) + 32))
+        _, code, _ = closed(client)
+    assert code == 1009
+
+
 def test_bytes_that_are_no_frames_disturb_nobody(served: Serving, capfd: pytest.CaptureFixture[str]) -> None:
     """Behind a handshake that is one: garbage, fragments, giants, text that is no text."""
     hand = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng=="
