@@ -416,6 +416,34 @@ def test_as_it_is_typed(people: Path, alice: Samples, tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_whether_anybody_reads_its_lines_or_not(people: Path, alice: Samples) -> None:
+    port = free_port()
+
+    async def run() -> None:
+        async with recogniser() as behind:
+            process = start(
+                "--upstream", f"tcp://127.0.0.1:{behind.port}", "--uri", f"tcp://127.0.0.1:{port}", "--gallery", people
+            )
+            assert process.stdout
+            process.stdout.close()
+            try:
+                for _ in range(200):
+                    try:
+                        assert (await say(port, alice))[-1].data["speaker"] == "alice"
+                        break
+                    except OSError:
+                        await asyncio.sleep(0.1)
+                assert (await say(port, alice))[-1].data["speaker"] == "alice"
+            finally:
+                process.terminate()
+                assert process.stderr
+                assert "Traceback" not in process.stderr.read()
+                process.stderr.close()
+                assert process.wait(20) == 0
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
