@@ -1,8 +1,8 @@
 #!/bin/sh
-# System packages that the microphone tests and the examples need. Installs what is missing where it may (root, apt),
+# System packages that the tests of microphones and brokers and the examples need. Installs what is missing where it may (root, apt),
 # says what to install where it may not, and always exits 0: the tests that need them tell the rest.
 set -u
-packages="libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils espeak-ng"
+packages="libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils espeak-ng mosquitto"
 
 missing=""
 for package in $packages; do
@@ -15,5 +15,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086  # one word per package
     apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null && exit 0
 fi
-echo "for the microphone tests install:$missing (sudo apt-get install$missing)"
+echo "for the tests of microphones and brokers install:$missing (sudo apt-get install$missing)"
 exit 0

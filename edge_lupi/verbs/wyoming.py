@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.listen import SignatureOption, ThresholdOption
 from edge_lupi.verbs.options import BundlesArgument, GalleryOption, JsonOption, TasksOption, words
@@ -53,8 +55,6 @@ def wyoming(
     import asyncio
     from importlib.util import find_spec
 
-    from edge_lupi.errors import MissingExtra
-
     if find_spec("wyoming") is None:
         raise MissingExtra("wyoming", "the package wyoming", "wyoming")
     from edge_lupi.home.wyoming.address import tcp_address
@@ -92,7 +92,6 @@ def _listener(
 def _policy(
     listener: Listener, people: list[str], template: str | None, only: list[str], only_enrolled: bool
 ) -> Policy:
-    from edge_lupi.errors import InputError
     from edge_lupi.home.wyoming.policy import Policy, people_let_through
 
     through = None
@@ -106,13 +105,15 @@ def _policy(
 
 
 def _tell(spoken: Spoken, is_admitted: bool) -> None:
-    """A line for each utterance."""
-    labels = ", ".join(
-        f"{event.label} {(event.score if event.score is not None else event.probability) or 0:.2f}"
+    """A line for each utterance. Whether anybody reads it or not, the service goes on."""
+    figures = [
+        f"{event.label} {event.score if event.score is not None else event.probability or 0:.2f}"
         for event in spoken.events.values()
-    )
-    say(f"{spoken.seconds:6.2f} s  {labels or 'nobody spoke'}{'' if is_admitted else '  turned away'}")
+    ]
+    with suppress(InputError, BrokenPipeError):
+        say(f"{spoken.seconds:6.2f} s  {', '.join(figures) or 'nobody spoke'}{'' if is_admitted else '  turned away'}")
 
 
 def _tell_json(spoken: Spoken, is_admitted: bool) -> None:
-    say_json({"seconds": spoken.seconds, "admitted": is_admitted, **spoken.fields()})
+    with suppress(InputError, BrokenPipeError):
+        say_json({"seconds": spoken.seconds, "admitted": is_admitted, **spoken.fields()})
