@@ -115,6 +115,7 @@ def test_in_chromium(browser: Any, kind: str, request: pytest.FixtureRequest) ->
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(dialog.message))
     page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(120_000)
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
