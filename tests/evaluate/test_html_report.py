@@ -115,6 +115,7 @@ def test_in_chromium(browser: Any, kind: str, request: pytest.FixtureRequest) ->
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(dialog.message))
     page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(120_000)
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
@@ -148,7 +149,7 @@ def test_teacher_float_and_int8_student_stand_side_by_side(mood_chain: Any, cli:
 @pytest.mark.real_speech
 def test_what_cannot_be_written_is_said_before_the_work(cli: Cli, hostile_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("as it was")
-    asked = ("evaluate", shipped_bundle("emotion"), "--data", hostile_corpus)
+    asked = ("evaluate", shipped_bundle("emotion"), "--data", hostile_corpus, "--pattern", "{label}/{speaker}/*")
     nothing = cli("evaluate", shipped_bundle("emotion"), "--data", tmp_path / "none", "--report", tmp_path / "made")
     assert nothing.returncode == 1
     assert not (tmp_path / "made").exists()
