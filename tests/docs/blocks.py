@@ -17,6 +17,11 @@ COMMANDS = re.compile(
     r"(edge-lupi|edge/bin/|python3?|pip|sudo|make|export|cp|for|arecord|dask|npm|torchrun|CUDA_\w+=\S+ \w+|\.) "
 )
 MARK = re.compile(r"<!-- (needs: (?P<needs>.+)|(?P<fails>fails)) -->")
+OF_A_WHOLE_PAGE = {  # what commands need that bear no mark of their own
+    "docs/serve.md": "a service that goes on; its own tests",
+    "docs/home.md": "a broker or a voice satellite; its own tests",
+    "docs/triton.md": "a server with Triton; its own tests",
+}
 ELSEWHERE = ("docs/map.md", "CHANGELOG.md")  # pages without commands to type
 
 
@@ -59,7 +64,7 @@ def blocks(page: str) -> list[Block]:
         next_first, _, next_kind, next_text = found[place + 1] if place + 1 < len(found) else (0, 0, "", [])
         near = next_kind == "text" and not any(line.strip() for line in lines[after:next_first])
         prints = tuple(line for line in next_text if line.strip()) if near else ()
-        needs, fails = (mark["needs"] or "", bool(mark["fails"])) if mark else ("", False)
+        needs, fails = (mark["needs"] or "", bool(mark["fails"])) if mark else (OF_A_WHOLE_PAGE.get(page, ""), False)
         made.append(Block(page, first + 1, "\n".join(text), needs, fails, prints))
     return made
 
