@@ -57,13 +57,16 @@ class Connection:
     def open(self) -> None:
         """Ask for it; `is_up` follows from a `poll`."""
         self._until_seconds = time.monotonic() + ANSWER_SECONDS
+        fault = ""
         try:
             self._client.connect(self._address.host, self._address.port, KEEP_ALIVE_SECONDS)
         except ssl.SSLCertVerificationError as error:
+            fault = error.verify_message.rstrip(".")
+        if fault:  # raised here, so that the error and with it paho's socket, which it leaves open, are let go of
             raise Refused(
-                f"the MQTT broker at {self._address} shows a certificate that is not trusted ({error.verify_message.rstrip('.')}): "
+                f"the MQTT broker at {self._address} shows a certificate that is not trusted ({fault}): "
                 "pass --mqtt-ca FILE, the certificate of who signed it, and the name that it was made for in --mqtt"
-            ) from error
+            )
 
     def send(self, messages: Iterable[tuple[str, str]]) -> bool:
         """Topics and payloads, retained; gives whether there were any."""
