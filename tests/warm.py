@@ -20,15 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-EDGE = (
-    "numpy",
-    "onnxruntime",
-    "soundfile",
-    "soxr",
-    "typer.main",
-    "pydantic.types",
-    "rich.console",
-)  # typer takes pydantic where it is
+# typer takes pydantic where it is
+EDGE = ("numpy", "onnxruntime", "soundfile", "soxr", "typer.main", "pydantic.types", "rich.console")
 WORKSTATION = (*EDGE, "torch", "onnx")
 ENDED = "the process that runs edge-lupi ended"
 
@@ -78,11 +71,9 @@ class Warm:
 
     def _begun(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            command = [sys.executable, __file__, *self._modules]
-            environment, root = self._environment, str(Path(__file__).parents[1])
-            path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
+            command, root = [sys.executable, "-m", "tests.warm", *self._modules], Path(__file__).parents[1]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**environment, "PYTHONPATH": path}
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, cwd=root
             )
         return self._process
 
@@ -138,7 +129,7 @@ def _become(asked: Mapping[str, Any]) -> list[str]:
 if __name__ == "__main__":
     typed = serve(sys.argv[1:])
     if typed is not None:
-        sys.argv = ["edge-lupi", *typed]
+        sys.argv, __package__ = ["edge-lupi", *typed], ""  # by which Click names the program
         from edge_lupi.cli import main
 
         main()
