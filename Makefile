@@ -20,7 +20,7 @@ test: .venv/installed
 	bash tests/install_system_packages.sh
 	sh tests/install_browser.sh
 	PYTHON=.venv/bin/python bash tests/install_tensorrt_builder.sh
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # a file's tests share what it makes once
 
 # The edge part on the oldest Python that it takes, which is JetPack 6's; one line where there is none.
 OLDEST ?= $(shell command -v python3.10 || ls -d $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 2>/dev/null | tail -1)

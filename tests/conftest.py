@@ -55,6 +55,16 @@ OF_A_WORKSTATION = re.compile(
     re.M,
 )
 TRAINS = {"mood_chain", "speaker_chain", "make_grid_student", "with_engines", "video_file", "other_size"}
+OF_A_START = {"PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "HOME"}  # what is read before any of our code
+TORCH = (["train"], ["compile"], ["evaluate"])
+LONG = (
+    "tests/train/sweep/",
+    "tests/gpu/",
+    "tests/train/",
+    "tests/page/",
+    "tests/test_microphone.py",
+    "tests/test_cli.py",
+)
 NEVER_SKIPPED = ("real_speech", "microphone", "real_builder")
 
 
@@ -176,15 +186,32 @@ def run_here(*words: str | Path) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `edge-lupi words...` as a user does; further arguments go to subprocess.run."""
+def cli() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run `edge-lupi words...` as a user does, in a process of its own; further arguments go to subprocess.run.
+
+    Where nothing is asked for that a process has from its start, that is a fork of one that has its libraries (`tests.warm`).
+    """
+    from tests.warm import EDGE, WORKSTATION, Warm
+
+    base = {**os.environ, "OMP_NUM_THREADS": "1"}
+    edge, workstation = Warm(EDGE, base), Warm(WORKSTATION, base)
 
     def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edge_lupi.cli", *map(str, words)]
+        typed, own = [str(word) for word in words], options.get("env") or {}
+        if options.keys() <= {"env", "cwd", "timeout"} and not own.keys() & OF_A_START:
+            one = workstation if typed[:1] in TORCH else edge
+            return one.run(
+                typed,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **own},
+                **{k: v for k, v in options.items() if k != "env"},
+            )
+        command = [sys.executable, "-m", "edge_lupi.cli", *typed]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, **options)
 
-    return run
+    yield run
+    for one in (edge, workstation):
+        one.close()
 
 
 TINY = """
@@ -394,6 +421,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that of two processes neither is left alone with it at the end."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONG) if item.nodeid.startswith(name)), len(LONG)))
     if EDGE_ALONE:
         trained = [item for item in items if TRAINS.intersection(getattr(item, "fixturenames", ()))]
         config.hook.pytest_deselected(items=trained)

@@ -38,7 +38,7 @@ def run(folder: Path, data: Path, ci: str) -> tuple[int, str]:
     (folder / "test_it.py").write_text(TESTS)
     environment = {**os.environ, "CI": ci, "EDGE_LUPI_DATA": str(data)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(folder)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout
 
 

@@ -51,7 +51,16 @@ def test_lists_with_a_fault(tmp_path: Path, content: bytes, words: str) -> None:
         read_trials(tmp_path / "list.txt")
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"1 a b\n" * 999)[:-9], gzip.compress(b"\xff")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", gzip.compress(b"1 a b\n" * 999)[:-9], gzip.compress(b"\xff")],
+    ids=[
+        "empty",
+        "text",
+        "cut off",
+        "no text",
+    ],  # packed bytes hold the time, and names must be the same in every process
+)
 def test_packed_lists_with_a_fault(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "list.gz").write_bytes(content)
     with pytest.raises(InputError, match="expected"):

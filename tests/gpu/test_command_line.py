@@ -55,23 +55,21 @@ def test_every_verb(gpu_bundle: Path, on_gpu: OnGpu) -> None:
         ({"count": 0}, "CPU: the engines in .* need an NVIDIA GPU, and there is none here"),
     ],
 )  # fmt: skip
-def test_a_gpu_that_does_not_start(gpu_bundle: Path, on_gpu: OnGpu, settings: dict[str, object], words: str) -> None:
+def test_a_gpu_that_does_not_start(built_bundle: Path, on_gpu: OnGpu, settings: dict[str, object], words: str) -> None:
     """listen goes to the CPU with a sentence, inspect and doctor stay whole."""
-    assert on_gpu("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")[0].returncode == 0
-    done, faults = listen(on_gpu, gpu_bundle, **settings)
+    done, faults = listen(on_gpu, built_bundle, **settings)
     assert (done.returncode, faults, "Traceback" in done.stderr) == (0, [], False), done.stderr
     assert re.search(f"runs on the {words}", done.stderr)
     assert turns(done)
-    for verb in (("inspect", gpu_bundle), ("doctor",)):
+    for verb in (("inspect", built_bundle), ("doctor",)):
         again, _ = on_gpu(*verb, **settings)
         assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_a_gpu_that_fails_in_mid_stream(gpu_bundle: Path, on_gpu: OnGpu) -> None:
+def test_a_gpu_that_fails_in_mid_stream(built_bundle: Path, on_gpu: OnGpu) -> None:
     """The CPU goes on where it stopped: no segment is lost, it is said once, and counted."""
-    assert on_gpu("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")[0].returncode == 0
-    whole, _ = listen(on_gpu, gpu_bundle, count=0)
-    done, _ = listen(on_gpu, gpu_bundle, fail="cuStreamSynchronize:60:700")
+    whole, _ = listen(on_gpu, built_bundle, count=0)
+    done, _ = listen(on_gpu, built_bundle, fail="cuStreamSynchronize:60:700")
     assert done.returncode == 0, done.stderr
     assert "runs on the GPU (fp32)" in done.stderr
     told = (
@@ -149,23 +147,21 @@ def test_one_of_several_gpus(gpu_bundle: Path, on_gpu: OnGpu) -> None:
     assert (absent.returncode, "there is no GPU 7: nvidia-smi -L lists them" in absent.stderr) == (0, True)
 
 
-def test_a_damaged_list_of_engines(gpu_bundle: Path, on_gpu: OnGpu) -> None:
+def test_a_damaged_list_of_engines(built_bundle: Path, on_gpu: OnGpu) -> None:
     """Listening goes to the CPU, inspect says it, and compile builds anew."""
-    words = ("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")
-    assert on_gpu(*words)[0].returncode == 0
-    (gpu_bundle / "engines" / "engines.json").write_text("{")
-    done, _ = listen(on_gpu, gpu_bundle)
+    (built_bundle / "engines" / "engines.json").write_text("{")
+    done, _ = listen(on_gpu, built_bundle)
     assert (done.returncode, len(turns(done)) > 20) == (0, True)
     assert re.search("runs on the CPU: .*engines.json is not a list of engines", done.stderr)
-    assert "engines.json is not a list of engines" in on_gpu("inspect", gpu_bundle)[0].stdout
-    assert on_gpu(*words)[0].returncode == 0
-    assert "runs on the GPU (fp32)" in listen(on_gpu, gpu_bundle)[0].stderr
+    assert "engines.json is not a list of engines" in on_gpu("inspect", built_bundle)[0].stdout
+    words = ("--target", "tensorrt", "--precision", "fp32")
+    assert on_gpu("compile", built_bundle, *words)[0].returncode == 0
+    assert "runs on the GPU (fp32)" in listen(on_gpu, built_bundle)[0].stderr
 
 
-def test_one_orin_is_not_another(gpu_bundle: Path, on_gpu: OnGpu) -> None:
+def test_one_orin_is_not_another(built_bundle: Path, on_gpu: OnGpu) -> None:
     """All are called Orin, with SM 8.7; an engine of the one is not run on the other."""
-    assert on_gpu("compile", gpu_bundle, "--target", "tensorrt", "--precision", "fp32")[0].returncode == 0
     for other in ({"sms": 16}, {"memory": 64 << 30}):
-        done, _ = listen(on_gpu, gpu_bundle, **other)
+        done, _ = listen(on_gpu, built_bundle, **other)
         assert "built on Orin (8 multiprocessors, 7 GiB); here Orin (" in done.stderr
         assert "runs on the CPU" in done.stderr
