@@ -43,6 +43,7 @@ class SpeechGate:
         self._hangover_frames = round(self.settings.hangover_seconds * FRAMES_PER_SECOND)
         self._rise_db = self.settings.rise_db_per_second / FRAMES_PER_SECOND
         self.floor_db = self.settings.first_floor_db
+        self._since_speech_frames: int
         self.reset()
 
     def push(self, log_mel: NDArray[np.float32], samples: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:

@@ -68,7 +68,9 @@ def test_noise_and_silence_are_no_voice(level_db: float) -> None:
 def test_silence_does_not_run_the_graph(speech: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, chunks = VoiceGate(), []
     run = gate._graph.run
-    monkeypatch.setattr(gate._graph, "run", lambda inputs: (chunks.append(inputs["magnitudes"].shape[2]), run(inputs))[1])
+    monkeypatch.setattr(
+        gate._graph, "run", lambda inputs: (chunks.append(inputs["magnitudes"].shape[2]), run(inputs))[1]
+    )
     _said(_noise(60.0, -50), 50, gate)
     first = sum(chunks)
     assert first < 250  # of 1,875: the first seconds, until the noise of the room is known
