@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edge_lupi.bundle.graph_walk import Constant, Graph, Node, read_graph
 from edge_lupi.errors import BundleError
@@ -38,6 +39,7 @@ class Cost:
         return max(1, MAX_WORK // max(1, self.work))
 
 
+@lru_cache(maxsize=8)  # a graph is asked about before it is loaded, and again how often it may be run
 def check_graph(graph: bytes, name: str) -> Cost:
     """What a graph costs. Raises BundleError where it reaches outside of itself, has foreign operators or costs too much."""
     read = read_graph(graph, name)

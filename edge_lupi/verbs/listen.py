@@ -282,13 +282,14 @@ def _run(
 
     Gives a question: was it stopped by a signal?
     """
-    from edge_lupi.runtime.outputs.live import live_view
     from edge_lupi.runtime.outputs.turns import EventsAlone, JsonLines, Lines, Teller
     from edge_lupi.runtime.sources.source import stop_on_signals
 
     listening = page.listening if page else listener.begin()
     shown: Output = JsonLines(sys.stdout)
     if not as_json:
+        from edge_lupi.runtime.outputs.live import live_view  # rich, which programs need not wait for
+
         tasks = [task.name for task in listener.tasks]
         shown = live_view(lambda: listening.statistics, tasks=tasks) or Lines(sys.stdout)
     live: Output = EventsAlone(shown) if memory else shown

@@ -157,6 +157,11 @@ def foreign() -> Any:
     return graph([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")])
 
 
+def reshaped(*lengths: int) -> Any:
+    shape = numpy_helper.from_array(np.array(lengths), "s")
+    return graph([helper.make_node("Reshape", ["x", "s"], ["y"])], [shape])
+
+
 HOSTILE: dict[str, Any] = {
     "an endless loop": loop,
     "two thousand million numbers from a shape": filled,
@@ -172,6 +177,9 @@ HOSTILE: dict[str, Any] = {
     "a function": lambda: _without_external(function("x")),
     "another opset": lambda: graph([helper.make_node("Relu", ["x"], ["y"])], opset=18),
     "a result that nothing makes": lambda: graph([helper.make_node("Relu", ["x"], ["z"])]),
+    "a Reshape to more than there is": lambda: reshaped(-1, 1 << 20, 1 << 20),
+    "a Reshape that takes batches for lengths": lambda: reshaped(1, -1),
+    "a Reshape to nothing": lambda: reshaped(),
     "a node of nothing": lambda: graph([helper.make_node("Add", [], ["y"])]),
 }  # fmt: skip
 

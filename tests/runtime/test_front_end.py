@@ -8,7 +8,15 @@ import pytest
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.errors import BundleError
-from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES
+from edge_lupi.frames import (
+    CONTEXT_SAMPLES,
+    FFT_POINTS,
+    HOP_SAMPLES,
+    LOG_FLOOR,
+    WINDOW_SAMPLES,
+    mel_filters,
+    window,
+)
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.front_end import FftFrontEnd, GraphFrontEnd
 
@@ -26,6 +34,13 @@ def test_the_graph_gives_what_the_fft_gives_for_any_number_of_frames(bundle: Bun
     by_graph = GraphFrontEnd(bundle.file("front_end.onnx"))(samples)
     assert by_graph.shape == (80, frames)
     np.testing.assert_allclose(by_graph, FftFrontEnd()(samples), rtol=0, atol=1e-3)
+
+
+def test_filters_that_hear_few_bins_are_the_whole_filters(voice: Voice) -> None:
+    samples = voice(5, 3.0)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW_SAMPLES)[::HOP_SAMPLES].astype(np.float64)
+    power = np.abs(np.fft.rfft(windows * window(), FFT_POINTS)) ** 2
+    np.testing.assert_allclose(FftFrontEnd()(samples).T, np.log(power @ mel_filters() + LOG_FLOOR), atol=1e-3)
 
 
 class Strange(FftFrontEnd):

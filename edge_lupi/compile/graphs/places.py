@@ -89,8 +89,8 @@ def _reader(graph: onnx.GraphProto, name: str) -> NodeProto:
 
 
 def _constant(model: ModelProto, name: str) -> NDArray[Any]:
-    found: NDArray[Any] = numpy_helper.to_array(next(item for item in model.graph.initializer if item.name == name))
-    return found
+    value: NDArray[Any] = numpy_helper.to_array(next(item for item in model.graph.initializer if item.name == name))
+    return value
 
 
 def _added(model: ModelProto, name: str, value: NDArray[Any]) -> str:

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gates.energy import SpeechGate
+from edge_lupi.runtime.gates.energy import SPEECH_BANDS, GateSettings, SpeechGate
+from edge_lupi.runtime.gates.gate import levels_db
+from edge_lupi.sound.audio import read_audio
 
 
 def _log_mel(*pieces: tuple[float, float]) -> np.ndarray:
@@ -45,3 +49,23 @@ def test_the_answer_does_not_depend_on_the_blocks(frames: int) -> None:
     gate = SpeechGate()
     parts = [gate.push(log_mel[:, start : start + frames]) for start in range(0, log_mel.shape[1], frames)]
     np.testing.assert_array_equal(np.concatenate(parts), SpeechGate().push(log_mel))
+
+
+def _said_frame_by_frame(log_mel: np.ndarray, settings: GateSettings) -> list[bool]:
+    """What the gate says, written as its rule reads."""
+    floor_db, since_speech, hangover, said = settings.first_floor_db, 1_000, round(settings.hangover_seconds * 100), []
+    for level_db in levels_db(log_mel[SPEECH_BANDS]).tolist():
+        margin = settings.margin_db - (settings.release_db if since_speech <= hangover else 0.0)
+        since_speech = 0 if level_db > max(floor_db + margin, settings.minimum_db) else since_speech + 1
+        rising_db = min(level_db, floor_db + settings.rise_db_per_second / 100, settings.highest_floor_db)
+        falling_db = floor_db + settings.fall_share * (level_db - floor_db)
+        floor_db = falling_db if level_db < floor_db else rising_db
+        said.append(since_speech <= hangover)
+    return said
+
+
+def test_real_speech_is_said_as_the_rule_reads(data_root: Path) -> None:
+    for path in sorted((data_root / "librispeech_excerpts/audio").glob("*/*.flac"))[:4]:
+        for loudness in (1.0, 0.01):
+            log_mel = FftFrontEnd()(np.pad(read_audio(path), (240, 0))[: 240 + 160 * 700] * np.float32(loudness))
+            assert SpeechGate().push(log_mel).tolist() == _said_frame_by_frame(log_mel, GateSettings())

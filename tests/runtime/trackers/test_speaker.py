@@ -45,6 +45,29 @@ def _labels(findings: list[Decision]) -> list[str]:
     return [finding.label for finding in findings]
 
 
+class Counted(MeanOfSegments):
+    """Counts its calls; `alone` hears one row at a time."""
+
+    def __init__(self, alone: bool = False) -> None:
+        self.calls, self._alone = 0, alone
+
+    def step(self, embedding: np.ndarray, state: np.ndarray) -> Step:
+        self.calls += 1
+        if not self._alone or len(embedding) == 1:
+            return super().step(embedding, state)
+        steps = [super(Counted, self).step(e[None], s[None]) for e, s in zip(embedding, state, strict=True)]
+        return Step(
+            *(np.concatenate([getattr(step, part) for step in steps]) for part in ("embedding", "state", "scores"))
+        )
+
+
+def test_a_segment_that_joins_its_turn_asks_the_aggregator_once() -> None:
+    voices = [A] * 8 + [B] * 8 + [None] * 3 + [A] * 4
+    together, alone = Counted(), Counted(alone=True)
+    assert _track(voices, SpeakerTracker(together, 0.5)) == _track(voices, SpeakerTracker(alone, 0.5))
+    assert together.calls <= 8 + 8 + 4 + 2  # each segment, and one more where a voice that was held begins a turn
+
+
 def test_a_new_voice_is_named_once_it_has_spoken_for_two_seconds() -> None:
     tracker = SpeakerTracker(MeanOfSegments(), 0.5)
     assert tracker.speech(_segment(0), A[None]) == tracker.speech(_segment(1), A[None]) == []
