@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--campplus", type=Path)
     parser.add_argument("--resemblyzer", action="store_true")
+    parser.add_argument("--lists", nargs="+", choices=list(LISTS), default=list(LISTS))
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -117,8 +118,8 @@ def main() -> None:
     embeds = {name: make() for name, make in models.items()}
     found: dict[str, dict[str, Interval]] = {}
     lines = ["| list | trials | " + " | ".join(models) + " |", "|---|---|" + "---|" * len(models)]
-    for name, load in LISTS.items():
-        trials = load()
+    for name in asked.lists:
+        trials = LISTS[name]()
         found[name] = {model: measured(embed, trials, CONDITIONS["as recorded"]) for model, embed in embeds.items()}
         cells = [f"{100 * e.value:.1f} ({100 * e.low:.1f} to {100 * e.high:.1f})" for e in found[name].values()]
         lines.append(f"| EER, {name} | {len(trials.pairs)} | " + " | ".join(cells) + " |")
