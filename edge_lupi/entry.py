@@ -10,7 +10,8 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from io import FileIO, TextIOWrapper
+from typing import Any, TextIO
 
 from edge_lupi.errors import EdgeLupiError, InputError
 from edge_lupi.terminal import log_shown, make_encodable, note
@@ -116,14 +117,20 @@ def _prepare_streams() -> None:
         sys.stdin = os.fdopen(0, closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
-    elif (
-        own := sys.__stderr__
-    ) is sys.stderr and own is not None:  # apart from what C libraries print on (`native_lines`)
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=own.encoding, errors=own.errors)
+    elif sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
+        sys.stderr = _apart(sys.__stderr__)
     make_encodable(sys.stderr)
     if sys.stdout is None:
         raise InputError("expected a standard output, got a closed one: send it somewhere, as to /dev/null")
     make_encodable(sys.stdout)
+
+
+def _apart(stderr: TextIO) -> TextIO:
+    """The same on a descriptor of its own: what C libraries print on 2 can then be held back (`native_lines`)."""
+    raw = FileIO(
+        os.dup(2), "w", closefd=False
+    )  # unbuffered, as Python's own is: what cannot be written waits for no exit
+    return TextIOWrapper(raw, stderr.encoding, stderr.errors, write_through=True)
 
 
 def _is_open(descriptor: int) -> bool:

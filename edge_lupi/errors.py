@@ -42,8 +42,8 @@ class MissingExtra(EdgeLupiError):
     """A part of the toolkit is not installed. `instead` says what else helps, as `convert it to WAV`."""
 
     def __init__(self, verb: str, needs: str, extra: str = "", *, install: str = "", instead: str = "") -> None:
-        from edge_lupi.installed import install_command  # here, so that --help stays instant
+        from edge_lupi.installed import SIZES, install_command  # here, so that --help stays instant
 
-        install = install or install_command(extra)
-        other = f"; or {instead}" if instead else ""
-        super().__init__(f"edge-lupi {verb} needs {needs}: {install}{other}")
+        aside = "; ".join(filter(None, (SIZES.get(extra, ""), f"or {instead}" if instead else "")))
+        more = f" ({aside})" if aside else ""
+        super().__init__(f"edge-lupi {verb} needs {needs}{more}: {install or install_command(extra)}")

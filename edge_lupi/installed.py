@@ -30,8 +30,7 @@ SIZES = {
 
 def install_command(extra: str) -> str:
     """What to type for an extra, with the pip of this environment."""
-    size = f" ({SIZES[extra]})" if extra in SIZES else ""
-    return f"{_pip()} install {_target(extra)}{size}"
+    return f"{_pip()} install {_target(extra)}"
 
 
 def _target(extra: str) -> str:

@@ -200,6 +200,16 @@ def test_an_unknown_device_is_one_sentence(microphone: VirtualMicrophone) -> Non
     assert len(err.splitlines()) == 1
 
 
+def test_without_a_microphone_it_is_said_what_to_do(tmp_path: Path) -> None:
+    virtual = _virtual_microphone(tmp_path)  # whose server is not started
+    if _start(virtual, "-m", "edge_lupi.cli", "devices", "--json").communicate(timeout=20)[0]:
+        pytest.skip("this machine has a microphone of its own")
+    for words in (("listen",), ("enroll", "ann")):
+        process = _start(virtual, "-m", "edge_lupi.cli", *words)
+        said = "edge-lupi: no microphone was found: plug one in, or hear a file (--input)\n"
+        assert (*process.communicate(timeout=20), process.returncode) == ("", said, 1)
+
+
 @pytest.mark.real_speech
 def test_a_consumer_that_stalls_loses_a_marked_gap_and_no_more(microphone: VirtualMicrophone, data_root: Path) -> None:
     """The ring holds 2 s here: of 5 s at least 3 s are lost, the oldest, and the time goes on by the clock."""

@@ -259,7 +259,7 @@ def _training() -> Finding:
     absent = [name for name, number in versions.items() if number is None]
     if not absent:
         return Finding("training", "ok", ", ".join(f"{name} {number}" for name, number in versions.items()))
-    said = f"without {', '.join(absent)}: not needed to listen; to train, {install_command('train')}"
+    said = f"without {', '.join(absent)}: not needed to listen; to train (5.3 GB), {install_command('train')}"
     return Finding("training", "missing", said)
 
 

@@ -82,9 +82,10 @@ class ClassReport:
         """For people: the figures, and who is taken for whom (rows the truth)."""
         labels = [printable(label) for label in self.labels]
         width = max(len(label) for label in labels) + 1
-        head = " " * width + "".join(f"{label[:6]:>7}" for label in labels)
+        columns = [max(len(label), 5) + 2 for label in labels]
+        head = " " * width + "".join(f"{label:>{cells}}" for label, cells in zip(labels, columns, strict=True))
         rows = [
-            f"{label:<{width}}" + "".join(f"{n:7d}" for n in row)
+            f"{label:<{width}}" + "".join(f"{n:{cells}d}" for n, cells in zip(row, columns, strict=True))
             for label, row in zip(labels, self.confusion, strict=True)
         ]
         return "\n".join(

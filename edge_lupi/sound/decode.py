@@ -208,7 +208,9 @@ def blocks_of_container(path: Path, start_seconds: float, end_seconds: float | N
     try:
         import av
     except ImportError as error:
-        raise MissingExtra(f"on a {path.suffix} file", "PyAV", "media", instead="convert it to WAV or FLAC") from error
+        raise MissingExtra(
+            f"on a {path.suffix} file", "PyAV", "media", instead="convert the file to WAV or FLAC"
+        ) from error
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:

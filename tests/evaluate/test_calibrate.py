@@ -190,7 +190,7 @@ def test_a_copy_is_whole_or_not_there(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ((), "expected either --trials LIST or --impostors DIR"),
+        (("--trials", "a.txt", "--impostors", "."), "expected either --trials LIST or --impostors DIR, got both"),
         (("--impostors", "."), "got nobody: enrol those who are to be known"),
         (("--impostors", "nowhere"), "expected a folder of recordings at nowhere"),
         (("--trials", "nowhere.txt"), "nowhere.txt"),

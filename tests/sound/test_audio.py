@@ -193,7 +193,7 @@ def test_a_video_without_pyav_is_one_sentence(video_file: Maker, monkeypatch: py
     path = video_file("a.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(
-        MissingExtra, match=r"needs PyAV: \S*pip install .*\[media\]' \(0.1 GB\); or convert it to WAV or FLAC"
+        MissingExtra, match=r"needs PyAV \(0.1 GB; or convert the file to WAV or FLAC\): \S*pip install .*\[media\]'$"
     ):
         read_audio(path)
 

@@ -190,10 +190,17 @@ class Microphone(Source):
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             self._close_device()
-            reason = "; ".join(filter(None, (_first_line(error), _LINES.reason())))
-            raise DeviceError(
-                f"{self._name()} cannot be opened ({reason}): choose one of edge-lupi devices", options=("device",)
-            ) from error
+            raise self._not_opened(error) from error
+
+    def _not_opened(self, error: Exception) -> DeviceError:
+        from_alsa = _LINES.reason()
+        if not input_devices():
+            why = f" ({from_alsa})" if from_alsa else ""
+            return DeviceError(f"no microphone was found{why}: plug one in, or hear a file", options=("input",))
+        reason = "; ".join(filter(None, (_first_line(error), from_alsa)))
+        return DeviceError(
+            f"{self._name()} cannot be opened ({reason}): choose one of edge-lupi devices", options=("device",)
+        )
 
     def _close_device(self) -> None:
         stream, self._stream = self._stream, None

@@ -107,7 +107,7 @@ def test_names_lead_to_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_source("-"), StdinSource)
     assert isinstance(open_source("mic", device="3"), Microphone)
     assert isinstance(open_source("a.wav"), SoundFile)
-    with pytest.raises(InputError, match="--device"):
+    with pytest.raises(InputError, match="a device together with the input mic"):
         open_source("a.wav", device="3")
     assert isinstance(open_source("a.wav", "mic"), Several)
 
@@ -141,7 +141,7 @@ def test_channels_of_another_rate_are_resampled_each_for_itself(sound_file: Call
         (("a.wav", "a.wav"), {}, "a.wav again"),
         (("a.wav", "mic"), {"device": "1", "channels": (0, 0)}, "each once"),
         (("-",), {"channels": (0,)}, "mono"),
-        (("a.wav",), {"channels": (-1,)}, "--channels"),
+        (("a.wav",), {"channels": (-1,)}, "expected channels as in 0,1,2"),
     ],
 )
 def test_what_cannot_be_a_source_is_one_sentence(names: tuple[str, ...], options: dict, words: str) -> None:

@@ -142,7 +142,10 @@ def test_a_wav_is_heard_while_it_is_written(voice: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("head", "kind"), [(b"\0\0\0\x20ftypisom", "MP4"), (b"\x1aE\xdf\xa3" + bytes(8), "Matroska")])
 def test_what_cannot_be_decoded_from_a_pipe_is_one_sentence(head: bytes, kind: str) -> None:
-    with _written(_all_at_once(head + bytes(4000))) as stream, pytest.raises(InputError, match=f"got {kind}.*--input"):
+    with (
+        _written(_all_at_once(head + bytes(4000))) as stream,
+        pytest.raises(InputError, match=f"got {kind}.*give it as a file"),
+    ):
         list(StdinSource(stream=stream))
 
 
