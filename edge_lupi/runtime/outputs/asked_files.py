@@ -32,6 +32,7 @@ def asked_files(
     for file, place in zip(files, places, strict=True):
         if places.count(place) > 1:
             raise InputError(
-                f"expected a file for each kind of output, got {file.path} twice: choose another {file.option}"
+                f"expected a file for each kind of output, got {file.path} twice: choose another name",
+                options=(file.option,),
             )
     return files

@@ -12,7 +12,7 @@ class EventFile(WrittenFile):
     """Every event of every task and stream, as it was said live."""
 
     endings = (".jsonl", ".ndjson")
-    option = "--events"
+    option = "events"
 
     def event(self, event: Event) -> None:
         """Write it."""

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class WrittenFile(Output):
-    """Begun with the first sound, so it stays empty where nobody speaks. `option` is how it was asked for."""
+    """Begun with the first sound, so it stays empty where nobody speaks. `option` is what asks for it."""
 
     endings: tuple[str, ...] = ()
     option = ""
@@ -77,14 +77,21 @@ class WrittenFile(Output):
 
     def _check_place(self) -> None:
         """Raises InputError where a file of this path cannot be written, or is one that must stay."""
-        path, kind, another = self.path, kind_of(self.path), f"choose another {self.option}"
+        path, kind, options = self.path, kind_of(self.path), (self.option,)
         is_own = path.suffix in self.endings
         if not is_own and (kind in ("folder", "other") or (kind == "file" and path.stat().st_size)):
-            raise InputError(f"{path} exists and is not named {self.endings[0]}, so it is left as it is: {another}")
+            raise InputError(
+                f"{path} exists and is not named {self.endings[0]}, so it is left alone: choose another name",
+                options=options,
+            )
         if kind in ("folder", "other"):
-            raise InputError(f"expected a file to write at {path}, got something else: {another}")
+            raise InputError(
+                f"expected a file to write at {path}, got something else: choose another name", options=options
+            )
         if kind_of(path.parent) != "folder" or not os.access(path if kind == "file" else path.parent, os.W_OK):
-            raise InputError(f"could not write {path} (no such folder, or no permission): {another}")
+            raise InputError(
+                f"could not write {path} (no such folder, or no permission): choose another place", options=options
+            )
 
 
 class TurnFile(WrittenFile):

@@ -13,7 +13,7 @@ class RttmFile(TurnFile):
     """Who speaks when, for the field's tools. The file that a line names is the input that a stream comes from."""
 
     endings = (".rttm",)
-    option = "--rttm"
+    option = "rttm"
 
     def text(self, turn: Turn, number: int) -> str:
         """A line."""

@@ -51,7 +51,7 @@ class SrtFile(_Subtitles):
     """SubRip, which every player knows."""
 
     endings = (".srt",)
-    option = "--srt"
+    option = "srt"
 
     def text(self, turn: Turn, number: int) -> str:
         """A cue."""
@@ -63,7 +63,7 @@ class VttFile(_Subtitles):
     """WebVTT, for browsers: the speaker is the cue's voice too, which a style sheet can colour."""
 
     endings = (".vtt",)
-    option = "--vtt"
+    option = "vtt"
     head = "WEBVTT\n\n"
 
     def text(self, turn: Turn, number: int) -> str:

@@ -63,13 +63,11 @@ def test_cues_of_several_streams_are_in_the_order_of_their_beginnings(tmp_path: 
 
 def test_a_kind_of_its_own_for_each_file(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match=r"got .*a.srt twice: choose another --srt"):
+    with pytest.raises(InputError, match=r"got .*a.srt twice: choose another name"):
         asked_files(["mic"], "speaker", srt=tmp_path / "a.srt", vtt=tmp_path / "b" / ".." / "a.srt")
     people = tmp_path / "people.json"
     people.write_text("{}")
-    with pytest.raises(
-        InputError, match=r"exists and is not named .jsonl, so it is left as it is: choose another --ev"
-    ):
+    with pytest.raises(InputError, match=r"exists and is not named .jsonl, so it is left alone: choose another name"):
         asked_files(["mic"], "speaker", events=people)
 
 

@@ -55,7 +55,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 def test_nothing_but_rttm_is_replaced(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("keep me")
-    with pytest.raises(InputError, match=r"notes.txt exists and is not named .rttm, so it is left as it is"):
+    with pytest.raises(InputError, match=r"notes.txt exists and is not named .rttm, so it is left alone"):
         RttmFile(notes, ["mic"], "speaker")
     assert notes.read_text() == "keep me"
     (tmp_path / "old.rttm").write_text("old")
