@@ -116,7 +116,7 @@ def test_enrolment_refuses_too_little_and_too_quiet_speech(bundle: Bundle, sampl
     student = CompiledStudent(bundle)
     for kept, reason in (
         (samples[:40_000], "too short"),
-        (samples * 0.005, "too quiet"),
+        (samples * 0.005, "nobody spoke"),
         (samples * 0, "nobody spoke"),
     ):
         enrolment = Enrolment(student)
