@@ -266,7 +266,7 @@ def test_engines_that_cannot_be_trusted_are_none(bundle: Path, kind: str) -> Non
 
 def test_a_file_or_nothing_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "x.lupi").write_text("hello")
-    with pytest.raises(BundleError, match="is not a readable bundle"):
+    with pytest.raises(BundleError, match=r"as student\.lupi, got the file"):
         Bundle.load(tmp_path / "x.lupi")
     with pytest.raises(BundleError, match="does not exist"):
         Bundle.load(tmp_path / "none.lupi")

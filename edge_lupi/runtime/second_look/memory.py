@@ -43,7 +43,8 @@ class Memory(Output):
         comparing = [task for task in listener.tasks if task.verifies]
         if not comparing:
             raise InputError(
-                f"expected a task that compares voices beside --final, got {', '.join(task.name for task in listener.tasks)}: pass --task speaker too"
+                f"expected a task that compares voices to look again at who spoke, got {', '.join(task.name for task in listener.tasks)}: ask for one that does, too",
+                options=("task",),
             )
         self.task = comparing[0]
         self.people = People(
