@@ -73,7 +73,7 @@ dist: .venv-dist/installed
 	.venv-dist/bin/python -m build --outdir dist . >/dev/null
 	.venv-dist/bin/python -m venv --without-pip .venv-bill
 	.venv-dist/bin/python -m pip --python .venv-bill/bin/python install --quiet dist/*.whl
-	.venv-dist/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+	.venv-dist/bin/cyclonedx-py environment --pyproject pyproject.toml --gather-license-texts --output-reproducible --validate \
 	  --output-file $$(ls dist/*.whl | sed 's/-py3-none-any.whl/.cdx.json/') .venv-bill/bin/python
 	ls -l dist
 
