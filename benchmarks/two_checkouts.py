@@ -38,9 +38,11 @@ print(min(per_hop_ms() for _ in range(4)))
 
 def per_hop_ms(checkout: Path, gate: str) -> float:
     """Thread time per hop of one process."""
-    paths = os.pathsep.join([str(checkout.resolve()), str(Path(__file__).resolve().parent)])
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(checkout.resolve()), str(here)])
     settings = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    said = subprocess.run([sys.executable, "-c", ONE, gate], env=settings, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", ONE, gate]  # python looks where it is started first: not in a checkout
+    said = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, check=True)
     return float(said.stdout.split()[-1])
 
 

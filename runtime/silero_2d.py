@@ -1,4 +1,4 @@
-"""Silero VAD's own weights as 2-D convolutions over all chunks at once: the same probabilities for a quarter of the time.
+"""Silero VAD's own weights as 2-D convolutions over all chunks at once: the same probabilities for a third of the time.
 
     python runtime/silero_2d.py silero_vad_16k_sequence.onnx edge_lupi/bundles/silero_vad/silero_vad.onnx
 
