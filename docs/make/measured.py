@@ -48,13 +48,12 @@ SECTIONS = {
         Figure("the same, cosine of log-mel statistics", "speaker_ravdess_neutral", "log-mel statistics", "the same"),
         Figure("EER, RAVDESS, neutral or calm against other emotions, 7,536 trials", "speaker_ravdess_mismatch", "bundle", SPEAKER.format("sv_trials_actors17-24_emotion_mismatch.txt")),
         Figure("the same, cosine of log-mel statistics", "speaker_ravdess_mismatch", "log-mel statistics", "the same"),
-        Figure("DER, two real voices in turns of 4 s, nobody enrolled, 24 conversations", "diarisation", "der", "`diarisation.py`"),
     ],
     "In what emotion": [
         Figure("UAR over 8, RAVDESS fold 0, 300 clips of 5 unheard actors: teacher that sees", "emotion_fold0", "teacher.pt", BY_MODEL),
         Figure("the same, student taught by labels alone", "emotion_fold0", "audio_only.pt", "the same"),
         Figure("the same, student taught by the teacher", "emotion_fold0", "student.pt", "the same"),
-        Figure("the same, its int8 bundle, which is shipped", "emotion_fold0", "emotion.lupi", "the same; or `edge-lupi evaluate edge_lupi/bundles/emotion.lupi --data ravdess_av`"),
+        Figure("the shipped int8 bundle: that student, learnt on beside people who read", "emotion_fold0", "emotion.lupi", "the same; or `edge-lupi evaluate edge_lupi/bundles/emotion.lupi --data ravdess_av`"),
     ],
     "What a teacher is worth": [
         Figure("UAR over five folds and three seeds, small students: labels alone", "lupi_gain", "audio", LUPI),
