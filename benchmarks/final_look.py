@@ -1,11 +1,11 @@
 """How wrong is who-spoke-when, and how many are found, live and after a second look (`listen --final`)? And is overlap heard?
 
-python benchmarks/final_look.py BUNDLE --data librispeech_excerpts --voices validation --people 2,3,5,8,13
+python benchmarks/final_look.py BUNDLE --voices validation --people 2,3,5,8,13
 python benchmarks/final_look.py BUNDLE --meetings ami_excerpts
 
-Conversations are put together as in benchmarks/diarisation.py, but with turns of 1.5 to 8 s in an order drawn by the seed,
-and pauses after two in five. Meetings are files beside their RTTM; there the overlapped speech is also told, if it can be:
-the AUC of what one segment's embedding says of two voices at once.
+Conversations are those of benchmarks/diarisation.py, nothing said twice, of people drawn by the seed. Meetings are files beside
+their RTTM; there the overlapped speech is also told, if it can be: the AUC of what one segment's embedding says of two voices
+at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from diarisation import Voices, voices_of
+from diarisation import conversation, voices_of
+from sounds import Samples
 
 from edge_lupi.bundle.bundle import Bundle
 from edge_lupi.data.place import found_data
 from edge_lupi.errors import InputError
-from edge_lupi.frames import HOP_SAMPLES, SAMPLE_RATE_HZ
+from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.metrics.bootstrap import Interval, bootstrap
 from edge_lupi.metrics.diarisation import DiarisationError, diarisation_error
 from edge_lupi.rttm import Stretch, read_rttm
@@ -33,10 +34,6 @@ from edge_lupi.runtime.second_look.memory import Memory, Remembered
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.tracker import UNKNOWN
 from edge_lupi.sound.audio import read_audio
-
-SHORTEST_SECONDS, LONGEST_SECONDS = 1.5, 8.0
-PAUSES, SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.4, 0.2, 1.5
-FEWEST_TURNS, TURNS_EACH = 40, 6
 
 
 @dataclass(frozen=True)
@@ -55,26 +52,6 @@ class Row:
 
 def confused(error: DiarisationError) -> float:
     return error.confused_seconds / error.spoken_seconds
-
-
-def conversation(voices: Voices, turns: int, draw: np.random.Generator) -> tuple[np.ndarray, list[Stretch]]:
-    """Everybody once, then whoever did not speak last; ends of turns are faded over 10 ms."""
-    fade = np.linspace(0, 1, HOP_SAMPLES, dtype=np.float32)
-    sounds, spoken, now, names = list[np.ndarray](), list[Stretch](), 0.0, list(voices)
-    for number in range(turns):
-        others = [name for name in names if not spoken or name != spoken[-1].label]
-        name = names[number] if number < len(names) else str(draw.choice(others))
-        wanted = int(draw.uniform(SHORTEST_SECONDS, LONGEST_SECONDS) * SAMPLE_RATE_HZ)
-        length = min(len(voices[name]), wanted)
-        start = int(draw.integers(len(voices[name]) - length + 1))
-        turn = voices[name][start : start + length].copy()
-        turn[:HOP_SAMPLES] *= fade
-        turn[-HOP_SAMPLES:] *= fade[::-1]
-        spoken.append(Stretch(now, now + length / SAMPLE_RATE_HZ, name))
-        pause = draw.uniform(SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS) if draw.random() < PAUSES else 0.0
-        sounds += [turn, np.zeros(round(pause * SAMPLE_RATE_HZ), np.float32)]
-        now += (length + len(sounds[-1])) / SAMPLE_RATE_HZ
-    return np.concatenate(sounds), spoken
 
 
 def heard_twice(bundle: Bundle, samples: np.ndarray) -> tuple[Remembered, list[Turn]]:
@@ -96,16 +73,17 @@ def row_of(name: str, spoken: Sequence[Stretch], live: Sequence[Turn], final: Se
     return Row(name, len({stretch.label for stretch in spoken}), *told(live), *told(final))
 
 
-def conversations(bundle: Bundle, voices: Voices, people: int, count: int, seed: int) -> Iterator[Row]:
+def conversations(
+    bundle: Bundle, voices: dict[str, list[Samples]], people: int, count: int, seed: int
+) -> Iterator[Row]:
     if people > len(voices):
         raise InputError(f"expected at most {len(voices)} people, got {people}: choose fewer")
     for number in range(count):
         draw = np.random.default_rng((seed, people, number))
         chosen = draw.choice(sorted(voices), people, replace=False).tolist()
-        turns = max(FEWEST_TURNS, people * TURNS_EACH)
-        samples, spoken = conversation({name: voices[name] for name in chosen}, turns, draw)
-        remembered, final = heard_twice(bundle, samples)
-        yield row_of(f"{people} voices", spoken, remembered.turns, final)
+        made = conversation({name: voices[name] for name in chosen}, draw, far=False)
+        remembered, final = heard_twice(bundle, made.samples)
+        yield row_of(f"{people} voices", made.spoken, remembered.turns, final)
 
 
 def overlapped(remembered: Remembered, spoken: Sequence[Stretch], final: Sequence[Turn]) -> list[tuple[float, ...]]:
@@ -184,9 +162,8 @@ def _mean(values: np.ndarray) -> Interval:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--voices", choices=("held_out", "validation"), default="validation")
-    parser.add_argument("--people", default="13", help="voices in a conversation; several with commas between")
+    parser.add_argument("--people", help="voices in a conversation; several with commas between")
     parser.add_argument("--conversations", type=int, default=8, help="of each number of voices")
     parser.add_argument("--meetings", type=Path)
     parser.add_argument("--seed", type=int, default=0)
@@ -196,8 +173,8 @@ def main() -> None:
     if arguments.meetings:
         rows, overlap = meetings(bundle, found_data(arguments.meetings))
         _tell(rows, arguments, {"overlap": overlap})
-    if arguments.data:
-        voices = voices_of(bundle, found_data(arguments.data), arguments.voices)
+    if arguments.people:
+        voices = voices_of(arguments.voices, arguments.seed)
         for people in map(int, arguments.people.split(",")):
             rows = list(conversations(bundle, voices, people, arguments.conversations, arguments.seed))
             _tell(rows, arguments, {"voices": arguments.voices, "people": people})

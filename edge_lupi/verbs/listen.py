@@ -326,7 +326,7 @@ def _look_again(memory: Memory, files: Sequence[WrittenFile], printed: Lines | N
     if printed and not of_turns:
         for turn in turns:
             printed.turn(turn)
-    note(f"second look: {speakers_in(turns)} voices, where {speakers_in(memory.turns_live)} were told live")
+    note(f"second look: voices found {speakers_in(turns)}, told live {speakers_in(memory.turns_live)}")
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:

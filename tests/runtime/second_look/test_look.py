@@ -100,7 +100,7 @@ def test_files_hold_the_second_look_and_the_lines_do(cli: Cli, tmp_path: Path) -
     printed = cli("listen", "--input", TWO_VOICES, "--final")
     written = cli("listen", "--input", TWO_VOICES, "--final", "--task", "emotion,speaker", "--rttm", rttm, "--srt", srt)
     assert printed.returncode == written.returncode == 0, printed.stderr + written.stderr
-    assert "second look: 2 voices, where 2 were told live" in printed.stderr
+    assert "second look: voices found 2, told live 2" in printed.stderr
     (spoken,), (found,) = read_rttm(EXAMPLES / "two_voices.rttm").values(), read_rttm(rttm).values()
     assert diarisation_error(spoken, found).rate < 0.1
     assert [line.split()[4:6] for line in printed.stdout.splitlines()] == [
