@@ -40,6 +40,10 @@ from edge_lupi.train.stages.prune import chosen, fit_unit, hold_norm, least_squa
 
 CROP = 3 * SAMPLE_RATE_HZ
 SPEEDS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
+CLEAN = [
+    f"augment.{key}=0.0"
+    for key in ("rooms", "babble", "noises", "levels", "constants", "clipping", "wires", "equaliser_db")
+]
 AT_ONCE = 64  # crops that CAM++ hears together
 
 
@@ -243,9 +247,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/campplus_student.pt"))
     parser.add_argument("--crops", type=int, default=600, help="of 3 s; 600 take about 6 GB of memory")
     parser.add_argument("--ridge", type=float, default=0.1, help="of the embedding's regression")
+    parser.add_argument("--clean", action="store_true", help="fit to clean sound, not to the recipe's rooms and wires")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    recipe = load_recipe(asked.recipe)
+    recipe = load_recipe(asked.recipe, CLEAN if asked.clean else [])
     prepared = prepare(recipe)
     student = Student(
         StudentConfig("dense", recipe.segments.setting, recipe.segments.segmentation, (prepared.task,))

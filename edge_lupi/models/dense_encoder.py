@@ -37,7 +37,7 @@ class DenseSize:
     dilations: tuple[int, ...] = (1, 2, 2)
 
 
-DENSE_SIZES = {"dense": DenseSize(32, (6, 8, 4), (192, 320, 320), 128, 192)}
+DENSE_SIZES = {"dense": DenseSize(32, (8, 12, 8), (192, 320, 320), 96, 192)}
 
 
 class FrontBlock(nn.Module):
