@@ -111,13 +111,18 @@ class Hearing:
     task: str
     stream: int
     moment: int = 0
-    calls: list[tuple[int, Array, int, bool, Step]] = field(
+    asked: list[tuple[int, Array, int, bool, Step] | None] = field(
         default_factory=list
     )  # moment, log-mel, sequence, start, answer
-    sequences: dict[int, int] = field(default_factory=dict)  # id of a state -> its sequence
+    sequences: dict[bytes, int] = field(default_factory=dict)  # by the state that one has come to
+    behind: dict[bytes, int] = field(default_factory=dict)  # by state: which call went on from it
     log_mels: dict[bytes, Array] = field(default_factory=dict)  # by embedding
-    states: list[Array] = field(default_factory=list)  # kept, so that no id is used twice
     opened: int = 0
+
+    @property
+    def calls(self) -> list[tuple[int, Array, int, bool, Step]]:
+        """Those that a client would make: of two steps from one state the listener has dropped the first."""
+        return [call for call in self.asked if call]
 
     def listen(self, bundle: Bundle, samples: Array) -> None:
         listener = Listener(bundle, gallery=None)
@@ -130,29 +135,33 @@ class Hearing:
         self.moment += 1
         listening.finish()
 
-    def encode(self, segments: Array) -> Array:
-        embeddings = self._encode(segments)
+    def encode(self, segments: Array, levels: Sequence[float]) -> Array:
+        embeddings = self._encode(segments, levels)
         raised = self._raised(segments)  # the graph that does so is looked at by itself
         self.log_mels.update({row.tobytes(): one for row, one in zip(embeddings, raised, strict=True)})
         return embeddings
 
     def initial_state(self, batch: int = 1) -> Array:
-        return self._kept(self._branch.initial_state(batch), 0)
+        return self._branch.initial_state(batch)
 
     def step(self, embedding: Array, state: Array) -> Step:
-        step, sequence = self._branch.step(embedding, state), self.sequences[id(state)]
-        start, log_mel = not sequence, self.log_mels[embedding[0].tobytes()]
-        if start:
-            self.opened += 1
-            sequence = self.stream * 10_000 + self.opened
-        self._kept(step.state, sequence)
-        self.calls.append((self.moment, log_mel, sequence, start, step))
+        step = self._branch.step(embedding, state)
+        for row in range(len(embedding)):
+            self._keep(embedding[row], state[row], step, row)
         return step
 
-    def _kept(self, state: Array, sequence: int) -> Array:
-        self.states.append(state)
-        self.sequences[id(state)] = sequence
-        return state
+    def _keep(self, embedding: Array, state: Array, step: Step, row: int) -> None:
+        before, start = state.tobytes(), not state.any()
+        if start:
+            self.opened += 1
+        elif before in self.behind:
+            self.asked[self.behind[before]] = None
+        sequence = self.stream * 10_000 + self.opened if start else self.sequences[before]
+        self.behind[before] = len(self.asked)
+        self.sequences[step.state[row].tobytes()] = sequence
+        one = slice(row, row + 1)
+        answer = Step(step.embedding[one], step.state[one], None if step.scores is None else step.scores[one])
+        self.asked.append((self.moment, self.log_mels[embedding.tobytes()], sequence, start, answer))
 
 
 @pytest.mark.parametrize("task", ["speaker", "emotion"])
