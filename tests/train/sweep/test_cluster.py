@@ -114,7 +114,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_the_same_table_where_a_worker_is_killed_in_the_middle(recipe: Path, scheduler: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    local = subprocess.run(sweep(recipe, here, "--jobs", "1"), capture_output=True, text=True, check=False)
+    local = subprocess.run(sweep(recipe, here), capture_output=True, text=True, check=False)
     assert local.returncode == 0, local.stderr
     assert local.stderr.startswith("8 trainings to do, "), "progress from the first second"
     first = process(*WORKER, scheduler, "--nthreads", "1", "--no-nanny")
@@ -180,7 +180,7 @@ def test_only_this_machine_reaches_the_workers_and_only_the_same_data_are_traine
 
 
 def test_a_training_that_fails_is_named_and_the_others_go_on(recipe: Path, tmp_path: Path) -> None:
-    words = sweep(recipe, tmp_path, "--arms", "int8,teacher", "--folds", "half0", "--seeds", "1", "--jobs", "1")
+    words = sweep(recipe, tmp_path, "--arms", "int8,teacher", "--folds", "half0", "--seeds", "1")
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     *_, last = done.stderr.splitlines()

@@ -45,10 +45,9 @@ def recipe(mood_chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(recipe: Path, folder: Path, *more: str, jobs: int = 1) -> tuple[str, ...]:
-    """In one worker: each takes some seconds to begin."""
+def run(recipe: Path, folder: Path, *more: str) -> tuple[str, ...]:
     command = (sys.executable, "-m", "edge_lupi.cli", "train", "sweep", str(recipe), "--seeds", "2", "--folds", "test")
-    return (*command, "--out", str(folder), "--jobs", str(jobs), "--set", "student.epochs=6", *more)
+    return (*command, "--out", str(folder), "--set", "student.epochs=6", *more)
 
 
 def without_times(path: Path) -> Any:
@@ -65,7 +64,7 @@ def without_times(path: Path) -> Any:
 
 def test_killed_and_given_again_it_tells_the_same(recipe: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = subprocess.run(run(recipe, whole, jobs=2), capture_output=True, text=True, check=True)
+    done = subprocess.run(run(recipe, whole), capture_output=True, text=True, check=True)
     assert "8/8 trainings" in done.stderr
     assert "| taught |" in done.stdout
 
@@ -181,7 +180,7 @@ def test_arms_are_chosen_on_validation_speakers(recipe: Path, tmp_path: Path) ->
     choosing = tmp_path / "tiny.toml"
     choosing.write_text(recipe.read_text().replace("snr_db = [0.0]", 'measure = "validation"'))
     command = run(choosing, tmp_path / "out", "--set", "data.validation_speakers=0.25", "--arms", "audio")
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    subprocess.run((*command, "--jobs", "1"), capture_output=True, text=True, check=True)
     trained = json.loads((tmp_path / "out" / "results.json").read_text())["trainings"]
     assert {row["seed"] for row in trained} == {0, 1}
     assert all(len(set(row["speakers"])) == 1 and not {"voice4", "voice5"} & set(row["speakers"]) for row in trained)
