@@ -276,7 +276,7 @@ def test_the_reader_may_go_away(mood_chain: Any) -> None:
 
 
 @pytest.mark.real_speech
-@pytest.mark.parametrize(("task", "licence"), [("speaker", "CC BY 4.0"), ("emotion", "CC BY-NC-SA 4.0")])
+@pytest.mark.parametrize(("task", "licence"), [("speaker", "CC BY 4.0"), ("emotion", "ravdess: CC BY-NC-SA 4.0")])
 def test_inspect_names_the_licence_of_a_shipped_bundle(cli: Cli, data_root: Path, task: str, licence: str) -> None:
     assert shipped_bundle(task).is_dir()
     done = cli("inspect", "--task", task)

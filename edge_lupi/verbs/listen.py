@@ -330,7 +330,7 @@ def _look_again(memory: Memory, files: Sequence[WrittenFile], printed: Lines | N
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One microphone a line, as JSON.")] = False) -> None:
-    """List the microphones."""
+    """List the microphones, by the numbers and names that `listen --device` takes."""
     from edge_lupi.runtime.sources.microphone import input_devices
 
     found = input_devices()

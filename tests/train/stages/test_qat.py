@@ -112,5 +112,5 @@ def test_another_student_does_not_take_up_the_checkpoint(mood_chain: Any, tmp_pa
         (tmp_path / "student.pt").write_bytes((mood_chain.folder / f"{name}.pt").read_bytes())
         if name == "student":
             train_qat(recipe, prepare(recipe), tmp_path / "student.pt", tmp_path)
-    with pytest.raises(InputError, match="pass --fresh"):
+    with pytest.raises(InputError, match="belongs to another recipe, seed or corpus: start over"):
         train_qat(recipe, prepare(recipe), tmp_path / "student.pt", tmp_path)

@@ -272,6 +272,6 @@ def test_from_the_command_line(recipe: Callable[..., Recipe], tmp_path: Path, cl
     assert done.returncode == 0, done.stderr
     assert load_student(out / "audio_only.pt").provenance.distilled is False
     path.unlink()
-    done = cli("train", "student", toml, "--out", out)
+    done = cli("train", "student", toml, "--out", out, "--fresh")
     assert done.returncode == 1
     assert f"expected a teacher of the recipe at {path}, got" in done.stderr.splitlines()[-1]
