@@ -13,7 +13,9 @@ from edge_lupi.device.bench.hops import measure
 def write(folder: Path, **files: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():
-        (folder / name).write_text(f"{value}\n")
+        new = folder / f"{name}.new"
+        new.write_text(f"{value}\n")
+        new.replace(folder / name)  # a reader never meets an empty file, as sensors have none
 
 
 @pytest.fixture
