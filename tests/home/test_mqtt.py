@@ -19,6 +19,7 @@ pytest.importorskip("paho.mqtt")
 from edge_lupi.errors import DeviceError, InputError
 from edge_lupi.home.mqtt.address import broker_address
 from edge_lupi.home.mqtt.broker import Broker
+from edge_lupi.installed import install_command
 
 CONFIG = "homeassistant/device/edge-lupi_kitchen/config"
 STATE = "edge-lupi/kitchen/state"
@@ -214,7 +215,7 @@ def test_without_its_library_it_is_one_sentence() -> None:
     gone = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'paho' else f(n, *a)"
     done = listen_to_file("--mqtt", "mqtt://127.0.0.1", code=gone)
     assert done.returncode == 1
-    assert done.stderr == "edge-lupi: edge-lupi listen --mqtt needs paho-mqtt: pip install 'edge-lupi[mqtt]'\n"
+    assert done.stderr == f"edge-lupi: edge-lupi listen --mqtt needs paho-mqtt: {install_command('mqtt')}\n"
 
 
 def test_the_base_install_loads_none_of_it() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edge_lupi import Gallery, Listener, shipped_bundle
 from edge_lupi.bundle.bundle import Bundle
+from edge_lupi.installed import install_command
 from edge_lupi.runtime.enrolment.enrolment import enroll
 from edge_lupi.runtime.sources.files import SoundFile
 from tests.home.brokers import free_port
@@ -492,5 +493,5 @@ def test_without_its_library_it_is_one_sentence() -> None:
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (
         1,
-        "edge-lupi: edge-lupi wyoming needs the package wyoming: pip install 'edge-lupi[wyoming]'\n",
+        f"edge-lupi: edge-lupi wyoming needs the package wyoming: {install_command('wyoming')}\n",
     )

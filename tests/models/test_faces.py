@@ -295,7 +295,7 @@ def test_nothing_is_sent_and_only_we_speak(recipe_file: Path, tmp_path: Path) ->
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    ours = ("8 utterances: ", "faces  clip ", "faces in ", "teacher  epoch ")
+    ours = ("8 utterances: ", "faces  clip ", "faces in ", "teacher  ")
     assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
     assert done.stderr.count("masked: 1 without a face and 1 without video") == 1
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_lupi import Listener, SoundFile, shipped_bundle
+from edge_lupi.installed import install_command
 from tests.serve.serving import ROOT, TWO_VOICES
 
 CLIENT = ROOT / "examples" / "from_a_socket.py"
@@ -75,7 +76,7 @@ def test_without_its_libraries_it_is_one_sentence() -> None:
     gone = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'websockets' else f(n, *a)"
     done = run(gone)
     assert done.returncode == 1
-    assert done.stderr == "edge-lupi: edge-lupi serve needs websockets: pip install 'edge-lupi[serve]'\n"
+    assert done.stderr == f"edge-lupi: edge-lupi serve needs websockets: {install_command('serve')}\n"
 
 
 def test_an_address_that_is_none_is_one_sentence() -> None:
