@@ -23,7 +23,7 @@ test: .venv/installed
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # a file's tests share what it makes once
 
 # The edge part on the oldest Python that it takes, which is JetPack 6's; one line where there is none.
-OLDEST ?= $(shell command -v python3.10 || ls -d $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 2>/dev/null | tail -1)
+OLDEST ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || ls -d $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 2>/dev/null | tail -1)
 edge:
 	@if ! $(OLDEST) -c '' 2>/dev/null; then echo "no Python 3.10 here: the edge part is not run on it"; \
 	else $(MAKE) .venv-oldest/installed && .venv-oldest/bin/python -m pytest tests/sound tests/runtime/outputs \
