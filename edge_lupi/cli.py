@@ -46,7 +46,7 @@ def _options(
 
 
 app.command(epilog=listen.EXAMPLES)(listen.listen)
-app.command()(listen.devices)
+app.command(short_help="List the microphones.")(listen.devices)
 app.command(short_help="Stand before a recogniser, and say who spoke.")(wyoming.wyoming)
 app.command(short_help="Serve programs that send sound over WebSockets.")(serve.serve)
 app.command(epilog=speakers.ENROLL_EXAMPLES, short_help="Learn a voice, so that listen calls it by name.")(
