@@ -45,7 +45,9 @@ Disk taken on x86-64 with Python 3.11, everything that comes along counted. None
 | `pip install` | disk |
 |---|---|
 | `.` | 0.2 GB |
-| `'.[serve]'` | 1 MB more |
+| `'.[serve]'` | 2 MB more |
+| `'.[mqtt]'`, `'.[wyoming]'` | 0.4 and 0.3 MB more |
+| `'.[media]'` | 0.1 GB more |
 | `'.[train]'` | 5.3 GB: torch 2.11 with NVIDIA's CUDA libraries and Triton (4.5 GB), whether or not there is a GPU |
 | `'.[train,video,dev]'`, as `make install` and `make test` do | 6.0 GB |
 | `'.[docs]'` | 0.1 GB more |

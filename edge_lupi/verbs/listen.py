@@ -238,9 +238,7 @@ def served_at(at: str | None, token: Path | None, verb: str, option: str, *modul
 
 def _home(url: str | None, name: str | None, password: Path | None, ca: Path | None) -> MqttHome | None:
     """The broker that is to be told; refused where its library is not installed."""
-    from importlib.util import find_spec
-
-    from edge_lupi.errors import InputError, MissingExtra
+    from edge_lupi.errors import InputError
 
     if url is None:
         if name is not None or password or ca:
@@ -248,8 +246,7 @@ def _home(url: str | None, name: str | None, password: Path | None, ca: Path | N
                 "expected --mqtt URL beside its name, password or certificate, got none: pass it, or none of them"
             )
         return None
-    if find_spec("paho") is None:
-        raise MissingExtra("listen --mqtt", "paho-mqtt", "mqtt")
+    need("listen --mqtt", "paho", extra="mqtt")
     from edge_lupi.home.mqtt.home import MqttHome
 
     return MqttHome.at(url, name, password, ca)

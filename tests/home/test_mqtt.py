@@ -215,7 +215,7 @@ def test_without_its_library_it_is_one_sentence() -> None:
     gone = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'paho' else f(n, *a)"
     done = listen_to_file("--mqtt", "mqtt://127.0.0.1", code=gone)
     assert done.returncode == 1
-    assert done.stderr == f"edge-lupi: edge-lupi listen --mqtt needs paho-mqtt: {install_command('mqtt')}\n"
+    assert done.stderr == f"edge-lupi: edge-lupi listen --mqtt needs paho: {install_command('mqtt')}\n"
 
 
 def test_the_base_install_loads_none_of_it() -> None:
