@@ -32,6 +32,7 @@ def test_every_row_of_training_has_a_vector(data_root: Path, tmp_path: Path, mon
     script = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(script)  # type: ignore[union-attr]
     teacher, out = _mean_of_features(tmp_path / "teacher.onnx"), tmp_path / "clips"
+    monkeypatch.setenv("EDGE_LUPI_DATA", str(data_root))
     monkeypatch.setattr(
         sys,
         "argv",
