@@ -88,14 +88,14 @@ class Run:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
-def begin(seed: int) -> Fabric:
-    """Fabric, and torch's random numbers from a seed."""
-    fabric = make_fabric()
+def begin(course: Course, seed: int) -> Fabric:
+    """Fabric in the precision of a course, and torch's random numbers from a seed."""
+    fabric = make_fabric(course.precision)
     fabric.seed_everything(seed, verbose=False)
     return fabric
 
 
-def make_fabric() -> Fabric:
+def make_fabric(precision: str = "float32") -> Fabric:
     """Fabric on what is there: the GPU if any, else the CPU; under torchrun one process per device of every machine."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
@@ -104,7 +104,13 @@ def make_fabric() -> Fabric:
             f"expected as many processes on every machine, got {here} of {world} here: give torchrun one --nproc-per-node"
         )
     strategy = "ddp" if world > 1 else "auto"
-    fabric = Fabric(accelerator="auto", devices=here, num_nodes=world // here, strategy=strategy)
+    fabric = Fabric(
+        accelerator="auto",
+        devices=here,
+        num_nodes=world // here,
+        strategy=strategy,
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+    )
     if world > 1:
         fabric.launch()
         atexit.register(_part)

@@ -17,7 +17,7 @@ from edge_lupi.train.checkpoint import recipe_digest, refuse_other_recipe
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.loop import Run, fit, make_fabric
-from edge_lupi.train.recipe import Course
+from edge_lupi.train.recipe import Course, QatRecipe, StudentRecipe
 
 COURSE = Course(epochs=4, batch=4, rate=0.05)
 
@@ -60,7 +60,7 @@ def train(run: Run, *, cut_off_in: int | None = None) -> tuple[nn.Module, list[d
         return {"square": (module(disturbed)[:, 0] - pictures.sum((1, 2, 3))).square().mean()}
 
     module = network()
-    return module, fit(make_fabric(), module, run, Given(batches, 3), losses)
+    return module, fit(make_fabric(run.course.precision), module, run, Given(batches, 3), losses)
 
 
 def run_in(folder: Path, **identity: object) -> Run:
@@ -205,3 +205,18 @@ def test_a_batch_that_processes_cannot_share_is_one_sentence(tmp_path: Path, wor
     several: Any = SimpleNamespace(world_size=world)
     with pytest.raises(InputError, match=rf"a batch that {world} processes can share, two rows or more each, got 4"):
         fit(several, network(), run_in(tmp_path), Given(lambda epoch: iter(())), lambda *_: {})
+
+
+def test_bfloat16_learns_what_float32_does(tmp_path: Path) -> None:
+    """Products are rounded, weights are not: the losses are the same to a few percent, and not the same."""
+    rounded = replace(run_in(tmp_path / "b"), course=replace(COURSE, precision="bfloat16"))
+    (_, exact), (_, near) = train(run_in(tmp_path / "a")), train(rounded)
+    assert near != exact
+    assert [one["square"] for one in near] == pytest.approx([one["square"] for one in exact], rel=0.05)
+
+
+def test_ranges_are_not_sought_in_bfloat16() -> None:
+    with pytest.raises(InputError, match=r"expected qat\.precision float32, got 'bfloat16'"):
+        QatRecipe(precision="bfloat16")
+    with pytest.raises(InputError, match=r"expected student\.precision float32 or bfloat16, got 'half'"):
+        StudentRecipe(precision="half")

@@ -34,4 +34,8 @@ class QatRecipe(Course):
         super().__post_init__()
         if not 0.1 <= self.headroom <= 10:
             raise InputError(f"expected qat.headroom between 0.1 and 10, got {self.headroom}")
+        if self.precision != "float32":
+            raise InputError(
+                f"expected qat.precision float32, got {self.precision!r}: bfloat16 is coarser than the grid"
+            )
         within(self, "qat", hold=(0, 1e6))

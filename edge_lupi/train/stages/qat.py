@@ -52,7 +52,7 @@ def train_qat(
 
     With qat.epochs = 0 ranges are found and nothing is tuned: plain calibration (PTQ).
     """
-    fabric = begin(recipe.seed)
+    fabric = begin(recipe.qat, recipe.seed)
     trained = _float_student(source, prepared)
     student = trained.student
     student.encoder.fold()

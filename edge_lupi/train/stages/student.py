@@ -65,7 +65,7 @@ def train_student(
     recipe: Recipe, prepared: Prepared, folder: Path, *, teachers: Sequence[Path] = (), name: str = "student"
 ) -> Path:
     """Train by the recipe, under the teachers if there are any, from labels alone if not. Writes <name>.pt."""
-    fabric = begin(recipe.seed)
+    fabric = begin(recipe.student, recipe.seed)
     # before anything else draws: the same first weights with and without a teacher
     student = Student(_config(recipe, prepared, fabric))
     start = _start(recipe, prepared)

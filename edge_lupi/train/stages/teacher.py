@@ -48,7 +48,7 @@ def train_teacher(recipe: Recipe, prepared: Prepared, folder: Path) -> Path:
         raise InputError(
             f'expected data.sound = "log-mel" for a teacher, which looks at the video of segments, got {recipe.data.sound!r}: set it'
         )
-    fabric = begin(recipe.seed)
+    fabric = begin(recipe.teacher, recipe.seed)
     examples = prepared.examples(recipe, recipe.teacher.video)
     if recipe.sight().finds_faces and not any(any_face(example.video) for example in examples):
         raise InputError(
