@@ -1,24 +1,28 @@
-"""Clips that CAM++ has answered for: a recipe's speech at speeds of its own -> clips of 3 s, some disturbed, and a table of vectors.
+"""Clips that CAM++ has answered for: a recipe's speech at speeds and in moods of its own -> clips of 3 s and a table of vectors.
 
+    pip install pyworld
     python train/speaker_clips.py runs/campplus.onnx train/speaker_campplus.toml --out runs/speaker_clips
 
-Asking CAM++ costs a CPU some 40 ms a clip, several times what training on it does; asked once, many epochs go by what it said.
-CAM++ hears every clip clean; in the recipe's rooms and wires the student hears all but `--clean` of them. Half of the
-clips are of labelled speech, half of `data.unlabelled`. Written: voices.csv (the recipe's labelled readers as they are, those
-that it chooses by as validation), clips.csv (to be data.unlabelled: only CAM++ tells of it) and campplus.npz for both. Killed at
-any time, the same command goes on.
+Asking CAM++ costs a CPU some 50 ms a clip, twice what training on it does; asked once, many epochs go by what it said. All
+clips are clean: training puts them into other rooms and wires in every epoch. Half of them are of labelled speech, half of
+`data.unlabelled`. A share of them (`--moods`) is spoken anew by the vocoder WORLD (Morise et al. 2016) at another height, with
+more or less of a melody, faster or slower, softer or harder: readers read calmly, and those who listen to CAM++ shall hear from it
+which of all that does not tell who speaks. Written: voices.csv (the recipe's labelled readers as they are, those that it chooses by as
+validation), clips.csv (to be data.unlabelled: only CAM++ tells of it) and campplus.npz for both. Killed at any time, the same command
+goes on; several at once share the work.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from numpy.typing import NDArray
 
 from edge_lupi.data.readers.corpora import read_corpus
@@ -27,15 +31,16 @@ from edge_lupi.data.utterance import Utterance
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.train.examples.clips import heard_at_speed
 from edge_lupi.train.examples.corpus import prepare
-from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe.recipe import Recipe, load_recipe
-from edge_lupi.train.sounds.surroundings import Surroundings
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 
 Samples = NDArray[np.float32]
 CLIP = 3 * SAMPLE_RATE_HZ
-AT_ONCE = 64  # clips that are disturbed together: babble is made of the others
+AT_ONCE = 64
+FRAME_MS = 10.0
+HIGHEST_HZ = 500.0
+WHISPERED = 0.05  # of what is spoken otherwise
 
 
 def clips(recipe: Recipe, pools: list[list[Utterance]], number: int) -> Iterator[Samples]:
@@ -51,22 +56,57 @@ def clips(recipe: Recipe, pools: list[list[Utterance]], number: int) -> Iterator
         yield samples[start : start + CLIP]
 
 
-def batch(recipe: Recipe, prepared: Prepared, teacher: OnnxTeacher, number: int, clean: float, folder: Path) -> None:
+def in_another_mood(samples: Samples, draw: np.random.Generator) -> Samples:
+    """The same words float32 [T] by the same mouth, otherwise: height and melody of the voice, pace, effort; now and then whispered."""
+    import pyworld
+
+    spoken = samples.astype(np.float64)
+    pitch, times = pyworld.dio(spoken, SAMPLE_RATE_HZ, f0_ceil=HIGHEST_HZ, frame_period=FRAME_MS)
+    pitch = pyworld.stonemask(spoken, pitch, times, SAMPLE_RATE_HZ)
+    envelope = pyworld.cheaptrick(spoken, pitch, times, SAMPLE_RATE_HZ)
+    breath = pyworld.d4c(spoken, pitch, times, SAMPLE_RATE_HZ)
+    voiced = pitch > 0
+    if voiced.any() and draw.random() >= WHISPERED:
+        middle = np.exp(np.log(pitch[voiced]).mean())
+        height, melody = np.exp(draw.uniform(np.log(0.85), np.log(2.0))), draw.uniform(0.4, 2.0)
+        pitch[voiced] = np.minimum(middle * height * (pitch[voiced] / middle) ** melody, HIGHEST_HZ)
+    else:
+        pitch[:], breath[:] = 0, 1
+    octaves = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE_HZ / 2, envelope.shape[1]), 125) / 1000)
+    envelope *= 10 ** (draw.uniform(-4, 4) * octaves / 10)  # dB an octave: a soft voice falls off, a hard one does not
+    pace = draw.uniform(0.75, 1.35)
+    frames = np.minimum(np.arange(0, len(pitch), pace).astype(int), len(pitch) - 1)
+    said = pyworld.synthesize(pitch[frames], envelope[frames], breath[frames], SAMPLE_RATE_HZ, frame_period=FRAME_MS)
+    said = np.resize(said, CLIP) * np.abs(spoken).max() / max(np.abs(said).max(), 1e-6)
+    return said.astype(np.float32)
+
+
+def batch(recipe: Recipe, prepared: Prepared, teacher: OnnxTeacher, number: int, moods: float, folder: Path) -> None:
     """AT_ONCE clips as FLAC in `folder`, and what CAM++ says of them, in NUMBER.npz: written last."""
-    told = folder / f"{number}.npz"
-    if told.exists():
+    told, begun = folder / f"{number}.npz", folder / f"{number}.begun.{os.getpid()}"
+    if told.exists() or any(alive(one) for one in folder.glob(f"{number}.begun.*")):
         return
+    begun.touch()
     pools = [list(pool) for pool in (prepared.split.train, prepared.split.unlabelled) if pool]
-    spoken = np.stack(list(clips(recipe, pools, number))).astype(np.float32)
-    vectors = np.concatenate([teacher(part) for part in np.split(spoken, 8)])
-    around = Surroundings(recipe.augment, recipe.seed + number, torch.device("cpu"))
-    heard = around(torch.from_numpy(spoken), Draw(recipe.seed + number)).clamp(-1, 1).numpy()
-    as_it_is = np.random.default_rng((recipe.seed, number, 1)).random(AT_ONCE) < clean
-    for one, samples in enumerate(np.where(as_it_is[:, None], spoken, heard)):
+    draw = np.random.default_rng((recipe.seed, number, 1))
+    moody = draw.random(AT_ONCE) < moods
+    spoken = np.stack(
+        [
+            in_another_mood(clip, draw) if otherwise else clip
+            for clip, otherwise in zip(clips(recipe, pools, number), moody, strict=True)
+        ]
+    ).astype(np.float32)
+    for one, samples in enumerate(spoken):
         soundfile.write(folder / f"{number}.{one}.flac", samples, SAMPLE_RATE_HZ, subtype="PCM_16")
     partly = folder / f"{number}.partly.npz"
-    np.savez(partly, embedding=vectors)
+    np.savez(partly, embedding=np.concatenate([teacher(part) for part in np.split(spoken, 8)]))
     partly.rename(told)
+    begun.unlink()
+
+
+def alive(begun: Path) -> bool:
+    """Whether the process that began a batch is still there."""
+    return Path("/proc", begun.suffix[1:]).exists()
 
 
 def voices(recipe: Recipe, prepared: Prepared, teacher: OnnxTeacher, folder: Path) -> dict[str, Samples]:
@@ -91,16 +131,18 @@ def main() -> None:
     parser.add_argument("graph", type=Path, help="campplus.onnx")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/speaker_clips"))
-    parser.add_argument("--clips", type=int, default=9_600)
-    parser.add_argument("--clean", type=float, default=0.5, help="the share of the clips that stay as they are")
+    parser.add_argument("--clips", type=int, default=19_200)
+    parser.add_argument("--moods", type=float, default=0.33, help="the share of the clips that are spoken otherwise")
     asked = parser.parse_args()
+    if asked.moods and not find_spec("pyworld"):
+        parser.error("expected the vocoder of --moods above 0, got none: pip install pyworld")
     recipe = load_recipe(asked.recipe)
     prepared = prepare(recipe)
     teacher = OnnxTeacher(asked.graph.read_bytes(), "kaldi-fbank", str(asked.graph))
     asked.out.mkdir(parents=True, exist_ok=True)
     batches = range(-(-asked.clips // AT_ONCE))
     for number in batches:
-        batch(recipe, prepared, teacher, number, asked.clean, asked.out)
+        batch(recipe, prepared, teacher, number, asked.moods, asked.out)
         print(f"\r{(number + 1) * AT_ONCE} of {len(batches) * AT_ONCE} clips", end="", flush=True)
     told = voices(recipe, prepared, teacher, asked.out)
     files = [f"{number}.{one}.flac" for number in batches for one in range(AT_ONCE)]

@@ -36,7 +36,7 @@ def test_every_row_of_training_has_a_vector(data_root: Path, tmp_path: Path, mon
     monkeypatch.setattr(
         sys,
         "argv",
-        ["", str(teacher), str(TRAIN / "speaker_campplus.toml"), "--clips", "64", "--out", str(out)],
+        ["", str(teacher), str(TRAIN / "speaker_campplus.toml"), "--clips", "64", "--moods", "0", "--out", str(out)],
     )
     script.main()
     changes = [f'data.root="{out / "voices.csv"}"', f'data.unlabelled=["{out / "clips.csv"}"]']

@@ -27,7 +27,8 @@ LONGEST_SECONDS = 60.0
 class PretrainedTeacherRecipe:
     """A teacher that hears the clean sound, the whole utterance or `hears_seconds` around each segment (0: the segment alone).
 
-    With data.sound = "samples" it is asked for every crop, and hears that or `hears_seconds` around it.
+    With data.sound = "samples" it is asked for every crop, and hears that or `hears_seconds` around it; of a table, an
+    utterance's vector stands for all crops of it, which must then be as they were said, at speed 1.
 
     With projection "axes" the student's own vector is held to the teacher's main axes, so cosines between voices become
     the teacher's; with "learnt" a linear layer stands between, which is thrown away. `relations` weighs the squared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import torch
@@ -76,10 +76,11 @@ def train_student(
     run = Run(folder, name, recipe.student, recipe.seed, _identity(recipe, prepared, teachers, start, material))
     best = Best(folder / f"{name}.best") if recipe.student.keep == "best" else None
     measure = _measure(recipe, prepared, losses.teachers, fabric.device)
+    asked = [isinstance(one, LiveTeacher) for one in losses.teachers]
 
     def after(history: History) -> None:
         if measure is not None:
-            history[-1] |= measure(student, module.ways)
+            history[-1] |= measure(student, list(compress(module.ways, asked)))
         if best is not None and fabric.is_global_zero:
             best.see(student, history)
 

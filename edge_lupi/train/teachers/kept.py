@@ -33,7 +33,7 @@ from edge_lupi.train.recipe.teachers import LONGEST_SECONDS
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 from edge_lupi.train.teachers.table_teacher import table_vectors
 
-__all__ = ["KeptTeacher", "kept_teacher", "kept_teachers"]
+__all__ = ["KeptTeacher", "about_mean", "kept_teacher", "kept_teachers"]
 
 MAX_TEACHER_BYTES = 1 << 31
 MAX_KEPT_BYTES = 8 << 30  # of vectors of a corpus
@@ -81,13 +81,14 @@ def _scaled(vectors: Tensor) -> Tensor:
     return vectors / vectors.square().mean().sqrt().clamp_min(1e-6)
 
 
-def _about_mean(recipe: PretrainedTeacherRecipe, vectors: Tensor, starts: Tensor | None) -> KeptTeacher:
+def about_mean(recipe: PretrainedTeacherRecipe, vectors: Tensor, starts: Tensor | None = None) -> KeptTeacher:
+    """A teacher of these vectors [R, D], less their mean, and scaled; `starts` where they are of segments."""
     return KeptTeacher(recipe, _scaled(vectors - vectors.mean(0)), starts if recipe.place == "segment" else None)
 
 
 def _from_embeddings(recipe: PretrainedTeacherRecipe, known: TeacherEmbeddings) -> KeptTeacher:
     """A teacher.pt with its embeddings."""
-    return _about_mean(recipe, known.segments if recipe.place == "segment" else known.utterances, known.starts)
+    return about_mean(recipe, known.segments if recipe.place == "segment" else known.utterances, known.starts)
 
 
 def kept_teacher(
@@ -106,7 +107,7 @@ def kept_teacher(
     else:
         hearing = _Hearing(recipe, sources, segmentation, trim_db)
         vectors = _vectors(hearing, data, examples, folder)
-    return _about_mean(recipe, F.normalize(torch.from_numpy(vectors)), counts.cumsum(0))
+    return about_mean(recipe, F.normalize(torch.from_numpy(vectors)), counts.cumsum(0))
 
 
 def kept_teachers(

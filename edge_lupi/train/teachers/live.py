@@ -1,5 +1,7 @@
 """Pretrained teachers asked for every clean crop in every step, on the device that trains. samples [B, T] -> [B, D].
 
+Of a table, the vector of the whole utterance stands for each of its crops: for clips as long as a crop, asked once and heard in
+another room in every epoch.
 On the CPU ONNX Runtime answers, elsewhere torch. The mean of the answers, their scale and their main axes are those of the
 first crops of the training, kept beside the results with a fingerprint of teacher, sound and settings.
 """
@@ -25,8 +27,9 @@ from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.keep import keep
 from edge_lupi.train.recipe import PretrainedTeacherRecipe, Recipe, SegmentRecipe
 from edge_lupi.train.sounds.fresh import FreshCrops, margin_samples
-from edge_lupi.train.teachers.kept import MAX_TEACHER_BYTES
+from edge_lupi.train.teachers.kept import MAX_TEACHER_BYTES, KeptTeacher, about_mean
 from edge_lupi.train.teachers.onnx_teacher import FRONT_ENDS, OnnxTeacher
+from edge_lupi.train.teachers.table_teacher import table_vectors
 from edge_lupi.train.teachers.torch_graph import TorchGraph
 
 __all__ = ["LiveTeacher", "asked", "live_teachers"]
@@ -97,16 +100,42 @@ def _said(
     return answers if recipe.place == "utterance" else answers.reshape(rows, count, -1)
 
 
-def live_teachers(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -> list[LiveTeacher]:
+@dataclass(frozen=True)
+class _Whole:
+    """An utterance as a table has it where crops are drawn from samples."""
+
+    name: str
+    speed: float = 1.0
+    segments: int = 1
+
+
+def _from_table(one: PretrainedTeacherRecipe, crops: FreshCrops, width: int) -> KeptTeacher:
+    """A table's vectors of the utterances; crops at other speeds, or of segments, have none."""
+    augment = crops.recipe.augment
+    if one.place == "segment" or augment.free_speeds or augment.speeds != (1.0,):
+        raise InputError(
+            f'expected teachers.place = "utterance" and crops at speed 1 beside a table where data.sound = "samples", got others beside {one.path}: name an .onnx file, or set data.sound = "log-mel"'
+        )
+    data = read_bounded(one.path, MAX_TEACHER_BYTES, "a teacher of the recipe")
+    vectors = table_vectors(one.path, data, [_Whole(name) for name in crops.sounds.names])
+    kept = about_mean(one, F.normalize(torch.from_numpy(vectors)))
+    return kept.along_axes(width) if one.projection == "axes" else kept
+
+
+def live_teachers(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -> list[LiveTeacher | KeptTeacher]:
     """The teachers of [[teachers]], in the order of the recipe; a student's embedding is `width` wide."""
     device = crops.sounds.device
-    if recipe.teachers and device.type == "cpu":
+    asked_live = [one for one in recipe.teachers if not one.path.endswith(".npz")]
+    if asked_live and device.type == "cpu":
         log.info('teachers hear every crop again, which is slow on a CPU: take a GPU, or data.sound = "log-mel"')
-    found = []
+    found: list[LiveTeacher | KeptTeacher] = []
     for one in recipe.teachers:
+        if one.path.endswith(".npz"):
+            found.append(_from_table(one, crops, width))
+            continue
         if not one.path.endswith(".onnx"):
             raise InputError(
-                f'expected a teacher that can be asked for every crop, an .onnx file, where data.sound = "samples", got {one.path}: set data.sound = "log-mel"'
+                f'expected a teacher that can be asked for every crop, an .onnx file, or a table where data.sound = "samples", got {one.path}: set data.sound = "log-mel"'
             )
         data = read_bounded(one.path, MAX_TEACHER_BYTES, "a teacher of the recipe")
         ask = asked(data, one, device)

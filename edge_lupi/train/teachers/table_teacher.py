@@ -7,22 +7,38 @@ speed [N]         where the recipe has speeds, else 1   segment [N]        which
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.disk import unpacked_arrays
 from edge_lupi.errors import InputError
-from edge_lupi.train.examples.clips import Example
 
-__all__ = ["table_vectors"]
+__all__ = ["Row", "table_vectors"]
 
 MAX_TABLE_BYTES = 8 << 30
 Key = tuple[str, float, int]
 
 
+class Row(Protocol):
+    """An utterance of training at a speed, and its number of segments."""
+
+    @property
+    def name(self) -> str:
+        """As the corpus has it."""
+
+    @property
+    def speed(self) -> float:
+        """1 is as it was said."""
+
+    @property
+    def segments(self) -> int:
+        """Whole ones."""
+
+
 def table_vectors(
-    path: str, packed: bytes, examples: Sequence[Example], *, by_segment: bool = False
+    path: str, packed: bytes, examples: Sequence[Row], *, by_segment: bool = False
 ) -> NDArray[np.float32]:
     """One row per example, or per segment of every example."""
     rows, vectors = _table(path, packed, by_segment)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -147,11 +148,33 @@ def test_a_student_learns_it_and_held_out_voices_are_watched(prepared: Prepared,
     assert all(value.device.type == "cpu" and (value > 0).all() for value in int8.ranges.values())
 
 
+def test_a_table_tells_of_whole_utterances(prepared: Prepared, tmp_path: Path) -> None:
+    """Each crop is taught the vector of its utterance, in other surroundings in every epoch."""
+    path, names = tmp_path / "table.npz", [utterance.name for utterance in prepared.split.train]
+    vectors = torch.randn(len(names), 128, generator=torch.Generator().manual_seed(0))
+    np.savez(path, utterance=np.array(names), embedding=vectors.numpy())
+    one = PretrainedTeacherRecipe(str(path), relations=1.0)
+    recipe = replace(RECIPE, augment=replace(QUIET, free_speeds=0.0, noises=0.5), teachers=(one,))
+    crops = fresh_crops(recipe, prepared, 8, 0, tmp_path, CPU)
+    (teacher,) = live_teachers(recipe, crops, tmp_path, 128)
+    unit = F.normalize(vectors)
+    about = unit - unit.mean(0)
+    for batch in crops(0):
+        wanted = about[list(batch.examples)] / about.square().mean().sqrt()
+        torch.testing.assert_close(teacher.of(batch, 1, 1), wanted)
+    first, second = (next(crops(epoch)) for epoch in (0, 1))
+    assert not torch.equal(first.frames, second.frames)
+    assert load_student(train_student(recipe, prepared, tmp_path / "out")).provenance.distilled is True
+
+
 def test_what_cannot_be_asked_anew_is_refused(prepared: Prepared, tmp_path: Path) -> None:
-    table = replace(RECIPE, teachers=(PretrainedTeacherRecipe("table.npz"),))
+    other = replace(RECIPE, teachers=(PretrainedTeacherRecipe("teacher.pt"),))
     with pytest.raises(
-        InputError, match=r"expected a teacher that can be asked for every crop, an .onnx file, .* got table.npz"
+        InputError, match=r"expected a teacher that can be asked for every crop, an .onnx file, .* got teacher.pt"
     ):
+        train_student(other, prepared, tmp_path)
+    table = replace(RECIPE, teachers=(PretrainedTeacherRecipe("table.npz"),))
+    with pytest.raises(InputError, match=r"crops at speed 1 beside a table .* got others beside table.npz"):
         train_student(table, prepared, tmp_path)
     with pytest.raises(
         InputError, match=r"expected teachers that can be asked for every crop, .onnx files in \[\[teachers\]\]"
