@@ -74,6 +74,7 @@ trainings = typer.Typer(
 app.add_typer(trainings, name="train", short_help="Train a teacher, a student and its int8 form.")
 for verb in (train.teacher, train.student, train.qat):
     trainings.command()(verb)
+trainings.command(short_help="Make voices count more than rooms, wires and babble.")(train.wccn)
 trainings.command(short_help="Cut a corpus too large for memory into shards.")(train.shards)
 trainings.command(short_help="Train every arm of a recipe, fold by fold, and tell the gains.")(train.sweep)
 

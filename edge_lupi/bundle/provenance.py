@@ -26,7 +26,7 @@ class Provenance:
     `training_speakers` and `training_names` are whom and what training, validation and threshold have heard, by speaker, or
     by recording where voices are on both sides (`speaker_dependent`). `distilled` says whether a teacher had a part in it.
     `started_from` are the students whose weights it began with, the latest first, `sha256` the digest of such a file.
-    `branches` hold the provenance of each task, where they were taught one after the other. `recipe`, `qat`, `threshold` and
+    `branches` hold the provenance of each task, where they were taught one after the other. `recipe`, `qat`, `wccn`, `threshold` and
     `temperature` are the recipe, and what the stages found, as plain content. `more` is what is not known here.
     """
 
@@ -47,6 +47,7 @@ class Provenance:
     threshold: Plain | None = None
     temperature: Plain | None = None
     qat: Plain | None = None
+    wccn: Plain | None = None
     branches: Mapping[str, Provenance] | None = None
     more: Plain = field(default_factory=dict)
 

@@ -48,6 +48,12 @@ class AttentiveAggregator(nn.Module):
             self.merge.weight.copy_(torch.cat([torch.eye(size), torch.zeros(size, size)], 1))
             self.merge.bias.zero_()
 
+    @torch.no_grad()
+    def turn(self, mean: Tensor, matrix: Tensor) -> None:
+        """From now on every utterance x [D] is (x - mean) @ matrix; in place, at no cost."""
+        self.merge.bias.copy_((self.merge.bias - mean) @ matrix)
+        self.merge.weight.copy_(matrix.T @ self.merge.weight)
+
     def _weight(self, embedding: Tensor) -> Tensor:
         return torch.exp(SCORE_BOUND * torch.tanh(self.attend(embedding) / SCORE_BOUND))
 

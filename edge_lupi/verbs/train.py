@@ -1,4 +1,4 @@
-"""train teacher, student, qat, sweep and shards."""
+"""train teacher, student, qat, wccn, sweep and shards."""
 
 from __future__ import annotations
 
@@ -148,6 +148,24 @@ def qat(
     teacher = folder / "teacher.pt"
     path = train_qat(settings, prepared, source, folder, teachers=[teacher] if kind_of(teacher) == "file" else ())
     _say_trained(path, prepared)
+
+
+def wccn(
+    recipe: RecipeArgument,
+    student: Annotated[
+        Optional[Path], typer.Option(help="The student, int8 or float.", show_default="OUT/student.int8.pt")
+    ] = None,
+    out: OutOption = None,
+    set: SetOption = None,
+) -> None:
+    """Make voices count more than rooms, wires and babble (WCCN). Minutes, no training. Writes OUT/student.int8.wccn.pt."""
+    settings = _recipe(recipe, set)
+    folder = _folder(settings, out)
+    prepared = _prepared(settings)
+    made_folder(folder, "--out")
+    from edge_lupi.train.stages.wccn import normalise_student
+
+    _say_trained(normalise_student(settings, prepared, student or folder / "student.int8.pt", folder), prepared)
 
 
 def sweep(

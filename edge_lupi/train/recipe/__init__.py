@@ -12,6 +12,7 @@ from edge_lupi.train.recipe.student import StudentRecipe
 from edge_lupi.train.recipe.teacher import TeacherRecipe
 from edge_lupi.train.recipe.teachers import PretrainedTeacherRecipe
 from edge_lupi.train.recipe.voice import VoiceRecipe
+from edge_lupi.train.recipe.wccn import WccnRecipe
 
 __all__ = [
     "AlsoRecipe",
@@ -26,6 +27,7 @@ __all__ = [
     "StudentRecipe",
     "TeacherRecipe",
     "VoiceRecipe",
+    "WccnRecipe",
     "load_recipe",
     "recipe_from_plain",
 ]

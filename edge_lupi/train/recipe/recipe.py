@@ -20,6 +20,7 @@ from edge_lupi.train.recipe.student import StudentRecipe
 from edge_lupi.train.recipe.teacher import TeacherRecipe
 from edge_lupi.train.recipe.teachers import PretrainedTeacherRecipe
 from edge_lupi.train.recipe.voice import VoiceRecipe
+from edge_lupi.train.recipe.wccn import WccnRecipe
 from edge_lupi.words import folder_word
 
 if sys.version_info >= (3, 11):
@@ -45,6 +46,7 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     teachers: tuple[PretrainedTeacherRecipe, ...] = ()
     voice: VoiceRecipe = field(default_factory=VoiceRecipe)
+    wccn: WccnRecipe = field(default_factory=WccnRecipe)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 31:
