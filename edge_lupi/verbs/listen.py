@@ -202,7 +202,7 @@ def listen(
     if final and as_json and not (rttm or srt or vtt):
         raise InputError("expected --rttm, --srt or --vtt beside --final and --json, got none: events are said live")
     shows = page or page_at or page_token
-    address = served_at(page_at, page_token, "listen --page", "--page-at", "uvicorn") if shows else None
+    address = served_at(page_at, page_token, "listen --page", "page_at", "uvicorn") if shows else None
     home = _home(mqtt, mqtt_name, mqtt_password, mqtt_ca)
     bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
     people = people_of(gallery, bundles, tasks)

@@ -52,7 +52,7 @@ def serve(
     sure: SureOption = None,
 ) -> None:
     """Listen to others' sound: WebSockets in, events out, many at once; HTTP for people and enrolment. See docs/serve.md."""
-    address = served_at(at, token, "serve", "--at", "uvicorn", "websockets")
+    address = served_at(at, token, "serve", "at", "uvicorn", "websockets")
 
     from edge_lupi.page.server import PageServer
     from edge_lupi.runtime.listening.ears import bundles_for

@@ -60,7 +60,7 @@ def wyoming(
     from edge_lupi.home.wyoming.address import tcp_address
     from edge_lupi.home.wyoming.server import serve
 
-    here, there = tcp_address(uri, "--uri"), tcp_address(upstream, "--upstream")
+    here, there = tcp_address(uri, "uri"), tcp_address(upstream, "upstream")
     listener, people = _listener(bundle, task, gallery, threshold, require_signature)
     policy = _policy(listener, people, say_template, words(only), only_enrolled)
     for doubt in listener.doubts:

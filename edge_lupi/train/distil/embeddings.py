@@ -97,7 +97,8 @@ def teacher_embeddings(
             np.savez(file, fingerprint=np.array(key), **{name: getattr(fresh, name).numpy() for name in ARRAYS})
     except OSError as error:
         raise InputError(
-            f"could not write {path} ({error.strerror}): free some space or choose another --out"
+            f"could not write {path} ({error.strerror}): free some space or choose another folder",
+            options=("out",),
         ) from error
     return fresh
 

@@ -54,7 +54,8 @@ def shard_embeddings(
         return replace(_mapped(place, examples), origin=key)
     except OSError as error:
         raise InputError(
-            f"could not write to {place} ({error.strerror}): free some space or choose another --out"
+            f"could not write to {place} ({error.strerror}): free some space or choose another folder",
+            options=("out",),
         ) from error
 
 

@@ -125,7 +125,8 @@ def _is_done(work: _Work, number: int) -> bool:
     content = read_json(table)
     if content.get("fingerprint") != work.fingerprint:
         raise InputError(
-            f"expected no shards of another recipe or corpus in {work.folder}, got some: choose another --out, or remove them"
+            f"expected no shards of another recipe or corpus in {work.folder}, got some: choose another folder, or remove them",
+            options=("out",),
         )
     return kind_of(tar) == "file" and tar.stat().st_size == content.get("bytes")
 
@@ -144,7 +145,8 @@ def _cut(work: _Work, parts: Sequence[Sequence[Utterance]], left: Sequence[int],
                 yield
         except BrokenProcessPool as error:
             raise InputError(
-                "a process that cuts was killed, perhaps for memory: give the same command again with fewer --processes"
+                "a process that cuts was killed, perhaps for memory: begin again with fewer processes",
+                options=("processes",),
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

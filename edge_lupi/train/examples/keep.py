@@ -11,5 +11,5 @@ __all__ = ["keep"]
 
 def keep(path: Path, data: bytes) -> None:
     """Write the file, its folder too. Raises InputError where there is no room or no right to."""
-    with writing(path, "free some space or choose another --out"):
+    with writing(path, "free some space or choose another folder", options=("out",)):
         write_at_once(path, data)

@@ -105,13 +105,16 @@ def _alone(folder: Path) -> Iterator[str]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise InputError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error
+        raise InputError(
+            f"cannot write to {folder} ({error.strerror}): choose another folder", options=("out",)
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
-                f"expected {folder} free, got another sweep at work there: wait, or choose --out"
+                f"expected {folder} free, got another sweep at work there: wait, or choose another folder",
+                options=("out",),
             ) from error
         token = uuid.uuid4().hex
         with contextlib.suppress(OSError):  # a full disk is said where it matters
