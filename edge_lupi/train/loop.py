@@ -203,7 +203,7 @@ def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int, steps: i
         words = f"{run.name}  epoch {epoch + 1}/{run.course.epochs}"
         means = _pass(step, batches, epoch_seed(run.seed, epoch), f"{words}  step {{}}/{steps}")
     except KeyboardInterrupt:
-        progress(log, f"{run.name}  stopped in epoch {epoch + 1}: the same command goes on from there")
+        progress(log, f"{run.name}  stopped in epoch {epoch + 1}: training there goes on from it")
         raise
     if not all(math.isfinite(value) for value in means.values()):
         raise InputError(
