@@ -14,7 +14,7 @@ from io import FileIO, TextIOWrapper
 from typing import Any, TextIO
 
 from edge_lupi.errors import EdgeLupiError, InputError
-from edge_lupi.terminal import log_shown, make_encodable, note
+from edge_lupi.terminal import log_shown, make_encodable, note, with_flags
 
 __all__ = ["run"]
 
@@ -80,8 +80,7 @@ def _shown(error: BaseException) -> bool:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, EdgeLupiError):
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in error.options)
-        return f"{error} ({flags})" if flags else str(error)
+        return with_flags(str(error), error.options)
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
         return "stopped"
     words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__

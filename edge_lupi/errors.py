@@ -9,7 +9,9 @@ EdgeLupiError
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["BundleError", "DeviceError", "EdgeLupiError", "InputError", "MissingExtra"]
 
@@ -24,6 +26,10 @@ class EdgeLupiError(Exception):
     def __init__(self, sentence: str = "", *, options: Sequence[str] = ()) -> None:
         super().__init__(sentence)
         self.options = tuple(options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, whatever it was made of: a process of a pool must not die of its own error."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InputError(EdgeLupiError):

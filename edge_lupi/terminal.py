@@ -16,7 +16,7 @@ from __future__ import annotations
 import codecs
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from shutil import get_terminal_size
@@ -33,6 +33,7 @@ __all__ = [
     "say",
     "say_done",
     "say_json",
+    "with_flags",
     "write_line",
 ]
 
@@ -92,17 +93,27 @@ def _end_progress() -> None:
 
 
 class _Notes(logging.Handler):
-    """Log records as notes: a warning begins with the program's name, progress takes the place of the progress before."""
+    """Log records as notes: a warning begins with the program's name, progress takes the place of the progress before.
+
+    `extra={"options": ("fresh",)}` of a record is as `EdgeLupiError.options`.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it; what is logged often is for a terminal alone, and nothing else below INFO is shown."""
-        words, is_progress = record.getMessage(), getattr(record, "progress", False)
+        words = with_flags(record.getMessage(), getattr(record, "options", ()))
+        is_progress = getattr(record, "progress", False)
         if record.levelno < logging.INFO and not (is_progress and _in_a_terminal()):
             return
         if is_progress:
             progress(words, last=getattr(record, "last", True))
         else:
             note(f"edge-lupi: {words}" if record.levelno >= logging.WARNING else words)
+
+
+def with_flags(sentence: str, options: Sequence[str]) -> str:
+    """A sentence of the library with the flags to type for these options, as `(--replace, --keep-audio)`."""
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+    return f"{sentence} ({flags})" if flags else sentence
 
 
 @contextmanager

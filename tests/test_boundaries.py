@@ -1,11 +1,14 @@
 """Who may import whom, what is exported, and what the wheel holds."""
 
+import ast
 import importlib
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -31,6 +34,23 @@ def test_the_device_loads_no_torch() -> None:
     ).split()
     assert "edge_lupi.runtime.compiled_student" in loaded
     assert not set(loaded).intersection(TRAINING_ONLY)
+
+
+def bound_by(code: str) -> Iterator[str]:
+    """The names that a module's own statements bind; those under an `if` or a `try` may be alternatives."""
+    for node in ast.parse(code).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def test_no_name_is_bound_twice_at_the_top_of_a_module() -> None:
+    counts = {path.relative_to(PACKAGE): Counter(bound_by(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert [(str(path), name) for path, names in counts.items() for name, n in names.items() if n > 1] == []
 
 
 def contracts_kept(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_nothing_half_written(cli: Cli, mood_chain: Any, tmp_
         shutil.copytree(mood_chain.folder / "float.lupi", out)
     before = {path.name: path.read_bytes() for path in out.glob("*")}
     done = cli("compile", mood_chain.folder / "student.pt", "--out", out, preexec_fn=small_files_only)
-    refused(done, "could not write", "nothing was changed")
+    refused(done, "could not write", "nothing was changed", "(--out)")
     assert {path.name: path.read_bytes() for path in out.glob("*")} == before
     assert [path.name for path in tmp_path.iterdir()] == (["full.lupi"] if older else [])
 

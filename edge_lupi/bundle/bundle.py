@@ -165,7 +165,7 @@ def _kind(path: Path) -> str:
     try:
         return kind_of(path)
     except InputError as error:
-        raise BundleError(f"{error}, or name another bundle") from error
+        raise BundleError(f"{error}, or name another bundle", options=error.options) from error
 
 
 def _no_bundle(path: Path, kind: str) -> BundleError:

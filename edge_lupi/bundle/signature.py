@@ -32,7 +32,7 @@ def sign_manifest(folder: Path, manifest: bytes, private_key: Path) -> Path:
 
 def check_signature(folder: Path, manifest: bytes, public_key: Path) -> None:
     """Raise BundleError unless the holder of this key has signed these bytes."""
-    key = _loaded(public_key, "public", "listen --require-signature")
+    key = _loaded(public_key, "public", "with signatures")
     from cryptography.exceptions import InvalidSignature
 
     try:

@@ -32,7 +32,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:
-            raise InputError(f"expected --max-drop from 0 to 1 (0.005 is half a point), got {self.max_drop}")
+            raise InputError(
+                f"expected max_drop from 0 to 1 (0.005 is half a point), got {self.max_drop}", options=("max_drop",)
+            )
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def fastest(findings: Findings, asked: str, limits: Limits | None = None) -> Cho
     faults = {name: _fault(findings, name, limits) for name in findings.precisions if name != CPU}
     said = "".join(f"; {fault}" for fault in faults.values() if fault)
     if findings.metric is None:
-        said += f"; provisional, on {findings.segments} segments that came with the bundle: --data CORPUS judges by the task"
+        said += f"; provisional, on {findings.segments} segments that came with the bundle: edge-lupi compile --data CORPUS judges by the task"
     close = [name for name, fault in faults.items() if not fault]
     if not close:
         spare = CPU if CPU in findings.precisions else "fp32"
@@ -135,7 +137,7 @@ def _by_chance(findings: Findings, name: str, limits: Limits | None) -> str:
     loss, allowed = findings.loss(name), (limits or Limits()).max_drop
     if loss is None or loss.value <= allowed + ROUNDING:
         return ""
-    return f"; it loses {_points(findings, loss)}, which chance explains (allowed {100 * allowed:g}): more --data says more"
+    return f"; it loses {_points(findings, loss)}, which chance explains (allowed {100 * allowed:g}): more speech says more"
 
 
 def _points(findings: Findings, loss: Loss) -> str:

@@ -89,7 +89,8 @@ class Evidence:
     def judge(self, findings: Findings, encoders: Mapping[str, Engine], truth: Engine) -> Findings:
         """Add the task's metric of every encoder, and by how much it is worse than that of `truth`, the float student's."""
         if self.around.task.verifies and not self.trials:
-            log.info("no --trials: EER is not measured, the speech serves for the cosines alone")
+            said = "without trials EER is not measured, the speech serves for the cosines alone"
+            log.info(said, extra={"options": ("trials",)})
             return findings
         reference = self._outcome(truth)
         precisions = {}
@@ -149,7 +150,9 @@ def _utterances(data: Path, task: Task, origin: Provenance) -> tuple[Utterance, 
     if task.classifies:
         known_labels(task.labels, utterances)
     if not utterances:
-        raise InputError(f"expected utterances that training has not heard in {data}, got none: give another --data")
+        raise InputError(
+            f"expected utterances that training has not heard in {data}, got none: give other data", options=("data",)
+        )
     return utterances
 
 
@@ -168,7 +171,10 @@ def _segments(student: AroundEncoder, utterances: Sequence[Utterance], trim_db: 
 def _task_for(tasks: Mapping[str, Task], trials: Path | None) -> Task:
     fitting = [task for task in tasks.values() if task.verifies == (trials is not None)]
     if not fitting and trials is not None:
-        raise InputError(f"expected a student that compares voices for --trials, got one for {', '.join(tasks)}")
+        raise InputError(
+            f"expected a student that compares voices, got one for {', '.join(tasks)}: leave the trials out",
+            options=("trials",),
+        )
     return fitting[0] if fitting else next(iter(tasks.values()))
 
 
@@ -184,6 +190,7 @@ def _unheard_trials(listed: Path, data: Path, origin: Provenance) -> tuple[Trial
     kept = tuple(t for t in trials if not {t.enrol.resolve(), t.test.resolve()} & heard)
     if not kept:
         raise InputError(
-            f"expected trials of voices that training has not heard, got none of {len(trials)}: give another --trials"
+            f"expected trials of voices that training has not heard, got none of {len(trials)}: give other trials",
+            options=("trials",),
         )
     return kept

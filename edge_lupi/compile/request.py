@@ -36,9 +36,9 @@ class BuilderOptions:
     workspace_mib: int = 256
 
     def __post_init__(self) -> None:
-        for name, value, most in (("max-batch", self.max_batch, 1024), ("workspace-mib", self.workspace_mib, 1 << 20)):
+        for name, value, most in (("max_batch", self.max_batch, 1024), ("workspace_mib", self.workspace_mib, 1 << 20)):
             if not 1 <= value <= most:
-                raise InputError(f"expected --{name} from 1 to {most}, got {value}")
+                raise InputError(f"expected {name} from 1 to {most}, got {value}", options=(name,))
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,17 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
-            raise InputError(f"expected --target {', '.join(TARGETS)}, got {self.target!r}")
+            raise InputError(f"expected a target of {', '.join(TARGETS)}, got {self.target!r}", options=("target",))
         precisions = GPU_PRECISIONS if self.for_gpu else CPU_PRECISIONS
         if self.precision not in precisions:
-            raise InputError(f"expected --precision {', '.join(precisions)}, got {self.precision!r}")
+            raise InputError(
+                f"expected a precision of {', '.join(precisions)}, got {self.precision!r}", options=("precision",)
+            )
         if self.trials is not None and self.data is None:
-            raise InputError("expected --data with the folder that the paths of --trials begin in, got none")
+            raise InputError(
+                "expected data beside the trials, the folder that their paths begin in, got none: name it",
+                options=("data",),
+            )
 
     @property
     def for_gpu(self) -> bool:

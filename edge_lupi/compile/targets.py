@@ -68,13 +68,14 @@ def compile_for(source: Path, out: Path | None, request: Request) -> Done:
     request = replace(request, target=target)
     builds = target in BACKENDS and request.build
     if builds:
-        BACKENDS[target](f"compile --target {target}")  # what is missing is said before any work
+        BACKENDS[target](f"compile for {target}")  # what is missing is said before any work
     if target == "triton":
         return _repository(source, out, request)
     if kind_of(source) == "folder":
         if not builds or out is not None:
             raise InputError(
-                f"{source} is compiled already: give a STUDENT.PT, --target tensorrt without --out to build its engines, or --target triton"
+                f"{source} is compiled already: give a STUDENT.PT, the target tensorrt and no other place to build its engines, or the target triton",
+                options=("target", "out"),
             )
         bundle = Bundle.load(source)
         return Done(bundle, target, None, _engines(bundle, request))
@@ -91,7 +92,10 @@ def _repository(source: Path, out: Path | None, request: Request) -> Done:
 
     bundle, done = (Bundle.load(source) if kind_of(source) == "folder" else None), None
     if bundle and (request.precision != "auto" or request.data):
-        raise InputError(f"{source} is compiled already: give its STUDENT.PT for --precision or --data")
+        raise InputError(
+            f"{source} is compiled already: give its STUDENT.PT to choose a precision or the data to judge by",
+            options=("precision", "data"),
+        )
     out = out or Path(os.path.abspath(source)).with_suffix(".triton")
     refuse_to_replace(out)  # before any work
     if bundle is None:

@@ -42,7 +42,8 @@ def pairs_of(utterances: Sequence[Utterance], most: int = MOST_TRIALS, seed: int
     for utterance in utterances:
         if utterance.start_seconds or utterance.end_seconds is not None:
             raise InputError(
-                f"expected whole recordings to make trials of, got parts of {utterance.audio}: give a list with --trials"
+                f"expected whole recordings to make trials of, got parts of {utterance.audio}: give a list of trials",
+                options=("trials",),
             )
         if utterance.speaker is not None:
             by_speaker[utterance.speaker].append(utterance)
@@ -52,7 +53,8 @@ def pairs_of(utterances: Sequence[Utterance], most: int = MOST_TRIALS, seed: int
     possible = count * (count - 1) // 2
     if not same or len(voices) < 2:
         raise InputError(
-            f"expected recordings of two speakers, two of one at least, got {count} of {len(voices)} ({same} pairs of one voice): bring more, or give a list with --trials"
+            f"expected recordings of two speakers, two of one at least, got {count} of {len(voices)} ({same} pairs of one voice): bring more, or give a list of trials",
+            options=("trials",),
         )
     if possible <= most:
         trials = _every(voices)

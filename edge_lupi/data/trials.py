@@ -2,7 +2,7 @@
 
     1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav
 
-Label 1: the same speaker. Reading a list does not look at the audio; `missing_files` does.
+Label 1: the same speaker. Reading a list does not look at the audio; `check_recordings` does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_lupi.disk import kind_of, read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.words import printable
 
-__all__ = ["Trial", "missing_files", "read_trials", "speakers_of"]
+__all__ = ["Trial", "check_recordings", "missing_files", "read_trials", "speakers_of"]
 
 # VoxCeleb1-E, the longest list in use, has 580,000 lines and 43 MB
 LARGEST_BYTES = 1 << 27  # unpacked or not
@@ -53,6 +53,15 @@ def missing_files(trials: Iterable[Trial]) -> list[Path]:
     """The files of the trials that are not there, each once, sorted."""
     files = {path for trial in trials for path in (trial.enrol, trial.test)}
     return sorted(path for path in files if kind_of(path) != "file")
+
+
+def check_recordings(trials: Iterable[Trial]) -> None:
+    """Raise InputError where a recording of the trials is not there."""
+    if missing := missing_files(trials):
+        raise InputError(
+            f"expected the recordings of the trials, got {len(missing)} missing, the first {missing[0]}: name as data the folder that the list's paths begin in",
+            options=("data",),
+        )
 
 
 def speakers_of(trials: Iterable[Trial]) -> dict[Path, int]:

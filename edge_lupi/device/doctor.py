@@ -142,11 +142,11 @@ def _microphones() -> Finding:
         said = f"{_one_line(error)}: pip install --force-reinstall sounddevice"
         return Finding("microphones", "missing", said, needed=True)
     if not devices:
-        said = "PortAudio works and sees none: plug one in, or listen to a file with --input FILE"
+        said = "PortAudio works and sees none: plug one in, or edge-lupi listen --input FILE hears a file"
         return Finding("microphones", "warn", said)
     names = ", ".join(f"{device['name']}{' (default)' if device['default'] else ''}" for device in devices)
     if not any(device["default"] for device in devices):
-        return Finding("microphones", "warn", f"{names}; none is the default: name one with --device")
+        return Finding("microphones", "warn", f"{names}; none is the default: edge-lupi listen --device NAME hears one")
     return Finding("microphones", "ok", names)
 
 
@@ -247,7 +247,7 @@ def _onnx_gpu() -> Finding:
     there = [name for name in (TENSORRT, CUDA) if name in onnxruntime.get_available_providers()]
     if there:
         names = " and ".join(name.removesuffix("ExecutionProvider") for name in there)
-        return Finding("ONNX on a GPU", "ok", f"providers {names}: compile --target onnxruntime-cuda tries")
+        return Finding("ONNX on a GPU", "ok", f"providers {names}: edge-lupi compile --target onnxruntime-cuda tries")
     if _version(ONNX_GPU):
         said = f"{ONNX_GPU} is installed and hidden by onnxruntime: pip uninstall {ONNX_GPU} and then {INSTALL}"
         return Finding("ONNX on a GPU", "warn", said)

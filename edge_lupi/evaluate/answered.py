@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.pairs import pairs_of
-from edge_lupi.data.trials import Trial, missing_files, read_trials, speakers_of
+from edge_lupi.data.trials import Trial, check_recordings, read_trials, speakers_of
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.errors import InputError
 from edge_lupi.evaluate.answers import Answerer, Model, answers, listened, with_noise
@@ -105,11 +105,13 @@ def exam_for(
         measured = tuple(u for u in measured if u.split == split)
     if not measured:
         raise InputError(
-            f"expected utterances that training has not heard in {data}, got none: bring voices of others or another --split, or pass --all to measure on voices that training has heard"
+            f"expected utterances that training has not heard in {data}, got none: bring voices of others, take another split, or measure on everyone, whom training has heard too",
+            options=("split", "all"),
         )
     if left:
         what = "utterances heard" if model.origin.speaker_dependent else "utterances of speakers heard"
-        log.info(f"{left} {what} in training are left out; --all takes them in")
+        said = f"{left} {what} in training are left out, unless everyone is asked for"
+        log.info(said, extra={"options": ("all",)})
     if model.origin.speaker_dependent:
         log.info("speaker dependent: training has heard these voices")
     made = list[Trial]()
@@ -152,7 +154,8 @@ def class_answers(
     for utterance, found in zip(utterances, answers(answer, utterances, snr_db, trim_db), strict=True):
         if found.scores is None:
             raise InputError(
-                f"expected a model with labels, got one that compares voices: pass --trials for task {task}"
+                f"expected a model with labels, got one that compares voices: give trials for task {task}",
+                options=("trials",),
             )
         truth.append(index[utterance.label])
         scores.append(found.scores)
@@ -173,11 +176,7 @@ def known_labels(labels: Sequence[str], utterances: Sequence[Utterance]) -> None
 
 def trial_answers(answer: Answerer, trials: Sequence[Trial], task: str, *, snr_db: float | None = None) -> TrialAnswers:
     """Score every trial by the cosine of two utterance embeddings; every recording is heard once."""
-    missing = missing_files(trials)
-    if missing:
-        raise InputError(
-            f"expected the recordings of the trials, got {len(missing)} missing, the first {missing[0]}: pass --data with the folder that the list's paths begin in"
-        )
+    check_recordings(trials)
     files = sorted({path for trial in trials for path in (trial.enrol, trial.test)})
     place = {path: number for number, path in enumerate(files)}
     heard = (with_noise(read_audio(path), path.name, snr_db) for path in listened(files))

@@ -73,9 +73,9 @@ def keep(calibration: Calibration, curve: str, bundle: Bundle, out: Path | None 
     if out is None:
         return save_calibration(calibration, bundle.path, curve)
     if kind_of(out) != "nothing":
-        raise InputError(f"expected a folder that is not there yet, got {out}: choose another --out")
+        raise InputError(f"expected a folder that is not there yet, got {out}: choose another", options=("out",))
     made = calibration_files(calibration, curve)
-    with writing(out, "free some space or choose another --out"):
+    with writing(out, "free some space or choose another place", options=("out",)):
         write_folder(out, {**bundle.files, **bundle.papers, **_engine_files(bundle), **made})
     return out / list(made)[-1]
 

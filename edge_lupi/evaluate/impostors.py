@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lupi.data.readers.folder import SUFFIXES
-from edge_lupi.data.trials import Trial, missing_files, speakers_of
+from edge_lupi.data.trials import Trial, check_recordings, speakers_of
 from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.compiled_student import CompiledStudent
@@ -91,11 +91,7 @@ def scores_of_impostors(
 
 def scores_of_trials(student: CompiledStudent, trials: Sequence[Trial]) -> list[Scores]:
     """Every trial's first recording, enrolled, against the pieces of its second. Who speaks follows from the target trials."""
-    missing = missing_files(trials)
-    if missing:
-        raise InputError(
-            f"expected the recordings of the trials, got {len(missing)} missing, the first {missing[0]}: pass --data with the folder that the list's paths begin in"
-        )
+    check_recordings(trials)
     embeddings = {file: _embeddings(student, file) for file in sorted({f for t in trials for f in (t.enrol, t.test)})}
     enrolled = {t.enrol: exemplars(student, embeddings[t.enrol]) for t in trials if len(embeddings[t.enrol])}
     who = speakers_of(trials)

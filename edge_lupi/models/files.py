@@ -177,7 +177,7 @@ def _read(path: str | Path, *formats: str) -> dict[str, Any]:
             raise BundleError(f"expected a {kind} file, got {path}, which is not a file: make one with edge-lupi train")
         data = read_bounded(path, MAX_BYTES, f"a {kind}")
     except InputError as error:
-        raise BundleError(str(error)) from error
+        raise BundleError(str(error), options=error.options) from error
     try:
         content = plain_tensors(data)
     except Exception as error:  # hostile or damaged: torch, zip and pickle raise many kinds

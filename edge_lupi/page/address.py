@@ -28,7 +28,7 @@ class Address:
     host: str
     port: int
     token: str | None = None
-    option: str = "--page-at"
+    option: str = "page_at"
 
     @property
     def is_own(self) -> bool:
@@ -61,7 +61,7 @@ class Address:
         return self.token is None or hmac.compare_digest(self.token.encode(), token.encode("utf-8", "replace"))
 
 
-def checked_address(text: str, token: str | None = None, option: str = "--page-at") -> Address:
+def checked_address(text: str, token: str | None = None, option: str = "page_at") -> Address:
     """`HOST:PORT`, `HOST` or `PORT` -> an address, with a new token where others can reach it. Raises InputError."""
     host, _, port = text.rpartition(":") if not _is_number(text) else ("", "", text)
     if not _is_number(port) or "]" in port or (":" in host and not host.startswith("[")):
@@ -74,7 +74,8 @@ def checked_address(text: str, token: str | None = None, option: str = "--page-a
         number = -1
     if not 0 <= number < 1 << 16:
         raise InputError(
-            f"expected an address as 127.0.0.1:8765 or 0.0.0.0:8765, got {printable(text)[:80]!r}: pass {option} IP:PORT"
+            f"expected an address as 127.0.0.1:8765 or 0.0.0.0:8765, got {printable(text)[:80]!r}: write it so",
+            options=(option,),
         )
     address = Address(host, number, token, option)
     return address if address.is_own or token else replace(address, token=secrets.token_urlsafe(24))
@@ -113,6 +114,7 @@ def bound(address: Address) -> tuple[socket.socket, Address]:
     except OSError as error:
         found.close()
         raise DeviceError(
-            f"could not serve at {host}:{address.port} ({error.strerror or error}): choose another with {address.option} IP:PORT"
+            f"could not serve at {host}:{address.port} ({error.strerror or error}): choose another",
+            options=(address.option,),
         ) from error
     return found, replace(address, port=found.getsockname()[1])

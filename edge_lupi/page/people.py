@@ -91,7 +91,9 @@ class People:
 
     def _gallery(self) -> Gallery:
         if self.gallery is None:
-            raise InputError("expected a task that tells speakers, got none: listen with --task speaker")
+            raise InputError(
+                "expected a task that tells speakers, got none: listen for the task speaker", options=("task",)
+            )
         return self.gallery
 
     def _voice(self, label: str, stream: str) -> Stranger:

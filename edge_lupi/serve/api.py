@@ -153,7 +153,7 @@ class Api:
         people = self._service.people
         gallery = people.gallery
         if gallery is None:
-            raise InputError("expected a task that tells speakers, got none: serve with --task speaker")
+            raise InputError("expected a task that tells speakers, got none: serve the task speaker", options=("task",))
         ears = self._service.listener.ears
         bundle = next(ear.bundle for ear in ears if any(task.verifies for task in ear.tasks))
         moods = next((ear.bundle for ear in ears if voice_task(ear.bundle)), None)

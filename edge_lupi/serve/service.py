@@ -70,7 +70,7 @@ class Service:
             if len(self._streams) >= self.most_streams:
                 self.counts.refused += 1
                 raise DeviceError(
-                    f"{self.most_streams} streams are open already: close one, or serve with --streams more"
+                    f"{self.most_streams} streams are open already: close one, or serve more", options=("streams",)
                 )
             self.counts.streams += 1
             first = asked.name or f"stream {self.counts.streams}"

@@ -132,7 +132,7 @@ def _resampler_of(
     try:
         return Resampler(rate_hz, channels, pick, notice)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+        raise InputError(f"{name}: {error}", options=error.options) from error
 
 
 def _check_file(path: Path) -> None:

@@ -42,7 +42,6 @@ __all__ = ["Epochs", "History", "Run", "begin", "fit", "make_fabric"]
 
 log = logging.getLogger(__name__)
 
-FINISHED = "already trained on exactly this; pass --fresh to train again"
 History = list[dict[str, float]]  # of every epoch the means
 Losses = dict[str, Tensor]  # parts of the loss, already weighted; their sum is minimised
 
@@ -210,7 +209,7 @@ def _epoch(step: _Step, batches: Iterator[Batch], run: Run, epoch: int, steps: i
         words = f"{run.name}  epoch {epoch + 1}/{run.course.epochs}"
         means = _pass(step, batches, epoch_seed(run.seed, epoch), f"{words}  step {{}}/{steps}")
     except KeyboardInterrupt:
-        progress(log, f"{run.name}  stopped in epoch {epoch + 1}: the same command goes on from there")
+        progress(log, f"{run.name}  stopped in epoch {epoch + 1}: training there goes on from it")
         raise
     if not all(math.isfinite(value) for value in means.values()):
         raise InputError(
@@ -256,20 +255,24 @@ def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Any, 
         saved = torch.load(content, map_location="cpu", weights_only=True)
         fingerprint = saved["fingerprint"]
     except Exception as error:  # damaged or foreign: torch raises many kinds
-        raise InputError(f"{run.checkpoint} is damaged or no checkpoint: pass --fresh to start over") from error
+        raise InputError(f"{run.checkpoint} is damaged or no checkpoint: start afresh", options=("fresh",)) from error
     if fingerprint != run.fingerprint:
         raise of_another(run.checkpoint, "recipe, seed or corpus")
     try:
         module.load_state_dict(saved["module"])
     except RuntimeError as error:  # of the same recipe, but of an edge-lupi whose networks had another shape
         raise InputError(
-            f"{run.checkpoint} was written by another version of edge-lupi: pass --fresh to start over, or remove it"
+            f"{run.checkpoint} was written by another version of edge-lupi: start afresh, or remove it",
+            options=("fresh",),
         ) from error
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
     done = saved["epoch"]
-    said = f"taken up again after epoch {done}" if done < run.course.epochs else FINISHED
-    log.info(f"{run.name}  {said}")
+    if done < run.course.epochs:
+        log.info(f"{run.name}  taken up again after epoch {done}")
+    else:
+        said = f"{run.name}  already trained on exactly this; train afresh to train again"
+        log.info(said, extra={"options": ("fresh",)})
     return done, saved["history"]
 
 
@@ -295,7 +298,8 @@ def _save(module: nn.Module, optimiser: Any, schedule: Any, run: Run, history: H
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(
-            f"could not write {run.checkpoint} ({reason}): free some space and give the same command again, or choose another --out"
+            f"could not write {run.checkpoint} ({reason}): free some space and go on, or choose another folder",
+            options=("out",),
         ) from error
     _keep_history(run, history)
 

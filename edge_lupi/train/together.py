@@ -30,7 +30,8 @@ def check_agreement(fabric: Fabric, epoch: int, fingerprint: str) -> None:
         )
     if len(set(epochs)) > 1:
         raise InputError(
-            f"expected a checkpoint that every machine sees, got epochs {min(epochs)} and {max(epochs)}: give all an --out on one shared disk, or --fresh"
+            f"expected a checkpoint that every machine sees, got epochs {min(epochs)} and {max(epochs)}: give all a folder on one shared disk, or start afresh",
+            options=("out", "fresh"),
         )
 
 

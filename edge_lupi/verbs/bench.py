@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -12,7 +13,7 @@ from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.options import BundlesArgument, GpuOption, JsonOption, TasksOption, finite, words
 
 if TYPE_CHECKING:
-    from edge_lupi.device.bench.compare import Verdict
+    from edge_lupi.device.bench.compare import Rule, Verdict
     from edge_lupi.device.bench.report import Report
 
 EXAMPLES = (
@@ -66,18 +67,11 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure listening on this device: time per hop, by part and as a whole; streams in time; cold start; energy."""
-    from edge_lupi.device.bench import compare
+    from edge_lupi.device.bench.compare import compare
     from edge_lupi.device.bench.report import Asked, bench
     from edge_lupi.runtime.listening.ears import bundles_for
 
-    rules = [compare.Rule.of(text) for text in fail_if or ()]
-    if bool(rules) != (earlier is not None):
-        raise compare.RuleError(
-            "expected --compare OLD.json and --fail-if RULE together, got one of them: add the other"
-        )
-    old = compare.read_report(earlier) if earlier else {}
-    for rule in rules:
-        rule.value(old, "the earlier report")
+    rules, old = _rules(fail_if or [], earlier)
     if plot is not None:
         _check_plot(plot, mode)
     bundles, tasks = bundles_for(bundle or [], words(task))
@@ -90,7 +84,20 @@ def bench(
     if plot is not None:
         _draw(plot, report)
     if rules:
-        _end(compare.compare(report.plain(), old, rules))
+        _end(compare(report.plain(), old, rules))
+
+
+def _rules(texts: list[str], earlier: Path | None) -> tuple[list[Rule], Mapping[str, Any]]:
+    """The rules, and the earlier report that they speak of. Raises RuleError, and InputError where that cannot be read."""
+    from edge_lupi.device.bench.compare import Rule, RuleError, read_report
+
+    rules = [Rule.of(text) for text in texts]
+    if bool(rules) != (earlier is not None):
+        raise RuleError("expected --compare OLD.json and --fail-if RULE together, got one of them: add the other")
+    old = read_report(earlier) if earlier else {}
+    for rule in rules:
+        rule.value(old, "the earlier report")
+    return rules, old
 
 
 def _check_plot(plot: Path, mode: str) -> None:

@@ -193,8 +193,6 @@ def listen(
     mqtt_ca: MqttCaOption = None,
 ) -> None:
     """Tell who speaks, in what emotion, or both, as it is heard."""
-    from edge_lupi.runtime.listening.ears import bundles_for
-    from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.outputs.asked_files import asked_files
     from edge_lupi.runtime.second_look.memory import Memory
     from edge_lupi.runtime.sources.open import open_source
@@ -202,21 +200,17 @@ def listen(
     if final and as_json and not (rttm or srt or vtt):
         raise InputError("expected --rttm, --srt or --vtt beside --final and --json, got none: events are said live")
     shows = page or page_at or page_token
-    address = served_at(page_at, page_token, "listen --page", "--page-at", "uvicorn") if shows else None
+    address = served_at(page_at, page_token, "listen --page", "page_at", "uvicorn") if shows else None
     home = _home(mqtt, mqtt_name, mqtt_password, mqtt_ca)
-    bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
-    people = people_of(gallery, bundles, tasks)
-    listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
-    if any(one.engines or one.engines_fault for one in bundles):
+    listener = listener_for(bundle, task, gallery, require_signature, threshold, gate=gate, latency=latency, sure=sure)
+    if any(ear.bundle.engines or ear.bundle.engines_fault for ear in listener.ears):
         note(f"runs on the {listener.student.runs_on}")
-    for doubt in listener.doubts:
-        note(f"edge-lupi: {doubt}")
     names, own_channels = inputs or ["mic"], numbers(channels)
     source = open_source(*names, device=device, paced=paced, rate_hz=rate, channels=own_channels, retry=not no_retry)
     memory = Memory(listener) if final else None
-    of_task = memory.task.name if memory else tasks[0]
+    of_task = (memory or listener).task.name
     files = asked_files(names, of_task, rttm=rttm, srt=srt, vtt=vtt, events=events)
-    shown = _page(address, listener, people) if address else None
+    shown = _page(address, listener) if address else None
     with shown.server if shown else nullcontext(), home.telling(listener.tasks) if home else nullcontext() as told:
         if shown:
             note(f"the page is at {shown.server.address.url}")
@@ -228,8 +222,31 @@ def listen(
         raise typer.Exit(1)
 
 
+def listener_for(
+    bundle: list[Path] | None,
+    task: list[str] | None,
+    gallery: Path | None,
+    signed_by: Path | None,
+    threshold: float | None,
+    *,
+    gate: str = "voice",
+    latency: str = "normal",
+    sure: float | None = None,
+) -> Listener:
+    """Who listens for what is asked, knowing whom is enrolled; what is doubtful about that is said."""
+    from edge_lupi.runtime.listening.ears import bundles_for
+    from edge_lupi.runtime.listening.listener import Listener
+
+    bundles, tasks = bundles_for(bundle or [], words(task), signed_by)
+    people = _people_of(gallery, bundles, tasks)
+    listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
+    for doubt in listener.doubts:
+        note(f"edge-lupi: {doubt}")
+    return listener
+
+
 def served_at(at: str | None, token: Path | None, verb: str, option: str, *modules: str) -> Address:
-    """Where a server is to be; refused where its libraries are not installed."""
+    """Where a server is to be, which `option` says; refused where its libraries are not installed."""
     from edge_lupi.page.address import DEFAULT_ADDRESS, checked_address, read_token
 
     need(verb, *modules, extra="serve")
@@ -252,13 +269,13 @@ def _home(url: str | None, name: str | None, password: Path | None, ca: Path | N
     return MqttHome.at(url, name, password, ca)
 
 
-def _page(address: Address, listener: Listener, people: Gallery | None) -> Page:
+def _page(address: Address, listener: Listener) -> Page:
     from edge_lupi.page.page import Page
 
-    return Page(address, listener, people)
+    return Page(address, listener, listener.gallery)
 
 
-def people_of(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str]) -> Gallery | None:
+def _people_of(gallery: Path | None, bundles: Sequence[Bundle], tasks: Sequence[str]) -> Gallery | None:
     """The known speakers, where a task compares voices."""
     from edge_lupi.runtime.speakers.gallery import Gallery, default_gallery_path
 

@@ -14,10 +14,10 @@ from edge_lupi.verbs.listen import (
     SignatureOption,
     SureOption,
     ThresholdOption,
-    people_of,
+    listener_for,
     served_at,
 )
-from edge_lupi.verbs.options import BundlesArgument, GalleryOption, GpuOption, TasksOption, words
+from edge_lupi.verbs.options import BundlesArgument, GalleryOption, GpuOption, TasksOption
 
 AtOption = Annotated[
     Optional[str],
@@ -52,22 +52,16 @@ def serve(
     sure: SureOption = None,
 ) -> None:
     """Listen to others' sound: WebSockets in, events out, many at once; HTTP for people and enrolment. See docs/serve.md."""
-    address = served_at(at, token, "serve", "--at", "uvicorn", "websockets")
+    address = served_at(at, token, "serve", "at", "uvicorn", "websockets")
 
     from edge_lupi.page.server import PageServer
-    from edge_lupi.runtime.listening.ears import bundles_for
-    from edge_lupi.runtime.listening.listener import Listener
     from edge_lupi.runtime.sources.source import Source, stop_on_signals
     from edge_lupi.serve.app import ServiceApp
     from edge_lupi.serve.service import Service
     from edge_lupi.serve.sockets import Socket
 
-    bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
-    people = people_of(gallery, bundles, tasks)
-    listener = Listener(bundles, tasks, people, threshold, gate=gate, latency=latency, sure=sure)
-    for doubt in listener.doubts:
-        note(f"edge-lupi: {doubt}")
-    service = Service(listener, people, streams)
+    listener = listener_for(bundle, task, gallery, require_signature, threshold, gate=gate, latency=latency, sure=sure)
+    service = Service(listener, listener.gallery, streams)
     with PageServer(ServiceApp(service), address, sockets=Socket, more_connections=streams) as server:
         is_stopped = stop_on_signals(Source())
         note(f"serves at {server.address.url}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.terminal import note, say, say_json
-from edge_lupi.verbs.listen import SignatureOption, ThresholdOption
+from edge_lupi.verbs.listen import SignatureOption, ThresholdOption, listener_for
 from edge_lupi.verbs.options import BundlesArgument, GalleryOption, JsonOption, TasksOption, words
 
 if TYPE_CHECKING:
@@ -60,11 +59,9 @@ def wyoming(
     from edge_lupi.home.wyoming.address import tcp_address
     from edge_lupi.home.wyoming.server import serve
 
-    here, there = tcp_address(uri, "--uri"), tcp_address(upstream, "--upstream")
-    listener, people = _listener(bundle, task, gallery, threshold, require_signature)
-    policy = _policy(listener, people, say_template, words(only), only_enrolled)
-    for doubt in listener.doubts:
-        note(f"edge-lupi: {doubt}")
+    here, there = tcp_address(uri, "uri"), tcp_address(upstream, "upstream")
+    listener = listener_for(bundle, task, gallery, require_signature, threshold)
+    policy = _policy(listener, say_template, words(only), only_enrolled)
     if not here.is_own:
         note(
             f"edge-lupi: whoever can reach {here} can ask who speaks, and see transcripts: Wyoming has no password and no encryption"
@@ -72,26 +69,7 @@ def wyoming(
     asyncio.run(serve(here, there, listener, policy, _tell_json if as_json else _tell))
 
 
-def _listener(
-    bundle: list[Path] | None,
-    task: list[str] | None,
-    gallery: Path | None,
-    threshold: float | None,
-    require_signature: Path | None,
-) -> tuple[Listener, list[str]]:
-    """Who listens, and who is enrolled."""
-    from edge_lupi.runtime.listening.ears import bundles_for
-    from edge_lupi.runtime.listening.listener import Listener
-    from edge_lupi.verbs.listen import people_of
-
-    bundles, tasks = bundles_for(bundle or [], words(task), require_signature)
-    people = people_of(gallery, bundles, tasks)
-    return Listener(bundles, tasks, people, threshold), people.names if people else []
-
-
-def _policy(
-    listener: Listener, people: list[str], template: str | None, only: list[str], only_enrolled: bool
-) -> Policy:
+def _policy(listener: Listener, template: str | None, only: list[str], only_enrolled: bool) -> Policy:
     from edge_lupi.home.wyoming.policy import Policy, people_let_through
 
     through = None
@@ -100,7 +78,7 @@ def _policy(
             raise InputError(
                 f"expected a task that compares voices beside --only-enrolled, got {listener.task.name}: add --task speaker"
             )
-        through = people_let_through(only, people)
+        through = people_let_through(only, listener.gallery.names if listener.gallery else [])
     return Policy(template, through, tuple(task.name for task in listener.tasks))
 
 

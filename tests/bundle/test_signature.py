@@ -115,4 +115,4 @@ def test_without_the_extra_one_sentence(bundle: Path) -> None:
         "except MissingExtra as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == f"edge-lupi listen --require-signature needs cryptography: {install_command('sign')}\n"
+    assert done.stdout == f"edge-lupi with signatures needs cryptography: {install_command('sign')}\n"

@@ -79,7 +79,7 @@ def test_the_tasks_own_metric_decides(metric: Metric, value: float, max_drop: fl
 
 @pytest.mark.parametrize("max_drop", [-0.1, 1.1, float("nan")])
 def test_a_drop_is_a_fraction(max_drop: float) -> None:
-    with pytest.raises(InputError, match=r"expected --max-drop from 0 to 1 \(0.005 is half a point\), got"):
+    with pytest.raises(InputError, match=r"expected max_drop from 0 to 1 \(0.005 is half a point\), got"):
         Limits(max_drop)
 
 

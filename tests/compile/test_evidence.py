@@ -164,7 +164,7 @@ def test_sound_alone_serves_for_the_cosines(cli: Cli, speaker_chain: Any, tmp_pa
     words = ("compile", speaker_chain.folder / "student.pt", "--out", tmp_path / "x.lupi")
     done = cli(*words, "--data", speaker_chain.corpus)
     assert done.returncode == 0
-    assert done.stderr == "no --trials: EER is not measured, the speech serves for the cosines alone\n"
+    assert done.stderr == "without trials EER is not measured, the speech serves for the cosines alone (--trials)\n"
     assert "EER" not in done.stdout
     assert "cosines to the float student on" in done.stdout
 
@@ -172,10 +172,13 @@ def test_sound_alone_serves_for_the_cosines(cli: Cli, speaker_chain: Any, tmp_pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--trials", "trials.txt"), "expected --data with the folder that the paths of --trials begin in"),
+        (("--trials", "trials.txt"), "the folder that their paths begin in, got none: name it (--data)"),
         (("--data", "nowhere"), "expected a corpus at nowhere, got no such file or folder"),
-        (("--data", ".", "--trials", "trials.txt"), "expected a student that compares voices for --trials"),
-        (("--max-drop", "2"), "expected --max-drop from 0 to 1"),
+        (
+            ("--data", ".", "--trials", "trials.txt"),
+            "expected a student that compares voices, got one for mood: leave the trials out (--trials)",
+        ),
+        (("--max-drop", "2"), "expected max_drop from 0 to 1 (0.005 is half a point), got 2.0 (--max-drop)"),
     ],
 )
 def test_what_cannot_be_judged_by(cli: Cli, mood_chain: Any, tmp_path: Path, words: tuple[str, ...], said: str) -> None:

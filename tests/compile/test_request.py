@@ -53,10 +53,10 @@ def test_what_is_typed_stands_above_it(tmp_path: Path) -> None:
         ('max_drop = "little"', "expected a number as max_drop"),
         (
             'target = "toaster"',
-            "mine.toml: expected --target auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, triton, got 'toaster'",
+            "mine.toml: expected a target of auto, cpu, tensorrt, tensorrt-rtx, onnxruntime-tensorrt, onnxruntime-cuda, triton, got 'toaster'",
         ),
-        ("max_batch = 0", "mine.toml: expected --max-batch from 1 to 1024, got 0"),
-        ("max_drop = 7", "mine.toml: expected --max-drop from 0 to 1"),
+        ("max_batch = 0", "mine.toml: expected max_batch from 1 to 1024, got 0"),
+        ("max_drop = 7", "mine.toml: expected max_drop from 0 to 1"),
         ("max_drop = nan", "expected a finite number of some size for max_drop in .*mine.toml, got nan"),
         ("[section]\nmax_batch = 1", "has an unknown key section"),
         ("target", r"mine.toml is not TOML \("),
@@ -85,4 +85,4 @@ def test_on_the_command_line(cli: Cli, mood_chain: Any, tmp_path: Path) -> None:
     assert done.stdout.startswith("x86-64 processor: one thread; int8 is taken only where")
     done = cli("compile", tmp_path / "student.pt", "--profile", FOLDER / "orin_nano.toml", "--max-batch", "5000")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "edge-lupi: expected --max-batch from 1 to 1024, got 5000\n"
+    assert done.stderr == "edge-lupi: expected max_batch from 1 to 1024, got 5000 (--max-batch)\n"

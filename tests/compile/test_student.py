@@ -164,8 +164,8 @@ def test_what_was_calibrated_stays_when_the_same_student_is_compiled_again(
 @pytest.mark.parametrize(
     ("change", "asked", "error", "words"),
     [
-        ({}, {"precision": "int4"}, InputError, "expected --precision auto, fp32, int8, got 'int4'"),
-        ({}, {"target": "toaster"}, InputError, "expected --target auto, .*got 'toaster'"),
+        ({}, {"precision": "int4"}, InputError, "expected a precision of auto, fp32, int8, got 'int4'"),
+        ({}, {"target": "toaster"}, InputError, "expected a target of auto, .*got 'toaster'"),
         ({"ranges": {}}, {"precision": "int8"}, InputError, "no quantisation ranges"),
         ({"speech": torch.zeros(100, dtype=torch.int16)}, {}, BundleError, "no speech to judge by"),
     ],

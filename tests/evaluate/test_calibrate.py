@@ -155,7 +155,7 @@ def test_trials_set_the_threshold_of_a_copy(
     assert len(picture.findall(".//{*}polyline")) >= 4
     again = cli(*words)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
-    assert "choose another --out" in again.stderr
+    assert "choose another (--out)" in again.stderr
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_other_labels_are_named(mood_corpus: Path) -> None:
 
 
 def test_a_model_without_labels_needs_trials(mood_corpus: Path) -> None:
-    with pytest.raises(InputError, match="pass --trials"):
+    with pytest.raises(InputError, match="give trials for task"):
         evaluate_classes(lambda s, u: Answer(NOWHERE, None), read_corpus(mood_corpus).utterances, LABELS, "mood")
 
 
@@ -96,7 +96,7 @@ def test_trials_by_cosine(speaker_chain: Any) -> None:
 
 
 def test_recordings_that_are_missing_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"got 2 missing, the first .*a.wav: pass --data"):
+    with pytest.raises(InputError, match=r"got 2 missing, the first .*a.wav: name as data"):
         evaluate_trials(
             lambda s, u: Answer(NOWHERE, None), [Trial(True, tmp_path / "a.wav", tmp_path / "b.wav")], "speaker"
         )
@@ -116,9 +116,9 @@ def test_only_strangers_count(mood_corpus: Path, capsys: pytest.CaptureFixture[s
     assert isinstance(everyone, ClassReport)
     assert everyone.confusion.sum() == 24
     heard_all = replace(model, origin=replace(origin, training_speakers=corpus.speakers))
-    with pytest.raises(InputError, match=r"that training has not heard in .*pass --all"):
+    with pytest.raises(InputError, match=r"that training has not heard in .*measure on everyone"):
         report(heard_all, mood_corpus, None)
-    with pytest.raises(InputError, match="or another --split"):
+    with pytest.raises(InputError, match="take another split"):
         report(model, mood_corpus, None, split="fold9")
 
 

@@ -206,8 +206,8 @@ def test_two_of_one_name_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     with mosquitto(tmp_path) as broker:
         address, said = broker_address(f"mqtt://127.0.0.1:{broker.port}"), list[str]()
         with Broker(address, "same", "a", (0.1, 0.1)), Broker(address, "same", "a", (0.1, 0.1)):
-            until(lambda: said.append(capsys.readouterr().err) is None and "pass each its own" in said[-1])
-    assert "if another listener calls itself same too, pass each its own --mqtt-name" in said[-1]
+            until(lambda: said.append(capsys.readouterr().err) is None and "give each its own" in said[-1])
+    assert "if another listener calls itself same too, give each its own name" in said[-1]
     assert "".join(said).count("the connection was lost") <= 6
 
 

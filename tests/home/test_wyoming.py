@@ -276,7 +276,7 @@ def test_no_recogniser_at_all(listener: Listener, alice: Samples, capsys: pytest
             assert [event.type for event in got] == ["error"]
             said = capsys.readouterr().err
             assert said.count("\n") == 1
-            assert "see whether it runs, or pass another --upstream" in said
+            assert "see whether it runs, or name another" in said
             print("\n" + said.strip())
             async with AsyncTcpClient("127.0.0.1", before.port) as client:
                 await client.write_event(Describe().event())
@@ -472,7 +472,7 @@ def test_what_is_refused(people: Path, options: list[str], sentence: str) -> Non
     "text", ["host:10300", "tcp://h:99999", "tcp://h", "tcp://:1", "http://h:1", "tcp://h:1/x", "tcp://a b:1"]
 )
 def test_addresses_that_are_none(text: str) -> None:
-    with pytest.raises(InputError, match="expected tcp://HOST:PORT for --uri"):
+    with pytest.raises(InputError, match="expected tcp://HOST:PORT, got"):
         tcp_address(text, "--uri")
 
 

@@ -261,5 +261,5 @@ def test_a_token_from_a_file(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken() -> None:
     taken, address = bound(checked_address("127.0.0.1:0"))
-    with taken, pytest.raises(DeviceError, match="choose another with --page-at"):
+    with taken, pytest.raises(DeviceError, match=r"in use\): choose another"):
         bound(address)

@@ -47,7 +47,7 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
     with running(tmp_path) as first:
         done = listen("--page-at", f"127.0.0.1:{first.port}", "--rttm", str(tmp_path / "out.rttm"))
         assert done.returncode == 1
-        assert "choose another with --page-at" in done.stderr
+        assert "choose another (--page-at)" in done.stderr
         assert "Traceback" not in done.stderr
         first.stop()
         assert len(first.events) > 50

@@ -83,5 +83,5 @@ def test_an_address_that_is_none_is_one_sentence() -> None:
     done = run("", "--at", "example.org")
     assert done.returncode == 1
     assert done.stderr.startswith("edge-lupi: expected an address as 127.0.0.1:8765")
-    assert "pass --at IP:PORT" in done.stderr
+    assert "write it so (--at)" in done.stderr
     assert done.stderr.count("\n") == 1

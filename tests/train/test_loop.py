@@ -123,7 +123,7 @@ def test_a_figure_that_is_no_number_is_null(tmp_path: Path) -> None:
 def test_a_finished_training_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(run_in(tmp_path))
     train(run_in(tmp_path))
-    assert "x  already trained on exactly this; pass --fresh to train again\n" in capsys.readouterr().err
+    assert "x  already trained on exactly this; train afresh to train again (--fresh)\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 8, 9, 10, 11])
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | N
     run = run_in(tmp_path)
     train(run)
     run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:2000] if content is None else content)
-    with pytest.raises(InputError, match=r"x.checkpoint .*pass --fresh") as caught:
+    with pytest.raises(InputError, match=r"x.checkpoint .*start afresh") as caught:
         train(run)
     assert "\n" not in str(caught.value)
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_networks_of_another_shape_is_one_sentence(tmp_path: Pat
     saved = torch.load(run.checkpoint, weights_only=True)
     saved["module"]["5.weight"] = torch.zeros(1, 16)
     torch.save(saved, run.checkpoint)
-    with pytest.raises(InputError, match="another version of edge-lupi: pass --fresh"):
+    with pytest.raises(InputError, match="another version of edge-lupi: start afresh"):
         train(run)
 
 

@@ -151,4 +151,4 @@ def test_two_machines_lose_what_one_process_does(mood_chain: Any, tmp_path: Path
     again = two_machines(words, near, far)
     assert all(done.returncode for done in again)
     said = "".join(done.stderr for done in again)
-    assert "expected a checkpoint that every machine sees, got epochs 0 and 3: give all an --out on one shared" in said
+    assert "expected a checkpoint that every machine sees, got epochs 0 and 3: give all a folder on one shared" in said

@@ -85,7 +85,7 @@ class EngineReport:
 
 def build_engines(bundle: Bundle, request: Request, evidence: Evidence | None = None) -> EngineReport:
     """Build what does not fit this device, keep what does, measure where there is a GPU. Raises what a user can mend."""
-    backend = BACKENDS[request.target](f"compile --target {request.target}")
+    backend = BACKENDS[request.target](f"compile for {request.target}")
     engines, not_built = _built_engines(bundle, _precisions(bundle, request.precision), request.options, backend)
     choice = None
     if backend.gpu is not None:
@@ -181,10 +181,14 @@ def _precisions(bundle: Bundle, precision: str) -> list[str]:
     graphs = bundle.tensorrt_graphs.get(ENCODER)
     if not graphs:
         raise InputError(
-            f"{bundle.path} has no graphs for TensorRT: compile the student with --target tensorrt --no-build first"
+            f"{bundle.path} has no graphs for TensorRT: compile the student for it first, without a build",
+            options=("target", "no_build"),
         )
     if precision != "auto" and precision not in graphs:
-        raise InputError(f"expected --precision {', '.join(graphs)} of {bundle.path}, got {precision}")
+        raise InputError(
+            f"expected a precision that {bundle.path} has ({', '.join(graphs)}), got {precision}: choose one of these",
+            options=("precision",),
+        )
     return [one for one in graphs if precision in ("auto", one)]
 
 

@@ -36,7 +36,8 @@ def context_from_onnx(graph: bytes, key: EngineKey, backend: Rtx | OnnxTensorrt)
             return context.read_bytes()
         except Exception as error:  # ONNX Runtime's own family, or no file
             raise DeviceError(
-                f"{key.device.target} could not build {name} ({reason_of(error)}): compile with --target cpu, or free some GPU memory"
+                f"{key.device.target} could not build {name} ({reason_of(error)}): compile for the target cpu, or free some GPU memory",
+                options=("target",),
             ) from error
 
 

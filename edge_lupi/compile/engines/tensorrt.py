@@ -31,7 +31,8 @@ def engine_from_onnx(
         builder = trt.Builder(log)
     except TypeError as error:  # "factory function returned nullptr": CUDA did not start
         raise DeviceError(
-            f"TensorRT {trt.__version__} does not start ({_one_line('; '.join(log.errors))}): update the NVIDIA driver, or compile with --target cpu"
+            f"TensorRT {trt.__version__} does not start ({_one_line('; '.join(log.errors))}): update the NVIDIA driver, or compile for the target cpu",
+            options=("target",),
         ) from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -51,7 +52,8 @@ def engine_from_onnx(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise DeviceError(
-            f"TensorRT {trt.__version__} could not build {name} ({_one_line('; '.join(log.errors))}): free some memory or raise --workspace-mib"
+            f"TensorRT {trt.__version__} could not build {name} ({_one_line('; '.join(log.errors))}): free some memory, or raise workspace_mib",
+            options=("workspace_mib",),
         )
     _keep_timings(config, cache)
     return bytes(plan)
@@ -78,7 +80,9 @@ def _give_profile(builder: Any, network: Any, config: Any, batches: tuple[int, i
             raise BundleError(f"TensorRT does not know how large {tensor.name} is ({rest}): compile the student anew")
         profile.set_shape(tensor.name, *((batch, *rest) for batch in batches))
     if config.add_optimization_profile(profile) < 0:
-        raise DeviceError(f"TensorRT refused batches of {batches[0]} to {batches[-1]}: give another --max-batch")
+        raise DeviceError(
+            f"TensorRT refused batches of {batches[0]} to {batches[-1]}: give another max_batch", options=("max_batch",)
+        )
 
 
 def _give_timings(config: Any, cache: Path | None) -> None:

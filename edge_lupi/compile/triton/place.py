@@ -20,7 +20,8 @@ __all__ = ["LIST", "list_bytes", "refuse_to_replace"]
 LIST = "edge-lupi.json"
 FORMAT = "edge-lupi Triton repository"
 MAX_LIST_BYTES = 1 << 20
-HINT = "move it away or choose another --out"
+HINT = "move it away or choose another place"
+OPTIONS = ("out",)
 
 
 def list_bytes(fingerprint: str, files: Mapping[str, bytes]) -> bytes:
@@ -34,7 +35,7 @@ def refuse_to_replace(path: Path) -> None:
     if kind_of(path) == "nothing" and not os.path.lexists(path):
         return
     if kind_of(path) != "folder":
-        raise InputError(f"{path} exists and is no folder: {HINT}")
+        raise InputError(f"{path} exists and is no folder: {HINT}", options=OPTIONS)
     found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if not _is_folder(file))
     found = [name for name in found if not Path(name).name.startswith(TEMPORARY)]
     if not found:
@@ -43,7 +44,8 @@ def refuse_to_replace(path: Path) -> None:
     foreign = next((name for name in found if name != LIST and not _unchanged(path / name, listed.get(name))), None)
     if foreign:
         raise InputError(
-            f"{path} is a repository, but {printable(foreign)[:200]} in it is not as it was written: {HINT}"
+            f"{path} is a repository, but {printable(foreign)[:200]} in it is not as it was written: {HINT}",
+            options=OPTIONS,
         )
 
 
@@ -58,7 +60,7 @@ def _listed(path: Path) -> dict[str, Any]:
             return dict(content["files"])
     except (InputError, ValueError, KeyError, TypeError):
         pass
-    raise InputError(f"{path} exists and is not a Triton repository that edge-lupi wrote: {HINT}")
+    raise InputError(f"{path} exists and is not a Triton repository that edge-lupi wrote: {HINT}", options=OPTIONS)
 
 
 def _unchanged(file: Path, sha256: Any) -> bool:

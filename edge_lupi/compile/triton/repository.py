@@ -72,7 +72,7 @@ def write_repository(bundle: Bundle, path: Path, max_batch: int, engines: bool =
         for name, data in {**model.files, "config.pbtxt": config_text(model.config)}.items()
     }
     files["README.md"] = readme(bundle, _name(bundle), max_batch, engine).encode()
-    with writing(path, "nothing was changed; free some space or choose another --out"):
+    with writing(path, "nothing was changed; free some space or choose another place", options=("out",)):
         write_folder(path, {**files, LIST: list_bytes(bundle.fingerprint, files)})
     return Repository(path, tuple(model.config["name"] for model in models), engine)
 

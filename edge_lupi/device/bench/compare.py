@@ -50,8 +50,9 @@ class Rule:
         match = _RULE.fullmatch(text)
         if match is None or (match[4] and match[3][0] not in "+-"):
             raise RuleError(
-                f"expected a rule such as p99>+10%, streams.in_time<-5% or thread.p50>3 for --fail-if, got {printable(text)[:80]!r}: "
-                "a metric, > or <, then a change with its sign in per cent, or a value"
+                f"expected a rule such as p99>+10%, streams.in_time<-5% or thread.p50>3, got {printable(text)[:80]!r}: "
+                "a metric, > or <, then a change with its sign in per cent, or a value",
+                options=("fail_if",),
             )
         return cls(match[1], match[2] == ">", float(match[3]), bool(match[4]))
 
@@ -63,10 +64,13 @@ class Rule:
             if found and isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
                 return float(value)
             if found and value is None:
-                raise RuleError(f"expected {what} to carry {place}, got too few times: measure longer with --seconds")
+                raise RuleError(
+                    f"expected {what} to carry {place}, got too few times: measure longer", options=("seconds",)
+                )
         raise RuleError(
             f"expected a metric of {what}, such as p99, thread.p50, encoder.p90 or real_time_factor, got {self.metric!r}: "
-            "--json shows all that this mode has"
+            "JSON shows all that this mode has",
+            options=("json",),
         )
 
 

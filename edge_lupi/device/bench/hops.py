@@ -111,7 +111,7 @@ class HopReport:
         short = {name: least_count(q) for name, q in QUANTILES.items() if self.hops < least_count(q)}
         each = ", ".join(f"{name} needs {count}" for name, count in short.items())
         seconds = ceil(max(short.values(), default=0) * self.hop_seconds)
-        return f"too few hops: {each} for a 95 % interval, these are {self.hops}; --seconds {seconds}" if short else ""
+        return f"too few hops: {each} for a 95 % interval, these are {self.hops}; {seconds} s would do" if short else ""
 
     def _busy(self) -> str:
         if not self.is_busy:

@@ -103,7 +103,8 @@ def streams_in_time(
     if seconds < SHORTEST_SECONDS or len(sound) // TICK_SAMPLES <= ticks:
         raise InputError(
             f"expected trials of {SHORTEST_SECONDS:g} s or more and sound that is longer, got {seconds:g} s "
-            f"and {len(sound) / SAMPLE_RATE_HZ:g} s of sound: choose --seconds between them"
+            f"and {len(sound) / SAMPLE_RATE_HZ:g} s of sound: choose seconds between them",
+            options=("seconds",),
         )
     trials = list[Trial]()
 
@@ -139,7 +140,8 @@ def _trial(listener: Listener, sound: Samples, ticks: int, streams: int, gate: C
     core_share = (time.thread_time() - cpu) / (ticks * TICK_SECONDS)
     if not delays:
         raise InputError(
-            "expected events about the sound, got none: give one in which somebody speaks with --input FILE"
+            "expected events about the sound, got none: give one in which somebody speaks",
+            options=("input",),
         )
     p50, p99 = np.percentile(delays, [50, 99]).tolist()
     return Trial(streams, p50, p99, len(delays), core_share, _resident_mb(), p99 < 1000 * hop_seconds)

@@ -51,17 +51,21 @@ def broker_address(url: str, password: Path | None = None, ca: Path | None = Non
         host, port, user, parts = "", None, None, urlsplit("")
     if parts.password is not None:
         raise InputError(
-            "expected no password in --mqtt, where every user of this computer can see it, got one: "
-            "write it into a file of mode 0600 and pass --mqtt-password FILE"
+            "expected no password in the broker's address, where every user of this computer can see it, got one: "
+            "write it into a file of mode 0600 and name that",
+            options=("mqtt_password",),
         )
     if parts.scheme not in PORTS or not _HOST.fullmatch(host) or parts.path.strip("/") or parts.query or parts.fragment:
-        raise InputError(f"expected a broker as {EXAMPLE}, got {printable(url)[:80]!r}: pass --mqtt URL")
+        raise InputError(
+            f"expected a broker as {EXAMPLE}, got {printable(url)[:80]!r}: write its address so", options=("mqtt",)
+        )
     if ca is not None and parts.scheme != "mqtts":
         raise InputError(
-            "expected --mqtt-ca together with mqtts://, got mqtt://, which is not encrypted: write mqtts://"
+            "expected mqtts:// together with a certificate, got mqtt://, which is not encrypted: write mqtts://",
+            options=("mqtt", "mqtt_ca"),
         )
     if password is not None and not user:
-        raise InputError("expected a user beside --mqtt-password, got none: write --mqtt mqtt://USER@HOST")
+        raise InputError("expected a user beside the password, got none: write mqtt://USER@HOST", options=("mqtt",))
     secret = read_password(password) if password else None
     return BrokerAddress(host, port or PORTS[parts.scheme], user, secret, _tls(ca) if parts.scheme == "mqtts" else None)
 

@@ -55,7 +55,7 @@ class Broker:
         self._unsent: dict[str, None] = {}  # topics, in the order of their change
         self._lock = Lock()
         self._changed, self._closing, self._begun = Event(), Event(), Event()
-        self._refusal: str | None = None
+        self._refusal: DeviceError | None = None
         self._short_connections = 0
         self._said = set[str]()  # since the broker was last there
         self._end_seconds = float("inf")
@@ -73,7 +73,7 @@ class Broker:
         self._begun.wait(BEGIN_SECONDS)
         if self._refusal:
             self._closing.set()
-            raise DeviceError(self._refusal)
+            raise self._refusal
         return self
 
     def __exit__(
@@ -91,9 +91,9 @@ class Broker:
             try:
                 self._serve(Connection(self._address, self._client_id, self._availability))
             except Refused as refusal:
-                self._fault(str(refusal), is_refusal=True)
+                self._fault(refusal)
             except (OSError, ValueError) as error:
-                self._fault(f"could not reach the MQTT broker at {self._address} ({_why(error)}){self._suspicion}")
+                self._fault(self._not_reached(error))
             if time.monotonic() - began > STEADY_SECONDS:
                 wait_seconds, self._short_connections = self._waits_seconds[0], 0
             self._wait(wait_seconds * random.uniform(0.5, 1.0))  # a fleet does not come back all at once
@@ -140,23 +140,26 @@ class Broker:
             self._changed.clear()
             return [(topic, self._newest[topic]) for topic in topics]
 
-    @property
-    def _suspicion(self) -> str:
-        """Why connections that were confirmed may be lost again and again."""
+    def _not_reached(self, error: Exception) -> DeviceError:
+        """Also why connections that were confirmed may be lost again and again."""
+        said = f"could not reach the MQTT broker at {self._address} ({_why(error)})"
         if self._short_connections < RIVALRY:
-            return ""
-        return (
-            f", as often before: if another listener calls itself {self._client_id} too, pass each its own --mqtt-name"
+            return DeviceError(said)
+        return DeviceError(
+            f"{said}, as often before: if another listener calls itself {self._client_id} too, give each its own name",
+            options=("mqtt_name",),
         )
 
-    def _fault(self, sentence: str, *, is_refusal: bool = False) -> None:
+    def _fault(self, fault: DeviceError) -> None:
         """Said once, and not again before the broker was there. A refusal at the very beginning ends the start instead."""
+        sentence = str(fault)
         if self._closing.is_set():
             return
-        if is_refusal and not self._begun.is_set():
-            self._refusal = sentence
+        if isinstance(fault, Refused) and not self._begun.is_set():
+            self._refusal = DeviceError(sentence, options=fault.options)  # a new one, which holds no socket
         elif sentence not in self._said:
-            log.warning(f"{sentence}; listening goes on, and it is tried again")
+            said = f"{sentence}; listening goes on, and it is tried again"
+            log.warning(said, extra={"options": fault.options})
             self._said.add(sentence)
         self._begun.set()
 

@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_lupi.errors import DeviceError
 from edge_lupi.home.mqtt.address import BrokerAddress
 from edge_lupi.home.mqtt.identity import OFFLINE
 from edge_lupi.words import printable
@@ -22,7 +23,7 @@ ANSWER_SECONDS = 5.0  # for a connection, and for its confirmation
 KEEP_ALIVE_SECONDS = 30  # after one and a half times this the broker speaks our last will
 
 
-class Refused(Exception):
+class Refused(DeviceError):
     """The broker is there and does not take us, or is not to be trusted; one sentence. Trying again will not help soon."""
 
 
@@ -65,7 +66,8 @@ class Connection:
         if fault:  # raised here, so that the error and with it paho's socket, which it leaves open, are let go of
             raise Refused(
                 f"the MQTT broker at {self._address} shows a certificate that is not trusted ({fault}): "
-                "pass --mqtt-ca FILE, the certificate of who signed it, and the name that it was made for in --mqtt"
+                "name the certificate of who signed it, and in the address the host that it was made for",
+                options=("mqtt_ca", "mqtt"),
             )
 
     def send(self, messages: Iterable[tuple[str, str]]) -> bool:
@@ -79,7 +81,8 @@ class Connection:
         if self._reason:
             raise Refused(
                 f"the MQTT broker at {self._address} refused us ({self._reason}): "
-                "check the user in --mqtt and the file of --mqtt-password"
+                "check the user in its address, and the password",
+                options=("mqtt", "mqtt_password"),
             )
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise OSError("the connection was lost" if self.is_up else "it does not answer as a broker does")

@@ -77,7 +77,8 @@ def listener_name(text: str | None = None) -> ListenerName:
     text = composed(text if text is not None else socket.gethostname().partition(".")[0] or PREFIX)
     if not 1 <= len(text) <= LONGEST or text != text.strip() or printable(text) != text:
         raise InputError(
-            f"expected a name of 1 to {LONGEST} printable characters, got {ascii(text)[:80]}: pass --mqtt-name, as kitchen"
+            f"expected a name of 1 to {LONGEST} printable characters, got {ascii(text)[:80]}: give one, as kitchen",
+            options=("mqtt_name",),
         )
     return ListenerName(text, _word(text))
 

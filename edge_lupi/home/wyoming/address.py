@@ -44,6 +44,7 @@ def tcp_address(text: str, option: str) -> TcpAddress:
         host, port, parts = "", None, urlsplit("")
     if parts.scheme != "tcp" or not _HOST.fullmatch(host) or port is None or parts.path.strip("/") or parts.username:
         raise InputError(
-            f"expected tcp://HOST:PORT for {option}, got {printable(text)[:80]!r}: write it as tcp://127.0.0.1:10300"
+            f"expected tcp://HOST:PORT, got {printable(text)[:80]!r}: write it as tcp://127.0.0.1:10300",
+            options=(option,),
         )
     return TcpAddress(host, port)

@@ -74,5 +74,6 @@ def _check_template(template: str, names: Sequence[str]) -> None:
     if wrong or ("text", "", None) not in fields:
         raise InputError(
             f"expected a template with {{text}} and any of {', '.join(f'{{{name}}}' for name in names[1:])}, "
-            f"got {printable(template)[:80]!r}: pass --say '{{{names[1]}}}: {{text}}'"
+            f"got {printable(template)[:80]!r}: write it as '{{{names[1]}}}: {{text}}'",
+            options=("say",),
         )

@@ -42,7 +42,7 @@ async def serve(
             server = await asyncio.start_server(clients.come, address.host, address.port, limit=MOST_HEADER_BYTES)
         except OSError as error:
             raise DeviceError(
-                f"could not serve at {address} ({why(error)}): choose another with --uri tcp://HOST:PORT"
+                f"could not serve at {address} ({why(error)}): choose another", options=("uri",)
             ) from error
         port = server.sockets[0].getsockname()[1]
         log.info(f"the Wyoming service is at {TcpAddress(address.host, port)}")
@@ -95,6 +95,6 @@ async def _look_for(upstream: TcpAddress) -> None:
     try:
         programs = await asr_programs(upstream)
     except Gone as error:
-        log.warning(str(error))
+        log.warning(str(error), extra={"options": error.options})
     else:
         log.info(f"before {programs[0]['name']} at {upstream}")

@@ -37,7 +37,7 @@ class Session:
             while event := await self._next():
                 await self._take(event)
         except Gone as error:
-            log.warning(str(error))
+            log.warning(str(error), extra={"options": error.options})
             await self._send_away(str(error), "upstream")
         except (NotWyoming, EdgeLupiError) as error:
             await self._send_away(str(error), "protocol")

@@ -8,6 +8,7 @@ from typing import Any
 
 from wyoming.event import Event
 
+from edge_lupi.errors import DeviceError
 from edge_lupi.home.wyoming.address import TcpAddress
 from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, NotWyoming, read_event, why, write_event
 
@@ -17,7 +18,7 @@ CONNECT_SECONDS = 5.0
 DESCRIBE_SECONDS = 5.0
 
 
-class Gone(Exception):
+class Gone(DeviceError):
     """The recogniser cannot be had, or fails; one sentence."""
 
 
@@ -70,7 +71,8 @@ class Recogniser:
     def gone(self, why: str) -> Gone:
         """Why nothing comes of it."""
         return Gone(
-            f"the recogniser at {self._address} cannot be used ({why}): see whether it runs, or pass another --upstream"
+            f"the recogniser at {self._address} cannot be used ({why}): see whether it runs, or name another",
+            options=("upstream",),
         )
 
 

@@ -202,6 +202,6 @@ class TensorrtEngine:
             shape = inputs[name].shape if name in inputs else ()
             if shape[1:] != largest[1:] or not 1 <= batch <= largest[0] or shape[:1] != (batch,):
                 raise BundleError(
-                    f"{self._name} takes {name} of at most {largest}, got {shape}: edge-lupi compile with a larger --max-batch"
+                    f"{self._name} takes {name} of at most {largest}, got {shape}: compile it with a larger max_batch"
                 )
         return batch

@@ -24,6 +24,7 @@ from edge_lupi.models.teacher import Teacher
 from edge_lupi.progress import progress
 from edge_lupi.train.examples.batch import Batch
 from edge_lupi.train.examples.clips import Example, segments_of
+from edge_lupi.train.examples.keep import keeping
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
@@ -91,14 +92,8 @@ def teacher_embeddings(
     if kept is not None:
         return kept
     fresh = replace(_compute(teacher.to(device).eval(), examples, device), origin=key)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_at_once(path) as file:  # under torchrun every process may write; the same bytes win
-            np.savez(file, fingerprint=np.array(key), **{name: getattr(fresh, name).numpy() for name in ARRAYS})
-    except OSError as error:
-        raise InputError(
-            f"could not write {path} ({error.strerror}): free some space or choose another --out"
-        ) from error
+    with keeping(path), written_at_once(path) as file:  # under torchrun every process may write; the same bytes win
+        np.savez(file, fingerprint=np.array(key), **{name: getattr(fresh, name).numpy() for name in ARRAYS})
     return fresh
 
 

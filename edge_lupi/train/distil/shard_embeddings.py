@@ -25,6 +25,7 @@ from edge_lupi.models.sight import as_seen
 from edge_lupi.models.teacher import Teacher
 from edge_lupi.train.distil.embeddings import TeacherEmbeddings
 from edge_lupi.train.examples.clips import segments_of
+from edge_lupi.train.examples.keep import keeping
 from edge_lupi.train.examples.shard_examples import ShardExamples
 
 __all__ = ["shard_embeddings"]
@@ -41,8 +42,8 @@ def shard_embeddings(
     key = _key(teacher, weights, examples)
     place = folder / f"teacher_embeddings.{hashlib.sha256(weights).hexdigest()[:12]}.{key[:12]}"
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
+    with keeping(place):
+        place.mkdir(exist_ok=True)
         if kind_of(_file(place, LAST)) == "nothing":
             teacher = teacher.to(device).eval()
             for shard in range(rank, len(examples.shards.ends), world):
@@ -52,10 +53,6 @@ def shard_embeddings(
                 _join(place, examples)
         _meet()
         return replace(_mapped(place, examples), origin=key)
-    except OSError as error:
-        raise InputError(
-            f"could not write to {place} ({error.strerror}): free some space or choose another --out"
-        ) from error
 
 
 def _file(place: Path, name: str) -> Path:

@@ -49,6 +49,7 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.models.teacher import FEATURES
 from edge_lupi.train.examples.clips import Example, forget_sound, load_examples
 from edge_lupi.train.examples.cut_settings import cut_settings
+from edge_lupi.train.examples.keep import keeping
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 
@@ -81,17 +82,13 @@ def cut_shards(recipe: Recipe, prepared: Prepared, folder: Path, *, size: int = 
     parts = [mixed[number::shards] for number in range(shards)]
     speakers = tuple(sorted({u.speaker for u in train if u.speaker}))
     work = _Work(recipe, prepared.classes, speakers, folder, _fingerprint(recipe, prepared, parts))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with keeping(folder):
+        folder.mkdir(exist_ok=True)
         left = [number for number in range(shards) if not _is_done(work, number)]
         began = time.monotonic()
         for done, _ in enumerate(_cut(work, parts, left, processes), 1):
             _say(shards - len(left) + done, shards, (time.monotonic() - began) / done * (len(left) - done))
         _write_index(work, prepared, shards)
-    except OSError as error:
-        raise InputError(
-            f"could not write shards to {folder} ({error.strerror}): free some space and give the same command again"
-        ) from error
     return open_shards(folder)
 
 
@@ -125,7 +122,8 @@ def _is_done(work: _Work, number: int) -> bool:
     content = read_json(table)
     if content.get("fingerprint") != work.fingerprint:
         raise InputError(
-            f"expected no shards of another recipe or corpus in {work.folder}, got some: choose another --out, or remove them"
+            f"expected no shards of another recipe or corpus in {work.folder}, got some: choose another folder, or remove them",
+            options=("out",),
         )
     return kind_of(tar) == "file" and tar.stat().st_size == content.get("bytes")
 
@@ -144,7 +142,8 @@ def _cut(work: _Work, parts: Sequence[Sequence[Utterance]], left: Sequence[int],
                 yield
         except BrokenProcessPool as error:
             raise InputError(
-                "a process that cuts was killed, perhaps for memory: give the same command again with fewer --processes"
+                "a process that cuts was killed, perhaps for memory: begin again with fewer processes",
+                options=("processes",),
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

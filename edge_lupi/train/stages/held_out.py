@@ -145,4 +145,4 @@ class Best:
         try:
             student.load_state_dict(torch.load(content, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds
-            raise InputError(f"{self.path} is damaged: pass --fresh to train again") from error
+            raise InputError(f"{self.path} is damaged: train afresh", options=("fresh",)) from error

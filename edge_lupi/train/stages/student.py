@@ -44,8 +44,6 @@ __all__ = ["train_student"]
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 USUAL_RATE = 1e-3  # the highest at which a trained student goes on learning; from nothing it is 2e-3 to 3e-3
 BATCHES_HEARD_FIRST = 16  # for the norms of a student that begins with folded ones
 SPEECH_SECONDS = 20  # of training speech kept in student.pt, for the compile stage to judge by
@@ -108,7 +106,8 @@ def _start(recipe: Recipe, prepared: Prepared) -> Start | None:
         check_growth(recipe, None)
         if recipe.student.frozen:
             raise InputError(
-                "expected student.start_from (or --from) beside student.frozen, got none: weights that nobody trained are not worth keeping"
+                "expected student.start_from beside student.frozen, got none: weights that nobody trained are not worth keeping",
+                options=("from",),
             )
         return None
     start = open_start(recipe.student.start_from, recipe.student.size)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from edge_lupi.disk import write_at_once
-from edge_lupi.errors import InputError
 from edge_lupi.metrics.bootstrap import Interval
+from edge_lupi.train.examples.keep import keeping
 from edge_lupi.train.sweep.gain import ArmSummary, Summary
 from edge_lupi.train.sweep.result import Result
 from edge_lupi.words import json_text, numbers_or_none
@@ -58,14 +58,10 @@ def _points(gain: Interval) -> str:
 def write_summary(summary: Summary, results: Sequence[Result], folder: Path) -> None:
     """Write results.json, table.md and gain.png. Raises InputError where the folder cannot be written."""
     content = numbers_or_none({"summary": plain_summary(summary), "trainings": [asdict(r) for r in results]})
-    try:
+    with keeping(folder):
         for name, text in (("results.json", json_text(content)), ("table.md", table(summary))):
             write_at_once(folder / name, text.encode())
         plot_gains(summary, folder / "gain.png")
-    except OSError as error:
-        raise InputError(
-            f"could not write to {folder} ({error.strerror}): free some space and give the same command again"
-        ) from error
 
 
 def plain_summary(summary: Summary) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from edge_lupi.data.splits import split_name
 from edge_lupi.disk import clear_left_overs
 from edge_lupi.errors import EdgeLupiError, InputError
 from edge_lupi.progress import progress
+from edge_lupi.train.examples.keep import keeping
 from edge_lupi.train.sweep.gain import Summary, summarise
 from edge_lupi.train.sweep.plan import LOCK, Job, Plan
 from edge_lupi.train.sweep.result import Result, read_result
@@ -101,17 +102,15 @@ def chosen_folds(plan: Plan, asked: str) -> list[str]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[str]:
     """No two sweeps in one folder; the lock goes with the process, however it ends. Gives what the lock file holds."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with keeping(folder / LOCK):
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
-                f"expected {folder} free, got another sweep at work there: wait, or choose --out"
+                f"expected {folder} free, got another sweep at work there: wait, or choose another folder",
+                options=("out",),
             ) from error
         token = uuid.uuid4().hex
         with contextlib.suppress(OSError):  # a full disk is said where it matters
@@ -156,7 +155,8 @@ def _train(
         failed = _follow({futures[job.key]: job for job in left}, total)
     if failed:
         raise InputError(
-            f"{len(failed)} of {total} trainings failed: {failed[0]} (the others are kept; the same command tries again)"
+            f"{len(failed)} of {total} trainings failed: {failed[0]} (the others are kept; another sweep there tries again)",
+            options=failed[0].options,
         )
 
 
@@ -173,39 +173,41 @@ def _submit(client: Client, left: Sequence[Job], folder: Path, home: Home | None
     return futures
 
 
-def _follow(jobs: dict[Future, Job], total: int) -> list[str]:
-    """Say what is done, as it is done. Gives a sentence for every training that failed by itself, not for those that wait for it."""
+def _follow(jobs: dict[Future, Job], total: int) -> list[EdgeLupiError]:
+    """Say what is done, as it is done. Gives an error for every training that failed by itself, not for those that wait for it."""
     from distributed import as_completed
 
-    began, done, over, failed = time.monotonic(), total - len(jobs), 0, []
+    began, done, over = time.monotonic(), total - len(jobs), 0
+    failed: dict[str, EdgeLupiError] = {}
     for future in as_completed(list(jobs)):
         over += 1
         fault = _fault(future, jobs)
         if fault:
-            if fault not in failed:
-                failed.append(fault)
-                log.info(fault)
+            if str(fault) not in failed:
+                failed[str(fault)] = fault
+                log.info(str(fault), extra={"options": fault.options})
             continue
         done += 1
         minutes = (time.monotonic() - began) / over * (len(jobs) - over) / 60
         words = f"{done}/{total} trainings  {jobs[future].title}  {minutes:.0f} min left"
         progress(log, words, last=over == len(jobs))
-    return failed
+    return list(failed.values())
 
 
-def _fault(future: Future, jobs: dict[Future, Job]) -> str:
-    """Why a training failed, in a sentence; nothing where it did not."""
+def _fault(future: Future, jobs: dict[Future, Job]) -> EdgeLupiError | None:
+    """Why a training failed; None where it did not."""
     from distributed.scheduler import KilledWorker
 
     if future.status == "finished":
-        return ""
+        return None
     if future.status != "error":  # cancelled or lost
         raise InputError(
-            "expected the scheduler to stay until the sweep is done, got no more answer: start it, and give the same command again"
+            "expected the scheduler to stay until the sweep is done, got no more answer: start it, and sweep again, which goes on from here"
         )
     error, titles = future.exception(), {of.key: job.title for of, job in jobs.items()}
     if isinstance(error, KilledWorker):
-        return f"{titles.get(error.task, jobs[future].title)}: killed from outside again and again (out of memory?), see its log.txt"
+        title = titles.get(error.task, jobs[future].title)
+        return InputError(f"{title}: killed from outside again and again (out of memory?), see its log.txt")
     if isinstance(error, EdgeLupiError):
-        return str(error)
-    return f"{jobs[future].title}: {type(error).__name__}: {str(error)[:200]}"
+        return error
+    return InputError(f"{jobs[future].title}: {type(error).__name__}: {str(error)[:200]}")

@@ -50,7 +50,9 @@ def check_worker(job: Job, home: Home, dask_worker: Worker | None = None) -> Non
             raise InputError(f"expected the sweep's folder at {home.folder}, got another folder of that name")
         prepare(job.recipe)
     except EdgeLupiError as error:
-        raise InputError(f"{place} lacks what the sweep needs, at the same paths as here: {error}") from error
+        raise InputError(
+            f"{place} lacks what the sweep needs, at the same paths as here: {error}", options=error.options
+        ) from error
 
 
 def check_data(job: Job, dask_worker: Worker | None = None) -> None:

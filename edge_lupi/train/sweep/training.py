@@ -49,7 +49,7 @@ def do_job(job: Job, folder: Path, home: Home | None, under: Sequence[float]) ->
             check_worker(job, home)
             check_data(job)
         except EdgeLupiError as error:
-            raise InputError(f"{job.title}: {error}") from error
+            raise InputError(f"{job.title}: {error}", options=error.options) from error
     return train_job(job, folder)
 
 
@@ -69,10 +69,11 @@ def train_job(job: Job, folder: Path) -> float:
         for checkpoint in place.glob("*.checkpoint"):
             checkpoint.unlink(missing_ok=True)
     except EdgeLupiError as error:
-        raise InputError(f"{job.title}: {error}") from error
+        raise InputError(f"{job.title}: {error}", options=error.options) from error
     except OSError as error:
         raise InputError(
-            f"{job.title}: could not write to {place} ({error.strerror}): free some space or choose another --out"
+            f"{job.title}: could not write to {place} ({error.strerror}): free some space or choose another folder",
+            options=("out",),
         ) from error
     except Exception as error:  # ours, or a GPU's memory that is full: the other trainings go on
         with contextlib.suppress(OSError), (place / "log.txt").open("a", encoding="utf-8") as file:
@@ -105,7 +106,9 @@ def _make_ready(place: Path, job: Job) -> None:
     place.mkdir(parents=True, exist_ok=True)
     files = [path for path in entries(place) if not path.name.startswith(TEMPORARY)]
     if files and not _is_marker(begun):
-        raise InputError(f"expected {place} to be empty or a sweep's, got other files: choose another --out")
+        raise InputError(
+            f"expected {place} to be empty or a sweep's, got other files: choose another folder", options=("out",)
+        )
     if files and read_bounded(begun, LARGEST_BYTES) != content:  # another recipe, corpus or version of edge-lupi
         for path in files:
             if kind_of(path) == "folder" and not path.is_symlink():

@@ -344,7 +344,7 @@ def test_only_what_is_as_it_was_written_is_replaced(tmp_path: Path, cli: Callabl
         (other / name).write_text(content)
         with pytest.raises(InputError, match="not a Triton repository that edge-lupi wrote"):
             write_repository(bundle, other, max_batch=8)
-    with pytest.raises(InputError, match=r"compiled already: give its STUDENT\.PT for --precision"):
+    with pytest.raises(InputError, match=r"compiled already: give its STUDENT\.PT to choose a precision"):
         compile_for(bundle.path, tmp_path / "new", CompileRequest("triton", "fp32"))
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="no folder"):

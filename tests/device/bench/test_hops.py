@@ -62,7 +62,7 @@ def test_text_and_json(report: HopReport) -> None:
 
 def test_too_few_hops_are_said(mood_chain: Any) -> None:
     found = measure(Bundle.load(mood_chain.folder / "student.lupi"), None, 5.0)
-    assert "too few hops: p90 needs 36, p99 needs 368 for a 95 % interval, these are 20; --seconds 92" in found.text()
+    assert "too few hops: p90 needs 36, p99 needs 368 for a 95 % interval, these are 20; 92 s would do" in found.text()
     assert found.plain()["listener"]["p99_ms"] is None
 
 

@@ -48,8 +48,8 @@ def bundle(make_grid_student: Callable[[], Any], tmp_path: Path) -> Path:
 
 def test_without_the_plugin_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
-    with pytest.raises(MissingExtra, match=r"^edge-lupi compile --target tensorrt-rtx needs .*\[tensorrt-rtx\]'$"):
-        Rtx("compile --target tensorrt-rtx")
+    with pytest.raises(MissingExtra, match=r"^edge-lupi compile for tensorrt-rtx needs .*\[tensorrt-rtx\]'$"):
+        Rtx("compile for tensorrt-rtx")
 
 
 def test_without_a_gpu_one_sentence(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

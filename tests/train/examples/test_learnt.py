@@ -46,7 +46,7 @@ def test_other_labels_or_sound_are_another_training(corpus: Path, cli: Cli) -> N
     assert first.returncode == 0, first.stderr
     assert "96 utterances: 64 train, 16 validate, 16 are held out to test\n" in first.stderr
     again = cli(*run)
-    assert "student  already trained on exactly this; pass --fresh to train again" in again.stderr
+    assert "student  already trained on exactly this; train afresh to train again (--fresh)" in again.stderr
     rows = corpus.read_text()
     sounds = sorted(corpus.parent.glob("*.flac")) or sorted(corpus.parent.glob("*.wav"))
     trained = (corpus.parent / "run" / "student.pt").read_bytes()

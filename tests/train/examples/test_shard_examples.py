@@ -370,7 +370,7 @@ def test_a_recipe_that_looks_at_nothing_fits(recipe_file: Path, cut: Path) -> No
 def test_what_cannot_be_cut(recipe_file: Path, recipe: Recipe, cut: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a corpus in memory for cutting it into shards, got shards"):
         cut_shards(*of_shards(recipe_file, cut), tmp_path)
-    with pytest.raises(InputError, match="choose another --out"):
+    with pytest.raises(InputError, match="choose another folder"):
         cut_shards(recipe, prepare(recipe), cut, size=3)
     features = load_recipe(recipe_file, ["teacher.video=features"])
     with pytest.raises(

@@ -78,7 +78,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert float(student.weight) == 1.0
     assert Best.score({"held-out EER": 0.1}) > Best.score({"held-out EER": 0.2})
     (tmp_path / "x.best").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"x.best is damaged: pass --fresh"):
+    with pytest.raises(InputError, match=r"x.best is damaged: train afresh"):
         best.take(student)  # type: ignore[arg-type]
 
 

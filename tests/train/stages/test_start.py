@@ -182,4 +182,5 @@ def test_the_command_line_says_what_it_took(mood_chain: Any, source: Path, cli: 
     assert "student.rate is 0.002: what is known already is soon lost above 0.001; try 3e-4\n" in done.stderr
     done = cli(*words, "--set", 'student.frozen=["encoder"]', "--fresh")
     assert done.returncode == 1
-    assert "expected student.start_from (or --from) beside student.frozen" in done.stderr
+    assert "expected student.start_from beside student.frozen" in done.stderr
+    assert "(--from)" in done.stderr

@@ -132,7 +132,7 @@ def test_a_folder_that_no_sweep_made_is_left_alone(recipe: Path, tmp_path: Path)
     command = (*run(recipe, tmp_path), "--arms", "audio", "--seeds", "1")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, thesis.read_text()) == (1, "years")
-    assert "to be empty or a sweep's, got other files: choose another --out" in done.stderr
+    assert "to be empty or a sweep's, got other files: choose another folder (--out)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
