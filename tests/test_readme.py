@@ -28,7 +28,7 @@ def test_commands_in_the_readmes_exist() -> None:
     for readme in (ROOT / "README.md", *ROOT.glob("*/README.md")):
         typed = re.findall(r"edge-lupi ([a-z]+)", readme.read_text(encoding="utf-8"))
         assert set(typed) - {"train"} <= verbs | {"needs"}, readme
-    assert set(command.commands["train"].commands) == {"teacher", "student", "qat", "sweep", "shards"}  # type: ignore[attr-defined]
+    assert set(command.commands["train"].commands) == {"teacher", "student", "qat", "wccn", "sweep", "shards"}  # type: ignore[attr-defined]
 
 
 def test_recipes_load() -> None:
