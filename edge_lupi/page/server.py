@@ -17,12 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from edge_lupi.page.address import Address, bound
 from edge_lupi.page.guard import App, Guard
 from edge_lupi.page.rates import Rates
+from edge_lupi.runtime.sources.source import say
 
 __all__ = ["UNREAD_SECONDS", "PageServer"]
 
 MOST_CONNECTIONS = 64
 CONNECTIONS_PER_SECOND = 100  # of one address; further ones are closed unread
-REQUEST_SECONDS = 10.0  # for a whole request to come
+REQUEST_SECONDS = 10.0  # for a request's head to come; its body has as long as the app gives it
 MOST_MESSAGE_BYTES = 1 << 20  # of a socket
 UNREAD_SECONDS = 20.0  # for a browser to take what was sent
 
@@ -42,7 +43,7 @@ class _Connection(H11Protocol):
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up_request)
 
     def _give_up_request(self) -> None:
-        if self.cycle is None or self.cycle.more_body:
+        if self.cycle is None:
             self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -116,6 +117,14 @@ class PageServer:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(timeout=3)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers; it may end by itself, by a fault."""
+        return self._thread.is_alive()
+
     def _serve(self) -> None:
         with self._socket:
-            self._server.run(sockets=[self._socket])
+            try:
+                self._server.run(sockets=[self._socket])
+            except (Exception, SystemExit) as error:
+                say(f"the page's server has failed ({type(error).__name__}): nobody sees the page any more")

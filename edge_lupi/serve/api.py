@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl
@@ -119,7 +120,8 @@ class Api:
 
         def changed() -> Any:
             said = change()
-            self._service.output.between.ask(lambda: None)  # it does one thing after another
+            with suppress(InputError):  # it is done, whether the listener looks soon or not
+                self._service.output.between.ask(lambda: None)  # it does one thing after another
             return said
 
         try:
