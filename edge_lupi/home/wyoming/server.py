@@ -15,7 +15,7 @@ from edge_lupi.errors import DeviceError
 from edge_lupi.home.wyoming.address import TcpAddress
 from edge_lupi.home.wyoming.heard import Spoken
 from edge_lupi.home.wyoming.policy import Policy
-from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, why, write_event
+from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, let_go, why, write_event
 from edge_lupi.home.wyoming.session import Session
 from edge_lupi.home.wyoming.upstream import Gone, asr_programs
 from edge_lupi.home.wyoming.utterance import Worker
@@ -75,7 +75,7 @@ class _Clients:
             full = {"text": f"expected at most {MOST_CLIENTS} clients, got one more", "code": "busy"}
             with suppress(OSError):
                 await write_event(writer, Event("error", full))
-            writer.close()
+            let_go(writer)
             return
         task = asyncio.ensure_future(Session(self._worker, reader, writer).run())
         self._tasks.add(task)
