@@ -79,7 +79,7 @@ def bench(
     for rule in rules:
         rule.value(old, "the earlier report")
     if plot is not None:
-        _check_plot(plot, mode)
+        _check_plot(plot, mode, [file for file in (sound, earlier) if file])
     bundles, tasks = bundles_for(bundle or [], words(task))
     asked = Asked(bundles, tasks, mode, seconds, sound, gate)
     report = bench(asked)
@@ -93,19 +93,18 @@ def bench(
         _end(compare.compare(report.plain(), old, rules))
 
 
-def _check_plot(plot: Path, mode: str) -> None:
+def _check_plot(plot: Path, mode: str, read: list[Path]) -> None:
     """Before anything is measured. Raises InputError."""
-    from edge_lupi.disk import kind_of
+    from edge_lupi.runtime.outputs.place import check_place
 
     if mode in ("streams", "cold"):
         raise InputError(f"expected --mode burst, paced or all for --plot, which draws hops, got {mode}")
-    if kind_of(plot.parent) != "folder":
-        raise InputError(f"expected a folder for --plot at {plot.parent}, got none: create it, or choose another")
+    check_place(plot, (".svg",), "plot", read)
 
 
 def _draw(plot: Path, report: Report) -> None:
     from edge_lupi.device.bench.plot import times_svg
-    from edge_lupi.disk import write_at_once
+    from edge_lupi.disk import write_at_once, writing
 
     curves = [
         (f"{hops.mode}, {clock}", hops.times_ms[:, column])
@@ -113,7 +112,8 @@ def _draw(plot: Path, report: Report) -> None:
         if hops
         for column, clock in enumerate(("wall", "thread"))
     ]
-    write_at_once(plot, times_svg(f"{report.bundle}, {report.environment['cpu']}", curves).encode())
+    with writing(plot, "free some space, or choose another place", options=("plot",)):
+        write_at_once(plot, times_svg(f"{report.bundle}, {report.environment['cpu']}", curves).encode())
 
 
 def _end(verdicts: list[Verdict]) -> None:
