@@ -93,12 +93,13 @@ class Api:
         ]
 
     def _people(self) -> list[dict[str, Any]]:
-        gallery = self._service.people.gallery
-        return [
-            {"name": name, "exemplars": len(gallery.exemplars(name)), "narrow_band": gallery.narrow_band(name)}
-            for name in self._service.people.names
-            if gallery
-        ]
+        gallery, found = self._service.people.gallery, list[dict[str, Any]]()
+        for name in self._service.people.names:
+            with suppress(InputError):  # forgotten at this moment, by the listener's thread
+                assert gallery
+                narrow = gallery.narrow_band(name)
+                found.append({"name": name, "exemplars": len(gallery.exemplars(name)), "narrow_band": narrow})
+        return found
 
     def _rename(self, name: str, fields: dict[str, str]) -> str:
         return self._service.people.rename(name, _needed(fields, "name"))

@@ -104,6 +104,13 @@ def test_a_request_that_fails_is_said_without_the_name_in_it(
     assert "Zoe" not in " ".join(record.getMessage() for record in caplog.records)
 
 
+def test_somebody_who_is_forgotten_at_this_moment_is_not_listed(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(served.service.people), "names", ["Zoe"])
+    assert served.asked("GET", "/people") == (200, {"people": []})
+
+
 def test_clients_that_do_not_read_hold_up_no_end() -> None:
     service = Service(Listener(shipped_bundle("speaker"), gallery=None), None, 20)
     for _ in range(20):
