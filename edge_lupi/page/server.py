@@ -7,6 +7,7 @@ server takes neither the listener's time nor its files.
 from __future__ import annotations
 
 import asyncio
+import socket
 from threading import Thread
 from types import TracebackType
 
@@ -14,6 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge_lupi.loop_faults import allow_open_files, say_faults
 from edge_lupi.page.address import Address, bound
 from edge_lupi.page.guard import App, Guard
 from edge_lupi.page.rates import Rates
@@ -75,6 +77,15 @@ def _peer(transport: asyncio.Transport) -> str:
     return str((transport.get_extra_info("peername") or ("",))[0])
 
 
+class _Server(uvicorn.Server):
+    """As it is, but for what its loop says of faults."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is told to stop."""
+        say_faults(asyncio.get_running_loop())
+        await super().serve(sockets)
+
+
 class PageServer:
     """Serves an app from entering to leaving. `address` has the port that was got. `sockets` is uvicorn's protocol for
     WebSockets, where the app takes any; then it is for programs too, and `more_connections` may be open at once."""
@@ -83,8 +94,9 @@ class PageServer:
         self, app: App, address: Address, *, sockets: type[asyncio.Protocol] | None = None, more_connections: int = 0
     ) -> None:
         self._socket, self.address = bound(address)
+        most_connections = MOST_CONNECTIONS + more_connections
         own = {
-            "most_connections": MOST_CONNECTIONS + more_connections,
+            "most_connections": most_connections,
             "rates": Rates(CONNECTIONS_PER_SECOND, CONNECTIONS_PER_SECOND),
         }
         connection = type("_Connection", (_Connection,), own)
@@ -104,7 +116,8 @@ class PageServer:
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        allow_open_files(most_connections)
+        self._server = _Server(config)
         self._thread = Thread(target=self._serve, name="page", daemon=True)
 
     def __enter__(self) -> PageServer:

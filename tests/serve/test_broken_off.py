@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -118,6 +119,44 @@ def test_clients_that_do_not_read_hold_up_no_end() -> None:
     began_seconds = time.monotonic()
     service.run(lambda: True)
     assert time.monotonic() - began_seconds < 4.0  # of the 10 s that the unit gives
+
+
+def test_no_files_left_are_one_sentence_and_no_end(tmp_path: Path) -> None:
+    """Connections that cannot be taken wait; nothing is written a hundred times."""
+    few = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (40, 40))"
+    process = dying(tmp_path, few)
+    try:
+        port = port_of(process)
+        crowd = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(60)]
+        time.sleep(1.0)
+        for one in crowd:
+            one.close()
+        answer = b""
+        end_seconds = time.monotonic() + 20
+        while not answer.startswith(b"HTTP/1.1 200") and time.monotonic() < end_seconds:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as one, suppress(OSError):
+                one.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                answer = one.recv(100)
+            time.sleep(0.2)
+        assert answer.startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=20)[1]
+    finally:
+        process.kill()
+        process.communicate()
+    assert said.count("Too many open files") == 1
+    assert "Traceback" not in said
+
+
+def test_as_many_files_as_streams_may_be_opened() -> None:
+    """1,024 of them need more than the usual limit of a process."""
+    code = (
+        "import resource as r; _, most = r.getrlimit(r.RLIMIT_NOFILE); r.setrlimit(r.RLIMIT_NOFILE, (256, most))\n"
+        "from edge_lupi.loop_faults import allow_open_files; allow_open_files(600)\n"
+        "now, most = r.getrlimit(r.RLIMIT_NOFILE); print(now >= min(600, most) or most)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def dying(folder: Path, code: str) -> subprocess.Popen[str]:

@@ -19,6 +19,7 @@ from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, let_go, why, writ
 from edge_lupi.home.wyoming.session import Session
 from edge_lupi.home.wyoming.upstream import Gone, asr_programs
 from edge_lupi.home.wyoming.utterance import Worker
+from edge_lupi.loop_faults import say_faults
 from edge_lupi.runtime.listening.listener import Listener
 
 __all__ = ["serve"]
@@ -36,6 +37,7 @@ async def serve(
     told: Callable[[Spoken, bool], None] = lambda spoken, is_admitted: None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM. `told` is given who spoke, and whether they were let through. Raises DeviceError."""
+    say_faults(asyncio.get_running_loop())
     with ThreadPoolExecutor(1, thread_name_prefix="heard") as thread:
         clients = _Clients(Worker(listener, thread, policy, upstream, told))
         try:
