@@ -90,6 +90,8 @@ def bench(
     if plot is not None:
         _draw(plot, report)
     if rules:
+        if differing := compare.unlike(report.plain(), old):
+            note(f"edge-lupi: unlike runs are compared, whose times say little of each other ({differing})")
         _end(compare.compare(report.plain(), old, rules))
 
 
