@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +28,7 @@ from tests.home.test_wyoming import (
     alice,  # noqa: F401
     listener,  # noqa: F401
     people,  # noqa: F401
+    start,
     through,
 )
 
@@ -150,6 +154,24 @@ def test_a_fault_of_ours_is_told_and_ends_this_utterance_alone(
 
     through(listener, talk)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_end_while_a_recogniser_hangs_is_an_end_as_any_other(tmp_path: Path) -> None:
+    """One that takes connections and says nothing, from the start on."""
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        where = f"tcp://127.0.0.1:{hangs.getsockname()[1]}"
+        process = start("--upstream", where, "--uri", "tcp://127.0.0.1:0", "--gallery", tmp_path / "people.json")
+        try:
+            assert process.stderr
+            assert any("the Wyoming service is at" in line for line in process.stderr)
+            with hangs.accept()[0] as asked:  # what there is
+                asked.recv(100)
+                process.send_signal(signal.SIGTERM)
+                said = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()
+            process.communicate()
+    assert (process.returncode, said) == (0, "")
 
 
 def test_who_reads_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

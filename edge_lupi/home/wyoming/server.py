@@ -48,10 +48,11 @@ async def serve(
             ) from error
         port = server.sockets[0].getsockname()[1]
         log.info(f"the Wyoming service is at {TcpAddress(address.host, port)}")
+        looking = asyncio.ensure_future(_look_for(upstream))  # a recogniser that hangs holds up no end
         try:
-            await _look_for(upstream)
             await _stopped()
         finally:
+            looking.cancel()
             server.close()
             await clients.send_away()
 
