@@ -1,6 +1,7 @@
 """The workers of a sweep: who may reach them, which are refused, and what happens to their trainings when they end."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -186,6 +187,7 @@ def test_only_this_machine_reaches_the_workers_and_only_the_same_data_are_traine
         assert re.search(r"lacks what the sweep needs.*at ravdess_over_there.*, got nothing there", said)
         (said,) = worker_faults(client, check_data, replace(job, inputs="of other recordings"))
         assert "as they are where the sweep was started, got others in the worker" in said
+    assert not logging.getLogger("distributed.nanny").isEnabledFor(logging.INFO), "also once the cluster is gone"
 
 
 def test_a_training_that_fails_is_named_and_the_others_go_on(recipe: Path, tmp_path: Path) -> None:
