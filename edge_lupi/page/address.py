@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_lupi.disk import read_bounded
 from edge_lupi.errors import DeviceError, InputError
+from edge_lupi.secret import read_secret
 from edge_lupi.words import printable
 
 __all__ = ["DEFAULT_ADDRESS", "Address", "bound", "checked_address", "read_token"]
@@ -19,16 +20,22 @@ DEFAULT_ADDRESS = "127.0.0.1:8765"
 TOKEN_LETTERS = range(16, 257)
 LINGER_MS = 30_000  # a browser that confirms nothing for so long is gone
 SEND_BUFFER_BYTES = 1 << 16
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Address:
-    """`host` is an IP address, or `localhost`; `token` is None where only this computer can reach it. `option` gave it."""
+    """`host` is an IP address, or `localhost`; `token` is None where only this computer can reach it. `option` gave it.
+
+    `behind` is the name of a proxy in front, if there is one. A token that `is_new` is printed: nobody knows it yet.
+    """
 
     host: str
     port: int
     token: str | None = None
     option: str = "page_at"
+    behind: str = ""
+    is_new: bool = False
 
     @property
     def is_own(self) -> bool:
@@ -37,23 +44,27 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What to type into a browser; with the token, where there is one."""
+        """What to type into a browser; with the token where it is new. One from a file stays out of logs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.host in ("0.0.0.0", "::"):
             host = socket.gethostname()
-        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.is_new else "")
+
+    def is_proxy(self, host: str) -> bool:
+        """Whether a request's Host is the name of the proxy in front."""
+        return bool(self.behind) and _name_of(host) == self.behind
 
     def names(self, host: str) -> bool:
         """Whether a request's Host is this server's: an IP address or this computer's own name, so that no other name
-        which somebody lets lead here is taken for ours (DNS rebinding)."""
-        name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
-        if name.lower() == "localhost":
+        which somebody lets lead here is taken for ours (DNS rebinding); or the proxy's."""
+        name = _name_of(host)
+        if name == "localhost" or self.is_proxy(host):
             return True
         try:
             ip = ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             own = socket.gethostname().lower()
-            return not self.is_own and name.lower() in (own, f"{own}.local")
+            return not self.is_own and name in (own, f"{own}.local")
         return ip.is_loopback or not self.is_own
 
     def admits(self, token: str) -> bool:
@@ -61,7 +72,7 @@ class Address:
         return self.token is None or hmac.compare_digest(self.token.encode(), token.encode("utf-8", "replace"))
 
 
-def checked_address(text: str, token: str | None = None, option: str = "page_at") -> Address:
+def checked_address(text: str, token: str | None = None, option: str = "page_at", behind: str | None = None) -> Address:
     """`HOST:PORT`, `HOST` or `PORT` -> an address, with a new token where others can reach it. Raises InputError."""
     host, _, port = text.rpartition(":") if not _is_number(text) else ("", "", text)
     if not _is_number(port) or "]" in port or (":" in host and not host.startswith("[")):
@@ -77,8 +88,25 @@ def checked_address(text: str, token: str | None = None, option: str = "page_at"
             f"expected an address as 127.0.0.1:8765 or 0.0.0.0:8765, got {printable(text)[:80]!r}: write it so",
             options=(option,),
         )
-    address = Address(host, number, token, option)
-    return address if address.is_own or token else replace(address, token=secrets.token_urlsafe(24))
+    address = Address(host, number, token, option, _proxy(behind) if behind is not None else "")
+    if token or (address.is_own and not address.behind):
+        return address
+    return replace(address, token=secrets.token_urlsafe(24), is_new=True)
+
+
+def _proxy(name: str) -> str:
+    """As browsers write it. Raises InputError where it is no name of a computer."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"expected the name of a proxy as people type it, such as lupi.example.org, got {printable(name)[:80]!r}: "
+            "leave out https:// and what comes behind the name"
+        )
+    return name.lower()
+
+
+def _name_of(host: str) -> str:
+    """Without the port."""
+    return (host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host).lower()
 
 
 def _is_number(text: str) -> bool:
@@ -86,8 +114,8 @@ def _is_number(text: str) -> bool:
 
 
 def read_token(path: Path) -> str:
-    """The first line of a file. Raises InputError where it cannot be a token."""
-    token = read_bounded(path, 4096, "a token").decode("utf-8", "replace").split("\n")[0].strip()
+    """The first line of a file that others cannot read. Raises InputError where it cannot be a token."""
+    token = read_secret(path, "a token").strip()
     if (
         len(token) not in TOKEN_LETTERS
         or not all(letter.isalnum() or letter in "-_" for letter in token)

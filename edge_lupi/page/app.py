@@ -168,12 +168,14 @@ async def _gone(receive: Receive) -> None:
 
 
 async def body_of(receive: Receive, most_bytes: int = MOST_BODY_BYTES) -> bytes:
-    """A request's body. Raises ValueError where it is too long."""
+    """A request's body. Raises ValueError where it is too long, or whoever sent it went away in its midst."""
     body, more = bytearray(), True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ValueError("broken off")
         body += message.get("body", b"")
-        more = message.get("more_body", False) and message["type"] == "http.request"
+        more = message.get("more_body", False)
         if len(body) > most_bytes:
             raise ValueError("too long")
     return bytes(body)

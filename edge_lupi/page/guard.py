@@ -34,6 +34,7 @@ SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"connection", b"close"),  # a connection is one request, so time limits hold for both
 ]
+FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")  # what proxies write whose request it is into
 NOTHING = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -56,7 +57,9 @@ class Guard:
             kind = "http" if scope["type"] == "http" else "websocket.http"
             await reply(send, refusal[0], {"error": refusal[1]}, kind=f"{kind}.response")
         elif self._address.token and _query_token(scope) is not None:
-            await reply(send, 303, {}, [(b"location", b"/"), (b"set-cookie", self._cookie())])  # out of the address bar
+            await reply(
+                send, 303, {}, [(b"location", b"/"), (b"set-cookie", self._cookie(scope))]
+            )  # out of the address bar
         else:
             await self._through(scope, receive, send)
 
@@ -67,9 +70,8 @@ class Guard:
         except OSError:  # of a connection that is gone
             raise
         except Exception as error:
-            say(
-                f"a request to {printable(scope['path'])[:80]} failed ({type(error).__name__}: {printable(str(error))[:200]})"
-            )
+            place = scope["path"].split("/")[1]  # what comes behind it may be somebody's name
+            say(f"a request to /{printable(place)[:40]} failed ({type(error).__name__})")
             raise
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
@@ -79,7 +81,15 @@ class Guard:
         if not self._rates.admits((scope.get("client") or ("",))[0]):
             return 429, "too many requests: wait a second"
         if not self._address.admits(_query_token(scope) or _given_token(scope)):
-            return 401, "expected the token of this page: open the address that edge-lupi printed"
+            return (
+                401,
+                "expected the token of this page: open the address that edge-lupi printed, or with /?token= the one of its file",
+            )
+        if self._address.token is None and any(header(scope, name) for name in FORWARDED):
+            return (
+                403,
+                "expected a request from this computer, got one through a proxy, behind which anybody may be: serve with a token",
+            )
         origin, changes = header(scope, b"origin"), scope.get("method", "GET") not in ("GET", "HEAD")
         if (origin or (changes and not self._programs)) and origin != f"http://{host}" and origin != f"https://{host}":
             return 403, "expected a request from this page itself, got one from elsewhere"
@@ -87,8 +97,9 @@ class Guard:
             return 403, "expected a request from this page itself, got one from elsewhere"
         return None
 
-    def _cookie(self) -> bytes:
-        return f"{COOKIE}={self._address.token}; HttpOnly; SameSite=Strict; Path=/".encode()
+    def _cookie(self, scope: Scope) -> bytes:
+        secure = "; Secure" if self._address.is_proxy(header(scope, b"host")) else ""
+        return f"{COOKIE}={self._address.token}; HttpOnly; SameSite=Strict; Path=/{secure}".encode()
 
 
 async def reply(

@@ -7,6 +7,7 @@ server takes neither the listener's time nor its files.
 from __future__ import annotations
 
 import asyncio
+import socket
 from threading import Thread
 from types import TracebackType
 
@@ -14,15 +15,17 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge_lupi.loop_faults import allow_open_files, say_faults
 from edge_lupi.page.address import Address, bound
 from edge_lupi.page.guard import App, Guard
 from edge_lupi.page.rates import Rates
+from edge_lupi.runtime.sources.source import say
 
 __all__ = ["UNREAD_SECONDS", "PageServer"]
 
 MOST_CONNECTIONS = 64
 CONNECTIONS_PER_SECOND = 100  # of one address; further ones are closed unread
-REQUEST_SECONDS = 10.0  # for a whole request to come
+REQUEST_SECONDS = 10.0  # for a request's head to come; its body has as long as the app gives it
 MOST_MESSAGE_BYTES = 1 << 20  # of a socket
 UNREAD_SECONDS = 20.0  # for a browser to take what was sent
 
@@ -42,7 +45,7 @@ class _Connection(H11Protocol):
         self._timer = self.loop.call_later(REQUEST_SECONDS, self._give_up_request)
 
     def _give_up_request(self) -> None:
-        if self.cycle is None or self.cycle.more_body:
+        if self.cycle is None:
             self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -74,6 +77,15 @@ def _peer(transport: asyncio.Transport) -> str:
     return str((transport.get_extra_info("peername") or ("",))[0])
 
 
+class _Server(uvicorn.Server):
+    """As it is, but for what its loop says of faults."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Until it is told to stop."""
+        say_faults(asyncio.get_running_loop())
+        await super().serve(sockets)
+
+
 class PageServer:
     """Serves an app from entering to leaving. `address` has the port that was got. `sockets` is uvicorn's protocol for
     WebSockets, where the app takes any; then it is for programs too, and `more_connections` may be open at once."""
@@ -82,8 +94,9 @@ class PageServer:
         self, app: App, address: Address, *, sockets: type[asyncio.Protocol] | None = None, more_connections: int = 0
     ) -> None:
         self._socket, self.address = bound(address)
+        most_connections = MOST_CONNECTIONS + more_connections
         own = {
-            "most_connections": MOST_CONNECTIONS + more_connections,
+            "most_connections": most_connections,
             "rates": Rates(CONNECTIONS_PER_SECOND, CONNECTIONS_PER_SECOND),
         }
         connection = type("_Connection", (_Connection,), own)
@@ -103,7 +116,8 @@ class PageServer:
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        allow_open_files(most_connections)
+        self._server = _Server(config)
         self._thread = Thread(target=self._serve, name="page", daemon=True)
 
     def __enter__(self) -> PageServer:
@@ -116,6 +130,14 @@ class PageServer:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(timeout=3)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers; it may end by itself, by a fault."""
+        return self._thread.is_alive()
+
     def _serve(self) -> None:
         with self._socket:
-            self._server.run(sockets=[self._socket])
+            try:
+                self._server.run(sockets=[self._socket])
+            except (Exception, SystemExit) as error:
+                say(f"the page's server has failed ({type(error).__name__}): nobody sees the page any more")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl
@@ -92,12 +93,13 @@ class Api:
         ]
 
     def _people(self) -> list[dict[str, Any]]:
-        gallery = self._service.people.gallery
-        return [
-            {"name": name, "exemplars": len(gallery.exemplars(name)), "narrow_band": gallery.narrow_band(name)}
-            for name in self._service.people.names
-            if gallery
-        ]
+        gallery, found = self._service.people.gallery, list[dict[str, Any]]()
+        for name in self._service.people.names:
+            with suppress(InputError):  # forgotten at this moment, by the listener's thread
+                assert gallery
+                narrow = gallery.narrow_band(name)
+                found.append({"name": name, "exemplars": len(gallery.exemplars(name)), "narrow_band": narrow})
+        return found
 
     def _rename(self, name: str, fields: dict[str, str]) -> str:
         return self._service.people.rename(name, _needed(fields, "name"))
@@ -119,7 +121,8 @@ class Api:
 
         def changed() -> Any:
             said = change()
-            self._service.output.between.ask(lambda: None)  # it does one thing after another
+            with suppress(InputError):  # it is done, whether the listener looks soon or not
+                self._service.output.between.ask(lambda: None)  # it does one thing after another
             return said
 
         try:

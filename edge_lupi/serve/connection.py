@@ -32,6 +32,7 @@ TOLD_SECONDS = 1.0  # between two lines about the same pressure
 MESSAGES_PER_SECOND = 200.0  # of one stream; what comes faster waits
 BURST = 400.0
 MOST_TEXT = 1_000
+MOST_REASON_BYTES = 123  # RFC 6455: 125 of a control frame, less the code
 NORMAL, GOING_AWAY, BAD_SOUND = 1000, 1001, 1007
 
 
@@ -82,7 +83,7 @@ async def _tell(stream: Served, rung: asyncio.Event, send: Send) -> None:
                 await send({"type": "websocket.send", "text": line})
             if is_over:
                 code = BAD_SOUND if stream.is_refused else GOING_AWAY if stream.error else NORMAL
-                await send({"type": "websocket.close", "code": code, "reason": stream.error[:120]})
+                await send({"type": "websocket.close", "code": code, "reason": _reason(stream.error)})
                 return
 
 
@@ -156,6 +157,11 @@ class _Hearing:
                 {"type": "pressure", "dropped_here": dropped, "waited_seconds": waited_seconds, "waiting": waiting}
             )
         )
+
+
+def _reason(words: str) -> str:
+    """As much of it as a close has room for, in bytes."""
+    return words.encode()[:MOST_REASON_BYTES].decode(errors="ignore")
 
 
 def _said(text: str) -> dict[str, Any]:

@@ -32,9 +32,10 @@ TICK_SECONDS = 0.02  # what comes within it shares a batch
 IDLE_SECONDS = 0.1  # how soon stopping is seen where no sound comes
 LATE_SECONDS = 5.0  # a listener that has not looked for so long does not work
 STOP_SECONDS = 3.0  # to hear what waits, once stopped
-GOODBYE_SECONDS = 0.3  # for a client's last lines to be sent
+GOODBYE_SECONDS = 1.0  # for the last lines of all clients to be sent
 KEPT_NOTICES = 20
 STOPPED = "the service has stopped"
+FAILED = "the service has failed: connect again once it was started anew"
 
 
 class Service:
@@ -49,6 +50,7 @@ class Service:
         self.people = People(gallery, self.listening, self.output, Lock(), enrolling)
         self._streams: dict[str, Served] = {}
         self._bell, self._lock = Bell(), Lock()
+        self._is_over = False  # nobody listens any more
         self._ticked_seconds = time.monotonic()
         self._batches = 0
         self._notices = 0  # of the listener's, that clients were told
@@ -62,11 +64,13 @@ class Service:
     @property
     def is_well(self) -> bool:
         """Whether the listener's thread goes round."""
-        return time.monotonic() - self._ticked_seconds < LATE_SECONDS
+        return not self._is_over and time.monotonic() - self._ticked_seconds < LATE_SECONDS
 
     def join(self, asked: Request, rung: Callable[[], None] = lambda: None) -> Served:
-        """A new stream. Raises DeviceError where there are as many as there may be."""
+        """A new stream. Raises DeviceError where there are as many as there may be, or nobody listens any more."""
         with self._lock:
+            if self._is_over:
+                raise DeviceError(STOPPED)
             if len(self._streams) >= self.most_streams:
                 self.counts.refused += 1
                 raise DeviceError(
@@ -85,25 +89,19 @@ class Service:
         self._bell.set()
 
     def run(self, is_stopped: Callable[[], bool]) -> None:
-        """Listen until stopped; then what waits is still heard, if that does not take long."""
-        last = list[Served]()
+        """Listen until stopped; then what waits is still heard, if that does not take long.
+
+        However it ends, every client is told so, and no more are taken; a fault in listening is raised after that.
+        """
+        reason = FAILED
         try:
             while not is_stopped():
                 self._bell.wait(IDLE_SECONDS)
                 time.sleep(TICK_SECONDS)
                 self.tick()
-            last = self.streams
-            for stream in last:
-                stream.end(STOPPED)
-            end_seconds = time.monotonic() + STOP_SECONDS
-            while self.streams and time.monotonic() < end_seconds:
-                self.tick()
+            reason = STOPPED
         finally:
-            for stream in self.streams:
-                stream.end(STOPPED)
-                self._finish(stream)
-            for stream in last:
-                stream.is_closed.wait(GOODBYE_SECONDS)
+            self._end_all(reason)
 
     def tick(self) -> None:
         """Hear what has come of every stream, as one batch; end the streams that are over."""
@@ -170,6 +168,22 @@ class Service:
                     stream.tell(json_text({"type": "notice", "notice": words}))
         del notices[:-KEPT_NOTICES]
         self._notices = len(notices)
+
+    def _end_all(self, reason: str) -> None:
+        with self._lock:
+            self._is_over, last = True, list(self._streams.values())
+        for stream in last:
+            stream.end(reason)
+        try:
+            end_seconds = time.monotonic() + STOP_SECONDS
+            while reason == STOPPED and self.streams and time.monotonic() < end_seconds:
+                self.tick()
+        finally:
+            for stream in self.streams:
+                self._finish(stream)
+            end_seconds = time.monotonic() + GOODBYE_SECONDS
+            for stream in last:
+                stream.is_closed.wait(max(0.0, end_seconds - time.monotonic()))
 
     def _end(self, stream: Served) -> None:
         for event in self.listening.end(stream.name):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.transports import BaseTransport
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from edge_lupi.page import server
 
@@ -16,6 +18,16 @@ class Socket(WebSocketsSansIOProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _heard_seconds = 0.0
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Its request comes now, or never."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(server.REQUEST_SECONDS, self.transport.abort)
+
+    def handle_connect(self, event: Request) -> None:
+        """Its request has come."""
+        self._stop_timer()
+        super().handle_connect(event)
 
     def pause_writing(self) -> None:
         """The other end does not read; for a while it may."""

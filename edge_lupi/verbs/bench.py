@@ -67,13 +67,13 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure listening on this device: time per hop, by part and as a whole; streams in time; cold start; energy."""
-    from edge_lupi.device.bench.compare import compare
+    from edge_lupi.device.bench.compare import compare, unlike
     from edge_lupi.device.bench.report import Asked, bench
     from edge_lupi.runtime.listening.ears import bundles_for
 
     rules, old = _rules(fail_if or [], earlier)
     if plot is not None:
-        _check_plot(plot, mode)
+        _check_plot(plot, mode, [file for file in (sound, earlier) if file])
     bundles, tasks = bundles_for(bundle or [], words(task))
     asked = Asked(bundles, tasks, mode, seconds, sound, gate)
     report = bench(asked)
@@ -84,6 +84,8 @@ def bench(
     if plot is not None:
         _draw(plot, report)
     if rules:
+        if differing := unlike(report.plain(), old):
+            note(f"edge-lupi: unlike runs are compared, whose times say little of each other ({differing})")
         _end(compare(report.plain(), old, rules))
 
 
@@ -100,19 +102,18 @@ def _rules(texts: list[str], earlier: Path | None) -> tuple[list[Rule], Mapping[
     return rules, old
 
 
-def _check_plot(plot: Path, mode: str) -> None:
+def _check_plot(plot: Path, mode: str, read: list[Path]) -> None:
     """Before anything is measured. Raises InputError."""
-    from edge_lupi.disk import kind_of
+    from edge_lupi.runtime.outputs.place import check_place
 
     if mode in ("streams", "cold"):
         raise InputError(f"expected --mode burst, paced or all for --plot, which draws hops, got {mode}")
-    if kind_of(plot.parent) != "folder":
-        raise InputError(f"expected a folder for --plot at {plot.parent}, got none: create it, or choose another")
+    check_place(plot, (".svg",), "plot", read)
 
 
 def _draw(plot: Path, report: Report) -> None:
     from edge_lupi.device.bench.plot import times_svg
-    from edge_lupi.disk import write_at_once
+    from edge_lupi.disk import write_at_once, writing
 
     curves = [
         (f"{hops.mode}, {clock}", hops.times_ms[:, column])
@@ -120,7 +121,8 @@ def _draw(plot: Path, report: Report) -> None:
         if hops
         for column, clock in enumerate(("wall", "thread"))
     ]
-    write_at_once(plot, times_svg(f"{report.bundle}, {report.environment['cpu']}", curves).encode())
+    with writing(plot, "free some space, or choose another place", options=("plot",)):
+        write_at_once(plot, times_svg(f"{report.bundle}, {report.environment['cpu']}", curves).encode())
 
 
 def _end(verdicts: list[Verdict]) -> None:

@@ -245,12 +245,14 @@ def listener_for(
     return listener
 
 
-def served_at(at: str | None, token: Path | None, verb: str, option: str, *modules: str) -> Address:
+def served_at(
+    at: str | None, token: Path | None, verb: str, option: str, *modules: str, behind: str | None = None
+) -> Address:
     """Where a server is to be, which `option` says; refused where its libraries are not installed."""
     from edge_lupi.page.address import DEFAULT_ADDRESS, checked_address, read_token
 
     need(verb, *modules, extra="serve")
-    return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None, option)
+    return checked_address(at or DEFAULT_ADDRESS, read_token(token) if token else None, option, behind)
 
 
 def _home(url: str | None, name: str | None, password: Path | None, ca: Path | None) -> MqttHome | None:

@@ -15,6 +15,9 @@ from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.options import JsonOption, among_corpora, examples, finite, made_folder
 
+REPORT = "report.html"
+MOST_REPORT_BYTES = 1 << 26  # ten recordings of three seconds, twice, are 2 MB
+
 if TYPE_CHECKING:
     from edge_lupi.evaluate.answered import ClassAnswers, Exam, TrialAnswers
     from edge_lupi.evaluate.answers import Model
@@ -97,14 +100,25 @@ def evaluate(
     opened = open_model(model, task)
     others = [open_model(path, opened.task.name) for path in beside or ()]
     exam = exam_for(opened, data, trials, split=split, everyone=everyone, pattern=pattern or "")
-    folder = made_folder(report, "--report") if report else None
+    folder = _folder_of_reports(report) if report else None
     found = answered(opened, exam, snr_db)
-    if folder is not None:
-        _write_report(folder, [model, *(beside or ())], [opened, *others], found, exam, data, snr_db)
     if as_json:
         say_json(found.report.plain())
     else:
         say(*found.report.text().split("\n"))
+    if folder is not None:  # the figures are told by then, whatever becomes of it
+        _write_report(folder, [model, *(beside or ())], [opened, *others], found, exam, data, snr_db)
+
+
+def _folder_of_reports(folder: Path) -> Path:
+    """Made where it is not there. Raises InputError where somebody else's report.html is in it."""
+    from edge_lupi.disk import kind_of, read_bounded
+    from edge_lupi.evaluate.html_report.html import POLICY
+
+    file = made_folder(folder, "--report") / REPORT
+    if kind_of(file) != "nothing" and POLICY.encode() not in read_bounded(file, MOST_REPORT_BYTES, "a report"):
+        raise InputError(f"{file} exists and is no report of edge-lupi, so it is left alone: choose another --report")
+    return folder
 
 
 def _write_report(
@@ -129,7 +143,7 @@ def _write_report(
     date = datetime.now().astimezone().isoformat(" ", "seconds")
     command = shlex.join(["edge-lupi", *sys.argv[1:]])
     text = report_page(subjects, exam, Circumstances(command, date, environment(), data, tuple(doubts)))
-    file = folder / "report.html"
+    file = folder / REPORT
     with writing(file, "free some space or choose another --report"):
         write_at_once(file, text.encode(), mode=0o600)  # voices are in it
     note(f"{file}: open it in a browser")

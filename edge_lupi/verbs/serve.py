@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edge_lupi.errors import DeviceError
 from edge_lupi.terminal import note
 from edge_lupi.verbs.listen import (
     GateOption,
@@ -34,6 +35,13 @@ TokenOption = Annotated[
         "--token", metavar="FILE", help="The token, in a file.", show_default="a new one, printed at the start"
     ),
 ]
+BehindOption = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NAME",
+        help="What people call the TLS proxy in front, as lupi.example.org; every request needs the token.",
+    ),
+]
 StreamsOption = Annotated[int, typer.Option(min=1, max=1024, help="So many streams at once; further ones are refused.")]
 
 
@@ -42,6 +50,7 @@ def serve(
     task: TasksOption = None,
     at: AtOption = None,
     token: TokenOption = None,
+    behind: BehindOption = None,
     streams: StreamsOption = 32,
     gate: GateOption = "voice",
     latency: LatencyOption = "normal",
@@ -52,7 +61,7 @@ def serve(
     sure: SureOption = None,
 ) -> None:
     """Listen to others' sound: WebSockets in, events out, many at once; HTTP for people and enrolment. See docs/serve.md."""
-    address = served_at(at, token, "serve", "at", "uvicorn", "websockets")
+    address = served_at(at, token, "serve", "at", "uvicorn", "websockets", behind=behind)
 
     from edge_lupi.page.server import PageServer
     from edge_lupi.runtime.sources.source import Source, stop_on_signals
@@ -65,5 +74,7 @@ def serve(
     with PageServer(ServiceApp(service), address, sockets=Socket, more_connections=streams) as server:
         is_stopped = stop_on_signals(Source())
         note(f"serves at {server.address.url}")
-        service.run(is_stopped)
+        service.run(lambda: is_stopped() or not server.is_running)
+    if not is_stopped():
+        raise DeviceError("the server has ended by itself: start the service again, and please report it")
     note(str(service.listening.statistics))

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from edge_lupi import shipped_bundle
+from edge_lupi.evaluate.html_report.html import POLICY
 from edge_lupi.evaluate.html_report.plane import Plane, plane, turned_towards
 from edge_lupi.evaluate.html_report.worst import SNIPPET_SECONDS, snippet
 from edge_lupi.metrics.confidence import calibration_error, reliability
@@ -170,12 +171,25 @@ def _small_files_only() -> None:
 
 @pytest.mark.real_speech
 def test_a_full_disk_leaves_the_old_report(cli: Cli, hostile_corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("as it was")
+    """And takes no figure with it: they are told before."""
+    before = f"as it was {POLICY}"
+    (tmp_path / "report.html").write_text(before)
     words = ("--pattern", "{label}/{speaker}/*", "--report", tmp_path)
     done = cli("evaluate", shipped_bundle("emotion"), "--data", hostile_corpus, *words, preexec_fn=_small_files_only)
     assert done.returncode == 1
     assert "could not write" in done.stderr
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", "as it was")]
+    assert "UAR" in done.stdout
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", before)]
+
+
+@pytest.mark.real_speech
+def test_a_report_of_somebody_else_is_left_alone(cli: Cli, hostile_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<h1>my own</h1>")
+    words = ("--pattern", "{label}/{speaker}/*", "--report", tmp_path)
+    done = cli("evaluate", shipped_bundle("emotion"), "--data", hostile_corpus, *words)
+    assert done.returncode == 1
+    assert "report.html exists and is no report of edge-lupi, so it is left alone" in done.stderr
+    assert (tmp_path / "report.html").read_text() == "<h1>my own</h1>"
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 1), (1, 1), (0, 30), (7, 30), (29, 30), (500, 1000)])

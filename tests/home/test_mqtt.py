@@ -6,7 +6,10 @@ import json
 import socket
 import subprocess
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -200,6 +203,60 @@ def test_certificates_are_checked(
         with Broker(broker_address(url.replace("mqtts", "mqtt")), "a", "a"):
             pass
         assert capsys.readouterr().err.count("could not reach the MQTT broker") == 1
+
+
+GARBAGE = [
+    b"\x30\x06\x00\x02\xff\xfeab",  # a message of a topic that is no text
+    b"\x30\x04\xff\xffab",  # a length that lies
+    b"\x30\xff\xff\xff\xff\xff",  # one without end
+    b"\x40\x01\x00\x62\x00\x90\x00\xe0\x05abcde",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+]
+
+
+def test_a_broker_that_sends_garbage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind its confirmation or in place of it: it is said once, and tried again; the thread does not end."""
+    sent = Counter[int]()
+
+    def answer(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                one, _ = server.accept()
+                number = sent.total() % (2 * len(GARBAGE))
+                sent[number] += 1
+                with one, suppress(OSError):
+                    one.recv(1000)
+                    one.sendall((b"\x20\x02\x00\x00" if number % 2 else b"") + GARBAGE[number // 2])
+                    one.settimeout(0.2)
+                    one.recv(1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=answer, args=(server,), daemon=True).start()
+        with Broker(broker_address(f"mqtt://127.0.0.1:{server.getsockname()[1]}"), "a", "a", (0.02, 0.02)) as broker:
+            until(lambda: len(sent) == 2 * len(GARBAGE))
+            assert broker._thread.is_alive()
+        server.shutdown(socket.SHUT_RDWR)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_beside_the_connection_does_not_end_its_thread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else nobody would ever be told again, and nobody would know."""
+    faults = [RuntimeError("Message publish failed")]
+
+    def look() -> None:
+        if faults:
+            raise faults.pop()
+
+    with mosquitto(tmp_path) as broker, seen(broker.port) as home:
+        one = Broker(broker_address(f"mqtt://127.0.0.1:{broker.port}"), "a", "a", (0.05, 0.05))
+        one.look = look
+        with one:
+            until(lambda: not faults)
+            one.put("b", "still told")
+            until(lambda: home.newest.get("b") == "still told")
+    assert capsys.readouterr().err.count("Message publish failed") == 1
 
 
 def test_two_of_one_name_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,20 @@ def test_states_of_a_home() -> None:
     assert [text for topic, text in put if topic.endswith("/sound")] == ["online", "offline", "online"]
 
 
+def test_nobody_stays_at_the_broker_while_the_microphone_is_away() -> None:
+    """Who spoke last is no longer told to whoever asks, nor once it comes back."""
+    put = list[tuple[str, str]]()
+    output = MqttOutput(listener_name("kitchen"), [SPEAKER], lambda topic, text: put.append((topic, text)))
+    output.passed("", 1.9)
+    output.event(Event(time=2.0, start=1.0, task="speaker", label="alice", score=0.7))
+    output._streams[""].heard_seconds -= SILENT_SECONDS + 1
+    output.look()
+    assert [json.loads(text)["speaker"] for topic, text in put if topic.endswith("/state")][-1] == "nobody"
+    output.passed("", 2.1)
+    assert json.loads(dict(put)["edge-lupi/kitchen/state"]) == {"presence": "OFF", "speaker": "nobody"}
+    assert dict(put)["edge-lupi/kitchen/sound"] == "online"
+
+
 def test_a_name_that_is_json_stays_a_name() -> None:
     put = dict[str, str]()
     output = MqttOutput(listener_name("kitchen"), [SPEAKER], put.__setitem__)

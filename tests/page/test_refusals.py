@@ -198,7 +198,7 @@ def test_silent_connections_keep_nobody_out(own: Address, monkeypatch: pytest.Mo
     time.sleep(1)
     silent = [socket.create_connection(("127.0.0.1", own.port)) for _ in range(MOST_CONNECTIONS + 20)]
     half = socket.create_connection(("127.0.0.1", own.port))
-    half.sendall(b"POST /name HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx")
+    half.sendall(b"POST /name HTTP/1.1\r\nHost: 127.0.0.1")
     time.sleep(2.5)
     assert asked(own, "GET", "/")[0] == 200
     for one in silent:
@@ -247,6 +247,7 @@ def test_new_tokens_differ() -> None:
 def test_files_that_hold_no_token(tmp_path: Path, text: str) -> None:
     path = tmp_path / "token"
     path.write_text(text)
+    path.chmod(0o600)
     with pytest.raises(InputError, match="expected a token of 16 to 256 letters"):
         read_token(path)
 
@@ -254,6 +255,7 @@ def test_files_that_hold_no_token(tmp_path: Path, text: str) -> None:
 def test_a_token_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
+    path.chmod(0o600)
     assert read_token(path) == TOKEN
     with pytest.raises(InputError, match="expected a token at"):
         read_token(tmp_path / "nothing")

@@ -33,10 +33,11 @@ class Serving:
     service: Service
     address: Address
 
-    def open(self, query: str = "", **options: Any) -> AbstractContextManager[ClientConnection]:
-        """A socket of a new stream."""
-        where = f"ws://127.0.0.1:{self.address.port}/listen{'?' if query else ''}{query}"
-        return connect(where, compression=None, proxy=None, ping_interval=None, **options)
+    def open(self, query: str = "", host: str = "", **options: Any) -> AbstractContextManager[ClientConnection]:
+        """A socket of a new stream; `host` is what the address is called, as behind a proxy."""
+        where = f"{host or '127.0.0.1'}:{self.address.port}/listen{'?' if query else ''}{query}"
+        at = {"address": ("127.0.0.1", self.address.port)} if host else {}
+        return connect(f"ws://{where}", compression=None, proxy=None, ping_interval=None, **at, **options)
 
     def asked(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         """Status, and what was said."""
@@ -55,6 +56,7 @@ def serving(
     streams: int = 32,
     address: str = "127.0.0.1:0",
     token: str | None = None,
+    behind: str | None = None,
     runs: bool = True,
     bundles: list[Path] | None = None,
 ) -> Iterator[Serving]:
@@ -65,7 +67,10 @@ def serving(
     stopped = Event()
     listening = Thread(target=service.run, args=(stopped.is_set,), daemon=True)
     with PageServer(
-        ServiceApp(service), checked_address(address, token), sockets=Socket, more_connections=streams
+        ServiceApp(service),
+        checked_address(address, token, behind=behind),
+        sockets=Socket,
+        more_connections=streams,
     ) as server:
         if runs:
             listening.start()

@@ -48,6 +48,7 @@ def client(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_from_the_client(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("a-token-of-more-than-16-letters\n")
+    (tmp_path / "token").chmod(0o600)
     with served(tmp_path, "--at", "0.0.0.0:0", "--token", str(tmp_path / "token")) as (process, at, said):
         refused = client(str(TWO_VOICES), "--at", at)
         assert (refused.returncode, refused.stdout) == (1, "")

@@ -25,6 +25,7 @@ from edge_lupi.compile.triton.graphs import header_graph, level_graph
 from edge_lupi.compile.triton.place import LIST, list_bytes, refuse_to_replace
 from edge_lupi.compile.triton.readme import readme
 from edge_lupi.disk import write_folder, writing
+from edge_lupi.errors import InputError
 from edge_lupi.frames import CONTEXT_SAMPLES, MELS
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.level import Level
@@ -61,6 +62,8 @@ def write_repository(bundle: Bundle, path: Path, max_batch: int, engines: bool =
     With `engines` the encoder is the TensorRT engine that the bundle's gate chose, where there is one. Raises InputError,
     BundleError or DeviceError, and then nothing was changed.
     """
+    if path.resolve().is_relative_to(bundle.path.resolve()):
+        raise InputError(f"expected a place outside of the bundle, got {path}: choose another", options=("out",))
     refuse_to_replace(path)
     student = CompiledStudent(bundle, list(bundle.tasks))  # checked against its golden vectors
     engine = _engine(bundle) if engines else None

@@ -22,10 +22,11 @@ from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
 from edge_lupi.words import json_value, printable
 
-__all__ = ["Rule", "RuleError", "Verdict", "compare", "read_report"]
+__all__ = ["Rule", "RuleError", "Verdict", "compare", "read_report", "unlike"]
 
 MAX_REPORT_BYTES = 1 << 24
 _RULE = re.compile(r"\s*([A-Za-z][\w .+-]*?)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*(%?)\s*", re.ASCII)
+ALIKE = ("bundle", "mode", "environment.cpu", "environment.runs_on", "environment.power_mode", "environment.governor")
 Report = Mapping[str, Any]
 
 
@@ -93,6 +94,17 @@ class Verdict:
 def compare(new: Report, old: Report, rules: Sequence[Rule]) -> list[Verdict]:
     """A verdict for each rule. Raises RuleError, see `Rule.value`."""
     return [_verdict(rule, rule.value(old, "the earlier report"), rule.value(new, "this report")) for rule in rules]
+
+
+def unlike(new: Report, old: Report) -> str:
+    """In what two reports differ that times hang on, for people; empty where they are of like runs."""
+    differing = list[str]()
+    for place in ALIKE:
+        (is_here, now), (was_there, before) = _at(new, place), _at(old, place)
+        if is_here and was_there and now != before:
+            name = place.rpartition(".")[2].replace("_", " ")
+            differing.append(f"{name} {printable(str(before))[:80]} before, {printable(str(now))[:80]} now")
+    return "; ".join(differing)
 
 
 def read_report(path: Path) -> Report:

@@ -15,7 +15,7 @@ from edge_lupi.evaluate.html_report.style import STYLE
 from edge_lupi.metrics.bootstrap import Interval
 from edge_lupi.words import printable
 
-__all__ = ["Cell", "Row", "figure", "legend", "page", "percent", "section", "table", "words"]
+__all__ = ["POLICY", "Cell", "Row", "figure", "legend", "page", "percent", "section", "table", "words"]
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; form-action 'none'; base-uri 'none'"

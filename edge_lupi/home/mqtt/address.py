@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from edge_lupi.disk import read_bounded
 from edge_lupi.errors import InputError
+from edge_lupi.secret import read_secret
 from edge_lupi.words import printable
 
 __all__ = ["BrokerAddress", "broker_address"]
@@ -71,14 +72,10 @@ def broker_address(url: str, password: Path | None = None, ca: Path | None = Non
 
 
 def read_password(path: Path) -> str:
-    """The first line of a file that others cannot read; its group may, as systemd's credentials are. Raises InputError."""
-    text = read_bounded(path, 4096, "a password").decode("utf-8", "replace").split("\n")[0].rstrip("\r")
-    mode = path.stat().st_mode & 0o777
-    shown = printable(str(path))
-    if mode & 0o027:
-        raise InputError(f"expected a password that others cannot read, got mode {mode:04o}: chmod 600 {shown}")
+    """The first line of a file that others cannot read. Raises InputError."""
+    text = read_secret(path, "a password")
     if not text:
-        raise InputError(f"expected a password in the first line of {shown}, got none: write it there")
+        raise InputError(f"expected a password in the first line of {printable(str(path))}, got none: write it there")
     return text
 
 

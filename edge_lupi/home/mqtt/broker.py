@@ -92,7 +92,9 @@ class Broker:
                 self._serve(Connection(self._address, self._client_id, self._availability))
             except Refused as refusal:
                 self._fault(refusal)
-            except (OSError, ValueError) as error:
+            except (
+                Exception
+            ) as error:  # OSError; of paho also ValueError, RuntimeError and its own. The thread lives on
                 self._fault(self._not_reached(error))
             if time.monotonic() - began > STEADY_SECONDS:
                 wait_seconds, self._short_connections = self._waits_seconds[0], 0

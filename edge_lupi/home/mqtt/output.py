@@ -62,10 +62,12 @@ class MqttOutput(Output):
             self._quiet(here)
 
     def look(self) -> None:
-        """Say of each stream from which no sound comes that it is not there."""
+        """Say of each stream from which no sound comes that it is not there, and that nobody is known to speak: the broker
+        keeps what it was told last, however long the microphone is away."""
         for stream in list(self._streams.values()):
             if stream.is_there and time.monotonic() - stream.heard_seconds > SILENT_SECONDS:
                 stream.is_there = False  # with the next block it is there again
+                self._quiet(stream)
                 self._put(stream.topics.availability, OFFLINE)
 
     def __exit__(

@@ -15,7 +15,7 @@ from wyoming.event import Event, async_write_event
 
 from edge_lupi.words import json_value
 
-__all__ = ["MOST_HEADER_BYTES", "NotWyoming", "read_event", "why", "write_event"]
+__all__ = ["MOST_HEADER_BYTES", "NotWyoming", "let_go", "read_event", "why", "write_event"]
 
 MOST_HEADER_BYTES = 1 << 16  # a line of asyncio's reader
 MOST_DATA_BYTES = 1 << 20  # what a recogniser says of its models
@@ -55,6 +55,12 @@ async def write_event(writer: asyncio.StreamWriter, event: Event) -> None:
         await asyncio.wait_for(async_write_event(event, writer), WRITE_SECONDS)
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise ConnectionError(f"it took nothing for {WRITE_SECONDS:.0f} s") from error
+
+
+def let_go(writer: asyncio.StreamWriter) -> None:
+    """Close a connection; what the other end does not take within some seconds it does not get."""
+    writer.close()
+    asyncio.get_running_loop().call_later(WRITE_SECONDS, writer.transport.abort)
 
 
 def why(error: BaseException) -> str:

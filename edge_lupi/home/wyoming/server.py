@@ -15,10 +15,11 @@ from edge_lupi.errors import DeviceError
 from edge_lupi.home.wyoming.address import TcpAddress
 from edge_lupi.home.wyoming.heard import Spoken
 from edge_lupi.home.wyoming.policy import Policy
-from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, why, write_event
+from edge_lupi.home.wyoming.protocol import MOST_HEADER_BYTES, let_go, why, write_event
 from edge_lupi.home.wyoming.session import Session
 from edge_lupi.home.wyoming.upstream import Gone, asr_programs
 from edge_lupi.home.wyoming.utterance import Worker
+from edge_lupi.loop_faults import say_faults
 from edge_lupi.runtime.listening.listener import Listener
 
 __all__ = ["serve"]
@@ -36,6 +37,7 @@ async def serve(
     told: Callable[[Spoken, bool], None] = lambda spoken, is_admitted: None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM. `told` is given who spoke, and whether they were let through. Raises DeviceError."""
+    say_faults(asyncio.get_running_loop())
     with ThreadPoolExecutor(1, thread_name_prefix="heard") as thread:
         clients = _Clients(Worker(listener, thread, policy, upstream, told))
         try:
@@ -46,10 +48,11 @@ async def serve(
             ) from error
         port = server.sockets[0].getsockname()[1]
         log.info(f"the Wyoming service is at {TcpAddress(address.host, port)}")
+        looking = asyncio.ensure_future(_look_for(upstream))  # a recogniser that hangs holds up no end
         try:
-            await _look_for(upstream)
             await _stopped()
         finally:
+            looking.cancel()
             server.close()
             await clients.send_away()
 
@@ -75,7 +78,7 @@ class _Clients:
             full = {"text": f"expected at most {MOST_CLIENTS} clients, got one more", "code": "busy"}
             with suppress(OSError):
                 await write_event(writer, Event("error", full))
-            writer.close()
+            let_go(writer)
             return
         task = asyncio.ensure_future(Session(self._worker, reader, writer).run())
         self._tasks.add(task)

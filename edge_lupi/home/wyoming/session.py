@@ -10,7 +10,7 @@ from wyoming.event import Event
 
 from edge_lupi.errors import EdgeLupiError
 from edge_lupi.home.wyoming.info import info_event, own_name
-from edge_lupi.home.wyoming.protocol import NotWyoming, read_event, write_event
+from edge_lupi.home.wyoming.protocol import NotWyoming, let_go, read_event, write_event
 from edge_lupi.home.wyoming.upstream import Gone, asr_programs
 from edge_lupi.home.wyoming.utterance import Utterance, Worker
 
@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 UTTERANCE_SECONDS = 30.0  # without an event while somebody is meant to speak
 IDLE_SECONDS = 60.0  # or at any other time; whoever comes back connects anew
 LINGER_SECONDS = 2.0
+FORMAT = ("rate", "width", "channels")
+
+
+class _Left(Exception):
+    """The client went while it was owed an answer."""
 
 
 class Session:
@@ -30,6 +35,7 @@ class Session:
         self._worker, self._reader, self._writer = worker, reader, writer
         self._requests = dict[str, Event]()  # what the recogniser is to know before the sound, by type
         self._utterance: Utterance | None = None
+        self._ahead: asyncio.Task[Event | None] | None = None  # the next event, where it is waited for already
 
     async def run(self) -> None:
         """Answer until the end."""
@@ -41,40 +47,60 @@ class Session:
             await self._send_away(str(error), "upstream")
         except (NotWyoming, EdgeLupiError) as error:
             await self._send_away(str(error), "protocol")
-        except OSError:
+        except (OSError, _Left):
             pass  # the client is gone
+        except Exception as error:  # a fault of ours is the end of this client's connection alone
+            log.warning(f"an utterance could not be heard ({type(error).__name__}: {str(error)[:200]})")
+            await self._send_away("edge-lupi has failed: its log says why", "internal")
         finally:
             if self._utterance:
                 self._utterance.close()
-            self._writer.close()
+            if self._ahead:
+                self._ahead.cancel()
+            let_go(self._writer)
 
     async def _next(self) -> Event | None:
         seconds = UTTERANCE_SECONDS if self._utterance else IDLE_SECONDS
+        reading, self._ahead = self._ahead or asyncio.ensure_future(read_event(self._reader)), None
         try:
-            return await asyncio.wait_for(read_event(self._reader), seconds)
+            return await asyncio.wait_for(reading, seconds)
         except asyncio.TimeoutError as error:
             raise NotWyoming(f"expected an event within {seconds:.0f} s, got none") from error
 
     async def _take(self, event: Event) -> None:
-        """What is not known is left out, as the protocol asks."""
+        """What is not known is left out, as the protocol asks. Sound may come without its start, as recognisers take it."""
         if event.type == "describe":
             await self._write(info_event(await asr_programs(self._worker.upstream), self._worker.policy))
         elif event.type == "ping":
             await self._write(Event("pong", event.data))
         elif event.type == "select-program":
-            self._requests[event.type] = Event(event.type, {"name": own_name(str(event.data.get("name")))})
+            await self._request(Event(event.type, {"name": own_name(str(event.data.get("name")))}))
         elif event.type == "transcribe":
-            self._requests[event.type] = event
+            await self._request(event)
         elif event.type == "audio-start":
             await self._begin(event)
-        elif event.type == "audio-chunk" and self._utterance:
-            await self._utterance.chunk(event)
+        elif event.type == "audio-chunk":
+            if self._is_awaited:
+                await self._begin(Event("audio-start", {name: event.data.get(name) for name in FORMAT}))
+            if self._utterance:
+                await self._utterance.chunk(event)
         elif event.type == "audio-stop" and self._utterance:
-            utterance, self._utterance = self._utterance, None
-            try:
-                await utterance.end(event)
-            finally:
-                utterance.close()
+            await self._end(self._utterance, event)
+        elif event.type == "audio-stop" and self._is_awaited:
+            del self._requests["transcribe"]
+            await self._write(Event("transcript", {"text": ""}))  # there was no sound
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether sound is to come, and none has begun yet."""
+        return self._utterance is None and "transcribe" in self._requests
+
+    async def _request(self, event: Event) -> None:
+        """Something that the recogniser is to know: of the sound that has begun, or of what is to come."""
+        if self._utterance:
+            await self._utterance.request(event)
+        if not self._utterance or event.type == "select-program":
+            self._requests[event.type] = event
 
     async def _begin(self, start: Event) -> None:
         if self._utterance:
@@ -82,6 +108,20 @@ class Session:
         self._utterance = Utterance(self._worker, list(self._requests.values()), start, self._write)
         self._requests.pop("transcribe", None)
         await self._utterance.begin()
+
+    async def _end(self, utterance: Utterance, stop: Event) -> None:
+        """The client gets its transcript, unless it goes meanwhile: then the recogniser need not answer."""
+        self._utterance = None
+        ending = asyncio.ensure_future(utterance.end(stop))
+        self._ahead = asyncio.ensure_future(read_event(self._reader))
+        try:
+            await asyncio.wait([ending, self._ahead], return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done() and self._ahead.exception() is None and self._ahead.result() is None:
+                raise _Left
+            await ending
+        finally:
+            ending.cancel()
+            utterance.close()
 
     async def _write(self, event: Event) -> None:
         await write_event(self._writer, event)
@@ -94,5 +134,8 @@ class Session:
             await asyncio.wait_for(self._discard(), LINGER_SECONDS)
 
     async def _discard(self) -> None:
+        if self._ahead:
+            self._ahead.cancel()
+            await asyncio.wait([self._ahead])
         while await self._reader.read(1 << 16):
             pass

@@ -70,6 +70,13 @@ class Utterance:
         if not self._worker.policy.holds_back:
             await self._ask()
 
+    async def request(self, event: Event) -> None:
+        """Something more that the recogniser is to know, which the client said late."""
+        if self._answering is None:
+            self._requests.insert(0, event)
+        else:
+            await self._pass_on(event)
+
     async def chunk(self, event: Event) -> None:
         """Some sound. What comes after the answer is dropped."""
         if sound_format(event.data) != self._format:
@@ -147,7 +154,9 @@ class Utterance:
     async def _hear(self, pcm: bytes) -> None:
         """Have it heard, in its turn; waits only where much of this client's sound waits already."""
         loop = asyncio.get_running_loop()
-        self._unheard.append((loop.run_in_executor(self._worker.thread, self._heard.hear, pcm), len(pcm)))
+        hearing = loop.run_in_executor(self._worker.thread, self._heard.hear, pcm)
+        hearing.add_done_callback(lambda one: one.cancelled() or one.exception())  # nobody may wait for it any more
+        self._unheard.append((hearing, len(pcm)))
         most = MOST_UNHEARD_SECONDS * self._bytes_a_second
         while self._unheard and (self._unheard[0][0].done() or sum(size for _, size in self._unheard) > most):
             await self._unheard.popleft()[0]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-from edge_lupi.disk import kind_of, write_at_once
-from edge_lupi.errors import InputError
+from edge_lupi.disk import write_at_once
+from edge_lupi.runtime.outputs.place import check_place
 from edge_lupi.runtime.outputs.turns import Output, Turn
 
 __all__ = ["StreamNames", "TurnFile", "WrittenFile"]
@@ -36,7 +37,7 @@ class WrittenFile(Output):
         self.is_whole = True
         self._file: FileIO | None = None
         self._written_bytes = 0
-        self._check_place()
+        check_place(self.path, self.endings, self.option)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,24 +76,6 @@ class WrittenFile(Output):
             self._file.close()
         self._file = None
 
-    def _check_place(self) -> None:
-        """Raises InputError where a file of this path cannot be written, or is one that must stay."""
-        path, kind, options = self.path, kind_of(self.path), (self.option,)
-        is_own = path.suffix in self.endings
-        if not is_own and (kind in ("folder", "other") or (kind == "file" and path.stat().st_size)):
-            raise InputError(
-                f"{path} exists and is not named {self.endings[0]}, so it is left alone: choose another name",
-                options=options,
-            )
-        if kind in ("folder", "other"):
-            raise InputError(
-                f"expected a file to write at {path}, got something else: choose another name", options=options
-            )
-        if kind_of(path.parent) != "folder" or not os.access(path if kind == "file" else path.parent, os.W_OK):
-            raise InputError(
-                f"could not write {path} (no such folder, or no permission): choose another place", options=options
-            )
-
 
 class TurnFile(WrittenFile):
     """The turns of one task, each as it ends. `revise` puts others in their place, at once or not at all."""
@@ -119,7 +102,10 @@ class TurnFile(WrittenFile):
         own = sorted((turn for turn in turns if turn.task == self._task), key=lambda turn: turn.start_seconds)
         text = self.head + "".join(self.text(turn, number) for number, turn in enumerate(own, 1))
         try:
-            write_at_once(self.path, text.encode())
+            place = Path(
+                os.path.realpath(self.path)
+            )  # a link stays one, and what others may not read they still may not
+            write_at_once(place, text.encode(), stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644)
         except OSError as error:
             self._fail(error, "it holds what was said live")
 

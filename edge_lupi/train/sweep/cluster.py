@@ -57,7 +57,7 @@ def local_client(workers: int, gpus: int, threads: int) -> Iterator[Client]:
         for number in range(workers)
     }
     options = {"port": 0, "allowed_failures": LOST_WORKERS - 1, "security": security, **HERE}
-    logging.getLogger("asyncio").setLevel(quiet)  # futures that nobody waits for any more, where the sweep is stopped
+    _silence()
     with (
         dask.config.set({"distributed.scheduler.worker-saturation": 1.0}),  # a training waits where any worker gets it
         SpecCluster(nannies, {"cls": _Scheduler, "options": options}, security=security, silence_logs=quiet) as cluster,
@@ -68,6 +68,13 @@ def local_client(workers: int, gpus: int, threads: int) -> Iterator[Client]:
         except BaseException:
             cluster.sync(_end_workers, cluster)
             raise
+
+
+def _silence() -> None:
+    """Dask's own log lines, and asyncio's of futures that nobody waits for any more: where a sweep is stopped, and the machine
+    is busy, they come when the cluster, which holds them back, is gone already."""
+    for name in ("distributed", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _environment(number: int, gpus: int, threads: int) -> dict[str, str]:
@@ -85,8 +92,7 @@ async def _end_workers(cluster: SpecCluster) -> None:
 @contextmanager
 def remote_client(address: str) -> Iterator[Client]:
     """The workers of a scheduler that runs already. Raises InputError where none answers at the address."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    _silence()
     try:
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError, RuntimeError) as error:

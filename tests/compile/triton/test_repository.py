@@ -325,6 +325,17 @@ def test_the_chosen_engine_is_the_encoder(with_engines: tuple[Path, dict[str, An
     assert (tmp_path / "onnx/two_encoder/1/model.onnx").is_file()
 
 
+def test_a_repository_is_not_written_into_its_bundle(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    """Where the next compile would take it away, and a signature would not cover it."""
+    shutil.copytree(shipped_bundle("speaker"), tmp_path / "my.lupi")
+    before = sorted((tmp_path / "my.lupi").rglob("*"))
+    for place in (tmp_path / "my.lupi" / "models", tmp_path / "my.lupi" / "a" / ".." / "models"):
+        done = cli("compile", tmp_path / "my.lupi", "--target", "triton", "--out", place)
+        assert done.returncode == 1
+        assert "expected a place outside of the bundle" in done.stderr
+    assert sorted((tmp_path / "my.lupi").rglob("*")) == before
+
+
 def test_only_what_is_as_it_was_written_is_replaced(tmp_path: Path, cli: Callable[..., Any]) -> None:
     bundle = Bundle.load(shipped_bundle("speaker"))
     place = tmp_path / "models"

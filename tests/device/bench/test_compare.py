@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_lupi.bundle.bundle import Bundle, shipped_bundle
-from edge_lupi.device.bench.compare import Rule, RuleError, compare
+from edge_lupi.device.bench.compare import Rule, RuleError, compare, unlike
 from edge_lupi.device.bench.report import Asked, bench
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -43,6 +43,15 @@ def test_fails_against_a_slowed_run(report: dict[str, Any]) -> None:
     rules = [Rule.of(rule) for rule in RULES if "factor" not in rule]
     assert all(verdict.failed for verdict in compare(slowed(report, 1.2), report, rules))
     assert not any(verdict.failed for verdict in compare(slowed(report, 0.8), report, rules))
+
+
+def test_unlike_runs_are_told(report: dict[str, Any]) -> None:
+    assert unlike(report, report) == ""
+    other = copy.deepcopy(report)
+    other["bundle"], other["environment"]["cpu"] = "emotion.lupi", "Another \x1b[2J"
+    said = unlike(report, other)
+    assert said.startswith("bundle emotion.lupi before, speaker.lupi now; cpu Another \\x1b[2J before, ")
+    assert unlike(report, {"environment": {}}) == ""  # of an earlier version
 
 
 @pytest.mark.parametrize(

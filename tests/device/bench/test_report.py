@@ -52,7 +52,7 @@ def test_what_cannot_be_asked(cli: Cli, tmp_path: Path) -> None:
     for words, said in [
         (("--mode", "fast"), "expected a mode"),
         (("--mode", "cold", "--plot", tmp_path / "x.svg"), "expected --mode burst, paced or all for --plot"),
-        (("--plot", tmp_path / "no" / "x.svg"), "expected a folder for --plot"),
+        (("--plot", tmp_path / "no" / "x.svg"), "could not write"),
         (("--input", tmp_path / "no.wav"), "no such file"),
         (("--gate", "none"), "expected a gate"),
     ]:

@@ -11,6 +11,7 @@ import pytest
 from edge_lupi.errors import InputError
 from edge_lupi.rttm import read_rttm
 from edge_lupi.runtime.outputs.asked_files import asked_files
+from edge_lupi.runtime.outputs.rttm import RttmFile
 from edge_lupi.runtime.outputs.subtitles import SrtFile, VttFile
 from edge_lupi.runtime.outputs.turns import Turn
 
@@ -69,6 +70,45 @@ def test_a_kind_of_its_own_for_each_file(tmp_path: Path) -> None:
     people.write_text("{}")
     with pytest.raises(InputError, match=r"exists and is not named .jsonl, so it is left alone: choose another name"):
         asked_files(["mic"], "speaker", events=people)
+
+
+@pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
+def test_what_is_heard_is_never_written_over(
+    cli: Cli, tmp_path: Path, link: Callable[[Path, Path], None] | None
+) -> None:
+    """Not even where the recording has an ending of ours, or another name."""
+    for verb, option, ending in (("listen", "--events", ".jsonl"), ("bench", "--plot", ".svg")):
+        recording = out = tmp_path / f"recording{ending}"
+        recording.write_bytes(TWO_VOICES.read_bytes())
+        if link:
+            out = tmp_path / f"out{ending}"
+            link(out, recording)
+        done = cli(verb, option, out, "--input", recording)
+        assert done.returncode == 1
+        assert "which is read: choose another name" in done.stderr
+        assert recording.read_bytes() == TWO_VOICES.read_bytes()
+
+
+def test_one_file_by_two_names_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").touch()
+    (tmp_path / "a.vtt").hardlink_to(tmp_path / "a.srt")
+    with pytest.raises(InputError, match=r"got .*a.srt twice"):
+        asked_files(["mic"], "speaker", srt=tmp_path / "a.srt", vtt=tmp_path / "a.vtt")
+
+
+def test_what_a_second_look_writes_is_where_the_first_was_and_as_private(tmp_path: Path) -> None:
+    private, link = tmp_path / "private.rttm", tmp_path / "link.rttm"
+    private.touch(0o600)
+    link.symlink_to(private)
+    (file,) = asked_files(["call.wav"], "speaker", rttm=link)
+    with file:
+        file.passed("", 1.0)
+        file.turn(_turn(0, 1, "a"))
+    assert isinstance(file, RttmFile)
+    file.revise([_turn(0, 1, "b")])
+    assert link.is_symlink()
+    assert " b " in private.read_text()
+    assert private.stat().st_mode & 0o777 == 0o600
 
 
 def test_all_files_of_one_run_say_the_same(cli: Cli, tmp_path: Path) -> None:
