@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.options import JsonOption, among_corpora, examples, finite, made_folder
@@ -86,6 +85,7 @@ def evaluate(
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
     from edge_lupi.bundle.bundle import shipped_bundle
+    from edge_lupi.disk import kind_of
     from edge_lupi.evaluate.answered import answered, exam_for
     from edge_lupi.evaluate.open import open_model
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from edge_lupi.disk import kind_of
 from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_done, say_json
 from edge_lupi.verbs.options import (
@@ -112,6 +111,8 @@ def enroll(
 
 def _check_name_is_one_word(name: str, bundle: Path | None) -> None:
     """What follows the name is a bundle; where none is there, it is mostly the second word of the name."""
+    from edge_lupi.disk import kind_of
+
     if bundle is not None and not bundle.suffix and kind_of(bundle) == "nothing":
         whole = shlex.quote(f"{name} {bundle}")
         raise InputError(
