@@ -4,7 +4,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install lint types test edge fuzz demo docs dist distcheck clean
+.PHONY: help install lint types test edge fuzz demo docs dist distcheck clean
+
+help:  # what plain `make` does: it downloads nothing
+	@echo "make demo       listen to two voices; into .venv-edge: 46 MB to download, 0.2 GB on the disk"
+	@echo "make test       all tests; into .venv: torch and all that training needs, 6 GB. Likewise make install, lint, types"
+	@echo "make docs       a site of the pages; make dist: wheel, sources, bill of materials; make clean: what was made goes"
 
 install: .venv/installed
 

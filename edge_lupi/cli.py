@@ -12,6 +12,7 @@ from edge_lupi.entry import run
 from edge_lupi.terminal import say
 from edge_lupi.verbs import bench, calibrate, compile, doctor, listen, measure, serve, speakers, train, wyoming
 from edge_lupi.verbs.options import examples
+from edge_lupi.verbs.typed import Verb
 
 app = typer.Typer(
     help="Train a student that hears under a teacher that sees, compile it for an edge device, and listen.",
@@ -77,6 +78,10 @@ for verb in (train.teacher, train.student, train.qat):
 trainings.command(short_help="Make voices count more than rooms, wires and babble.")(train.wccn)
 trainings.command(short_help="Cut a corpus too large for memory into shards.")(train.shards)
 trainings.command(short_help="Train every arm of a recipe, fold by fold, and tell the gains.")(train.sweep)
+
+for group in (app, speakers.speakers, trainings):
+    for command in group.registered_commands:
+        command.cls = Verb
 
 
 def main() -> None:

@@ -62,3 +62,10 @@ def test_what_a_dockerfile_copies_reaches_the_builder(name: str) -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert copied == let_in == {"pyproject.toml", "README.md", "LICENSE", "edge_lupi"}
     assert all((ROOT / word).exists() for word in copied)
+
+
+def test_plain_make_downloads_nothing() -> None:
+    """It is what newcomers type first."""
+    said = subprocess.run(["make", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "make demo" in said
+    assert "pip install" not in said

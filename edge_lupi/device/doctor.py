@@ -251,7 +251,9 @@ def _onnx_gpu() -> Finding:
     if _version(ONNX_GPU):
         said = f"{ONNX_GPU} is installed and hidden by onnxruntime: pip uninstall {ONNX_GPU} and then {INSTALL}"
         return Finding("ONNX on a GPU", "warn", said)
-    return Finding("ONNX on a GPU", "ok", f"no such provider, and none needed; to have them, {INSTALL}")
+    return Finding(
+        "ONNX on a GPU", "ok", f"no such provider, and none needed without an NVIDIA GPU; with one, {INSTALL}"
+    )
 
 
 def _training() -> Finding:

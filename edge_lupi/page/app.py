@@ -24,6 +24,7 @@ BODY_SECONDS = 5.0
 MOST_WATCHING = 16
 LOOKS_PER_SECOND = 5
 MOST_AT_ONCE = 500  # messages in one piece
+SERVICE_ADDRESSES = "/, /people, /streams, /listen, /metrics, /health or /openapi.json, which tells of all"
 
 
 class PageApp:
@@ -38,6 +39,7 @@ class PageApp:
         self._page = files("edge_lupi.page").joinpath("page.html").read_bytes()
         self._policy = _policy(self._page.decode(), "'self'" if microphone else "")
         self._microphone = microphone
+        self._addresses = SERVICE_ADDRESSES if microphone else "/, /stream, /name, /forget or /enroll"
         self._run = secrets.token_hex(4)  # a browser that comes back after another run begins anew
         self._watching = 0
 
@@ -56,7 +58,7 @@ class PageApp:
         elif method == "POST" and path in changes:
             await self._change(scope, receive, send, changes[path])
         else:
-            await reply(send, 404, {"error": "expected /, /stream, /name, /forget or /enroll"})
+            await reply(send, 404, {"error": f"expected {self._addresses}"})
 
     async def _send_page(self, send: Send) -> None:
         kind = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", self._policy)]

@@ -144,7 +144,8 @@ def _check_file(path: Path) -> None:
         except OSError as error:
             kind = error.strerror or type(error).__name__
     if kind:
-        raise InputError(f"expected a sound file at {path}, got {kind}: check the path")
+        cure = "name the files in it" if kind == "a folder" else "check the path"
+        raise InputError(f"expected a sound file at {path}, got {kind}: {cure}")
 
 
 def _check_window(start_seconds: float, end_seconds: float | None) -> None:

@@ -14,6 +14,7 @@ import typer
 from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_json
 from edge_lupi.verbs.options import JsonOption, among_corpora, examples, finite, made_folder
+from edge_lupi.words import printable
 
 REPORT = "report.html"
 MOST_REPORT_BYTES = 1 << 26  # ten recordings of three seconds, twice, are 2 MB
@@ -87,9 +88,14 @@ def evaluate(
 ) -> None:
     """Measure on labelled speech: EER and minDCF on trials, UAR and accuracy on classes, with intervals."""
     from edge_lupi.bundle.bundle import shipped_bundle
+    from edge_lupi.disk import kind_of
     from edge_lupi.evaluate.answered import answered, exam_for
     from edge_lupi.evaluate.open import open_model
 
+    if data is None and model and kind_of(model) == "folder" and kind_of(model / "manifest.json") == "nothing":
+        raise InputError(
+            f"expected a model, got the folder {printable(str(model))}: --data {shlex.quote(str(model))} measures on it"
+        )
     if data is None:
         raise InputError(
             "expected labelled speech to measure on, got none: name it with --data CORPUS (a folder root/<label>/*.wav, a CSV audio,label, or a corpus that edge-lupi knows)"

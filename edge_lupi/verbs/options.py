@@ -130,7 +130,10 @@ def made_folder(folder: Path, option: str) -> Path:
 
 
 def words(texts: list[str] | None) -> list[str]:
-    """`a,b` and `c` -> [a, b, c]."""
+    """`a,b` and `c` -> [a, b, c]. Raises InputError at an empty one, as of `a, b`, which the shell parts at the blank."""
+    for text in texts or ():
+        if not all(word.strip() for word in text.split(",")):
+            raise InputError(f"expected words with commas and no blanks between, as in a,b, got {text[:80]!r}")
     return [word.strip() for text in texts or () for word in text.split(",")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from edge_lupi.errors import InputError
 from edge_lupi.terminal import note, say, say_done, say_json
 from edge_lupi.verbs.options import (
     BundleArgument,
@@ -18,6 +19,7 @@ from edge_lupi.verbs.options import (
     examples,
     finite,
 )
+from edge_lupi.words import printable
 
 if TYPE_CHECKING:
     from edge_lupi.runtime.speakers.gallery import Gallery
@@ -82,6 +84,7 @@ def enroll(
     from edge_lupi.runtime.sources.open import open_source
     from edge_lupi.runtime.speakers.gallery import default_gallery_path
 
+    _check_name_is_one_word(name, bundle)
     student, moods = Bundle.load(bundle or shipped_bundle("speaker")), Bundle.load(emotion or shipped_bundle("emotion"))
     sources = [open_source(path) for path in recordings] if recordings else [open_source("mic", device=device)]
     found = enroll_voice(
@@ -103,6 +106,18 @@ def enroll(
         merge = shlex.join(["edge-lupi", "speakers", "merge", found.name, other])
         note(
             f"{found.name} sounds like {other} (cosine {cosine:.2f}): they may be taken for each other; if they are one, {merge}"
+        )
+
+
+def _check_name_is_one_word(name: str, bundle: Path | None) -> None:
+    """What follows the name is a bundle; where none is there, it is mostly the second word of the name."""
+    from edge_lupi.disk import kind_of
+
+    if bundle is not None and not bundle.suffix and kind_of(bundle) == "nothing":
+        whole = shlex.quote(f"{name} {bundle}")
+        raise InputError(
+            f"expected a bundle (a .lupi folder) or none after the name, got {printable(str(bundle))!r}: "
+            f"a name of two words goes into quotes, {printable(whole)}"
         )
 
 

@@ -130,7 +130,7 @@ def test_renamed_with_all_that_was_recorded(tmp_path: Path) -> None:
         ("POST", "/people", b"x", 405, "expected GET, got POST"),
         ("DELETE", "/metrics", None, 405, "expected GET, got DELETE"),
         ("GET", "/listen", None, 426, "expected a WebSocket"),
-        ("GET", "/nothing", None, 404, "expected"),
+        ("GET", "/nothing", None, 404, "expected /, /people, /streams"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

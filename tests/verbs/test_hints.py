@@ -123,3 +123,27 @@ def test_after_an_update_an_old_calibration_is_passed_over(here: Path, caplog: p
     save_calibration(made, bundle.path, "<svg/>")
     assert load_calibration(bundle.path, bundle.fingerprint, "speaker") is None
     assert "calibrate anew, or undo it with edge-lupi calibrate --undo" in caplog.text
+
+
+def test_slips_of_a_newcomer(cli: Cli, here: Path) -> None:
+    """Two words without quotes, a blank behind a comma, a folder for its files, recordings for a model."""
+    said = _refused(cli("enroll", "Ann", "O'Hara", "--input", "a talk.flac"))
+    assert 'got "O\'Hara": a name of two words goes into quotes, ' in said
+    assert shlex.split(said.rpartition("quotes, ")[2]) == ["Ann O'Hara"]
+    said = _refused(cli("listen", "--task", "speaker,", "emotion", "--input", "a talk.flac"))
+    assert "expected words with commas and no blanks between, as in a,b, got 'speaker,'" in said
+    (here / "ann").mkdir()
+    shutil.copy("a talk.flac", "ann")
+    assert "got a folder: name the files in it" in _refused(cli("listen", "--input", "ann"))
+    assert "got the folder ann: --data ann measures on it" in _refused(cli("evaluate", "ann"))
+    assert "say with a pattern what they are called" in _refused(cli("evaluate", "--data", "ann"))
+
+
+def test_an_option_where_a_value_belongs(cli: Cli, here: Path) -> None:
+    for typed in (("listen", "--srt", "--input", "a talk.flac"), ("speakers", "list", "--gallery", "--json")):
+        done = cli(*typed)
+        assert (done.returncode, done.stdout) == (2, "")
+        option, following = typed[-2:] if typed[0] == "speakers" else typed[1:3]
+        assert f"'{option}'" in done.stderr
+        assert f"expected a value, got the next option, {following}" in done.stderr
+    assert not (here / "--input").exists()

@@ -88,9 +88,14 @@ def read_corpus(
 
 def corpus_kind(path: Path) -> str:
     """The first kind whose files are there."""
-    folder = disk.kind_of(path) == "folder"
+    lies_as_folder = disk.kind_of(path) == "folder"
     for name, kind in KINDS.items():
-        if folder != (name == "table") and kind.recognises(path):
+        if lies_as_folder != (name == "table") and kind.recognises(path):
             return name
+    if lies_as_folder and folder.holds_sounds_elsewhere(path):
+        raise InputError(
+            f"expected a corpus at {path}, got sound files that do not lie in one folder for each speaker or label: "
+            "move them there, or say with a pattern what they are called, such as {speaker}/{label}/*"
+        )
     kinds = "; ".join(f"{name}: {kind.needs}" for name, kind in KINDS.items())
     raise InputError(f"expected a corpus at {path}, got no kind that is known ({kinds}): arrange the files so")

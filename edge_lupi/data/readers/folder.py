@@ -19,7 +19,7 @@ from edge_lupi.errors import InputError
 from edge_lupi.task import verifies
 from edge_lupi.words import printable
 
-__all__ = ["is_folder", "read_folder"]
+__all__ = ["holds_sounds_elsewhere", "is_folder", "read_folder"]
 
 LICENCE = "unknown: the user's own recordings"
 SUFFIXES = frozenset({".flac", ".mp3", ".ogg", ".wav"})
@@ -28,6 +28,12 @@ SUFFIXES = frozenset({".flac", ".mp3", ".ogg", ".wav"})
 def is_folder(root: Path) -> bool:
     """Whether some folder in it holds a sound file."""
     return any(_sounds(label) for label in _labels(root))
+
+
+def holds_sounds_elsewhere(root: Path) -> bool:
+    """Whether sound files lie beside where a folder is looked for: directly in it, or two folders deep."""
+    inner = [deep for label in _labels(root) for deep in _labels(label)]
+    return any(_sounds(place) for place in (root, *inner))
 
 
 def read_folder(root: Path, task: str | None = None, pattern: str = "") -> Corpus:

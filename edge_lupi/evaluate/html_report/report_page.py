@@ -83,7 +83,7 @@ def _of_classes(subjects: Sequence[Subject], around: Circumstances) -> list[str]
         f"On the dashed line a probability is what it says. ECE {100 * answers.report.ece:.1f} %; grey bars: how many utterances lie there.",
     )
     return [
-        section("Who is taken for whom", confusion_table(answers)),
+        section("Which is taken for which", confusion_table(answers)),
         section("Is it right as often as it says?", sure),
         section("Map of the embeddings", _on_maps(len(subjects)), marks, maps),
         section("Class by class", class_table(answers)),
@@ -104,7 +104,8 @@ def _of_trials(subjects: Sequence[Subject], exam: Exam, around: Circumstances) -
         for one in subjects
         for said in [cast(TrialAnswers, one.answers)]
     ]
-    marks = legend([*((mark(n), words(name)) for n, name in enumerate(hard)), (mark(OTHER), "all others")])
+    others = [(mark(OTHER), "all others")] if OTHER in groups else []
+    marks = legend([*((mark(n), words(name)) for n, name in enumerate(hard)), *others])
     own = subjects[0].model.task.threshold is not None
     pictures = (
         figure(_det(curves), "Detection error trade-off: every threshold is a point; the nearer to the lower left corner, the better.")
@@ -203,7 +204,7 @@ def _provenance(subjects: Sequence[Subject], exam: Exam, around: Circumstances) 
     ]
     for one in subjects:
         origin = one.model.origin
-        trained = f"{origin.corpus or 'nobody said on what'}; {origin.training_utterances or 'so many'} utterances, {len(origin.training_speakers or ())} voices"
+        trained = f"{origin.corpus or 'nobody said on what'}; {origin.training_utterances or 'so many'} utterances, {len(origin.training_speakers or ())} voices with those that validated"
         facts.append(
             (words(one.name), words(f"trained on {trained}; edge-lupi {origin.edge_lupi or 'of unknown version'}"))
         )

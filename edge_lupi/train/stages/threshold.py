@@ -48,6 +48,9 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
         )
         return trained
     found = eer((vectors @ vectors.T)[first, second], same)
+    log.info(
+        f"threshold {found.threshold:.3f}, set by {len(voices)} pieces of {len(classes)} voices; few set it badly, and edge-lupi calibrate sets it by those of strangers"
+    )
     tasks = [
         replace(task, threshold=found.threshold) if task.name == prepared.task.name else task
         for task in trained.student.config.tasks
