@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,11 @@ class Gate(Protocol):
 
     def push(self, log_mel: NDArray[np.float32], samples: NDArray[np.float32]) -> NDArray[np.bool_]:
         """log-mel [80, F] of the frames that come next, and their samples [160 * F] -> speech or not, bool [F]."""
+
+    def push_all(
+        self, gates: Sequence[Any], log_mels: Sequence[NDArray[np.float32]], samples: Sequence[NDArray[np.float32]]
+    ) -> list[NDArray[np.bool_]]:
+        """The same for several streams at once, each with its own sound; all gates are of this one's kind."""
 
     def reset(self) -> None:
         """Forget who was speaking, as sound was lost: what came before says nothing about the next frame."""
