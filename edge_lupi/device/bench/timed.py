@@ -66,7 +66,8 @@ class _TimedTracker:
     def __init__(self, clock: Clock, part: str, tracker: Tracker) -> None:
         self.finish, self.speaker = tracker.finish, tracker.speaker
         self.stranger, self.renamed = tracker.stranger, tracker.renamed
-        self.speech: Callable[[Segment, Array], list[Decision]] = clock.timed(part, tracker.speech)
+        self.states: Callable[[Segment], Array | None] = clock.timed(part, tracker.states)
+        self.speech: Callable[..., list[Decision]] = clock.timed(part, tracker.speech)
         self.silence: Callable[[Segment], list[Decision]] = clock.timed(part, tracker.silence)
 
 
