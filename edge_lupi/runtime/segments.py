@@ -127,7 +127,7 @@ class Segmenter:
         """The newest frames; what a padded one says is about its sound alone."""
         kind = self._cuts[cut]
         sound = kind.samples - window.end_samples + window.sound_end_samples
-        power = float(self._powers[-kind.frames :].mean()) / FULL_SCALE_POWER
+        power = float(self._powers[-kind.frames :].sum()) / (kind.frames * FULL_SCALE_POWER)
         return Segment(
             log_mel=self._frames[self._frames_of[cut]][:, None, -kind.frames :],
             start_seconds=(window.end_samples - kind.samples) / SAMPLE_RATE_HZ,

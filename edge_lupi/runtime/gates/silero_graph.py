@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,22 +61,13 @@ class Judged:
 def judge(runs: Sequence[Run]) -> list[Judged]:
     """All runs at once; those of one stream, which share a gain, in their order."""
     counts = [run.chunks for run in runs]
-    begins = [0]
-    for count in counts:
-        begins.append(begins[-1] + count)
-    order = np.zeros((max(counts), len(runs)), np.int64)
-    for place, count in enumerate(counts):
-        order[:count, place] = range(begins[place], begins[place + 1])
-    states = [np.stack([run.state[part] for run in runs])[None] for part in (0, 1)]
-    out = _graph().run(
-        {
-            "spectra": _raised_spectra(runs, begins),
-            "order": order,
-            "lengths": np.array(counts, np.int32),
-            "h": states[0],
-            "c": states[1],
-        }
-    )
+    begins = [0, *accumulate(counts)]
+    every, order = np.arange(begins[-1]), np.zeros((max(counts), len(runs)), np.int64)
+    for place, (begin, end) in enumerate(pairwise(begins)):
+        order[: end - begin, place] = every[begin:end]
+    h, c = (np.concatenate(part).reshape(1, len(runs), -1) for part in zip(*(run.state for run in runs), strict=True))
+    heard, lengths = _raised_spectra(runs, begins), np.array(counts, np.int32)
+    out = _graph().run({"spectra": heard, "order": order, "lengths": lengths, "h": h, "c": c})
     each = zip(out["speech_probs"].T.tolist(), counts, out["hn"][0], out["cn"][0], strict=True)
     return [Judged(probabilities[:count], (h, c)) for probabilities, count, h, c in each]
 
@@ -84,12 +76,12 @@ def _raised_spectra(runs: Sequence[Run], begins: Sequence[int]) -> Array:
     """Of all chunks, quiet ones raised: [4 n, 387]."""
     rows = np.empty((begins[-1], HEARD_SAMPLES + CONTEXT_SAMPLES), np.float32)
     chunks = rows[:, :HEARD_SAMPLES]
-    for run, begin, end in zip(runs, begins, begins[1:], strict=False):
+    for run, (begin, end) in zip(runs, pairwise(begins), strict=True):
         samples = run.samples
         chunks[begin:end, :CONTEXT_SAMPLES] = samples[:-CONTEXT_SAMPLES].reshape(-1, CHUNK_SAMPLES)[:, :CONTEXT_SAMPLES]
         chunks[begin:end, CONTEXT_SAMPLES:] = samples[CONTEXT_SAMPLES:].reshape(-1, CHUNK_SAMPLES)
     levels = levels_db(chunks)
-    gains = [run.gain.gains_db(levels[begin:end]) for run, begin, end in zip(runs, begins, begins[1:], strict=False)]
+    gains = [run.gain.gains_db(levels[begin:end]) for run, (begin, end) in zip(runs, pairwise(begins), strict=True)]
     amplified(chunks, [gain for own in gains for gain in own])
     return spectra(rows)
 

@@ -89,7 +89,7 @@ class Listening:
         windows = stream.take(block)
         self.statistics.count_block(block, stream.seconds)
         self._wait(stream, windows, block.received_seconds, taken_seconds)
-        if block.more and len(self._due) < self._max_batch:
+        if not self._due or (block.more and len(self._due) < self._max_batch):
             return []
         return self._answer()
 
@@ -177,7 +177,7 @@ class Listening:
     def _hear(self) -> list[Ready]:
         """The segments that end with what is due, of so many streams at once; each stream's in their order."""
         due, self._due, ready = self._due, [], list[Ready]()
-        most = self._max_batch if due else 1
+        most = self._max_batch
         for wave in in_waves([item.stream.name for item in due]):
             for first in range(0, len(wave), most):
                 batch = [due[place] for place in wave[first : first + most]]
@@ -195,7 +195,7 @@ class Listening:
             own = [place for place, item in enumerate(batch) if item.is_speech and item.segment.cut == number]
             if own:
                 segments = [batch[place].segment for place in own]
-                encoded = ear.encode(np.stack([one.log_mel for one in segments]), [one.level_db for one in segments])
+                encoded = ear.encode(_batch([one.log_mel for one in segments]), [one.level_db for one in segments])
                 for row, place in enumerate(own):
                     embeddings[place] = encoded[row : row + 1]
         return embeddings
@@ -236,6 +236,11 @@ def _events(batch: Sequence[Ready], decided: Sequence[Decided]) -> list[Event]:
     return events
 
 
+def _batch(log_mels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[80, 1, F] each -> [B, 80, 1, F]; a single one is not copied."""
+    return log_mels[0][None] if len(log_mels) == 1 else np.stack(log_mels)
+
+
 def _check(samples: NDArray[np.float32]) -> None:
     """Raises InputError where samples are not float32 [n] in [-1, 1]: one bad number would stay in every later answer."""
     if samples.dtype != np.float32 or samples.ndim != 1:
@@ -243,7 +248,7 @@ def _check(samples: NDArray[np.float32]) -> None:
             f"expected samples float32 [n] at {SAMPLE_RATE_HZ} Hz mono, got {samples.dtype} {list(samples.shape)}: "
             "divide int16 by 32768, and of several channels take one or the mean"
         )
-    peak = float(np.abs(samples).max(initial=0))
+    peak = float(np.maximum.reduce(np.abs(samples), initial=0))
     if not peak <= LOUDEST:
         raise InputError(
             f"expected samples in [-1, 1], got {peak:g}: divide int16 by 32768, and leave such a block out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,8 +62,9 @@ class Statistics:
     def count_level(self, stream: str, level_db: float) -> None:
         """The level of one more segment of a stream."""
         self.loudest_db = max(self.loudest_db, level_db)
-        if stream in self.by_stream:
-            self.by_stream[stream] = replace(self.by_stream[stream], level_db=level_db)
+        before = self.by_stream.get(stream)
+        if before:
+            self.by_stream[stream] = Progress(before.seconds, level_db, before.dropped)
 
     def percentile_ms(self, percent: float) -> float:
         """The compute time that so many per cent of the segments stay below."""
