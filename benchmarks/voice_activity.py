@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,8 +24,11 @@ from sounds import Samples, clips, mixed, music, white
 from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, SAMPLE_RATE_HZ
 from edge_lupi.runtime.front_end import FftFrontEnd
 from edge_lupi.runtime.gates.energy import SPEECH_BANDS, GateSettings, SpeechGate
+from edge_lupi.runtime.gates.gain import Gain
 from edge_lupi.runtime.gates.gate import levels_db
-from edge_lupi.runtime.gates.silero import STATE, VoiceGate, _graph
+from edge_lupi.runtime.gates.silero import VoiceGate
+from edge_lupi.runtime.gates.silero_graph import NOTHING, Run
+from edge_lupi.runtime.gates.silero_graph import judge as judge_runs
 
 Scores = NDArray[np.float64]
 PAUSE_SECONDS = 2.0
@@ -33,7 +36,6 @@ HANGOVER_FRAMES = round(GateSettings().hangover_seconds * 100)
 QUIET_DB = 30.0
 CHUNK_SAMPLES = 512
 GRAPH_CONTEXT = 64
-GRAPH = _graph()
 RATIOS_DB = (10, 5, 0)
 
 
@@ -61,14 +63,17 @@ def energy(samples: Samples) -> Scores:
 def silero(samples: Samples) -> Scores:
     """Probability of the newest whole chunk at every frame's end; by the graph that edge-lupi runs, without its cascade."""
     whole = len(samples) // CHUNK_SAMPLES
-    padded = np.concatenate([np.zeros(GRAPH_CONTEXT, np.float32), samples])
-    rows = [padded[n * CHUNK_SAMPLES : (n + 1) * CHUNK_SAMPLES + GRAPH_CONTEXT] for n in range(whole)]
-    state, probabilities = (STATE, STATE), [np.zeros(1)]
-    for first in range(0, whole, 16):
-        out = GRAPH.run({"input": np.stack(rows[first : first + 16]), "h": state[0], "c": state[1]})
-        state = out["hn"], out["cn"]
-        probabilities.append(out["speech_probs"].ravel())
-    return _per_frame(np.concatenate(probabilities), len(samples))
+    padded = np.concatenate([np.zeros(GRAPH_CONTEXT, np.float32), samples[: whole * CHUNK_SAMPLES]])
+    (judged,) = judge_runs([Run(padded, NOTHING, Unraised())])
+    return _per_frame(np.array([0.0, *judged.probabilities]), len(samples))
+
+
+class Unraised(Gain):
+    """None: the graph hears what there is."""
+
+    def gains_db(self, levels_db: Sequence[float]) -> list[float]:
+        """0 dB each."""
+        return [0.0] * len(levels_db)
 
 
 def cascade(samples: Samples) -> Scores:

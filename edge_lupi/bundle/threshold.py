@@ -35,5 +35,7 @@ class Threshold:
 
     def at(self, seconds: float) -> float:
         """The cosine to ask for after so many seconds of speech."""
+        if len(self.points) == 1:
+            return self.points[0][1]
         durations, cosines = zip(*self.points, strict=True)
         return float(np.interp(np.log(max(seconds, 1e-3)), np.log(durations), cosines))

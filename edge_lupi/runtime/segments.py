@@ -3,23 +3,25 @@
 In: float32 [n] at 16 kHz, any n. Out: Segments of log-mel float32 [80, 1, frames]; joined they equal what
 `CompiledStudent.segments` gives for the whole, `without_offset`. Frames are computed up to the end of the next segment, at the
 same places of the stream whatever the blocks, so segments are the same to the last bit. Students with segments of other
-lengths share one stream: one gate, and one log-mel where theirs is the same.
+lengths share one stream: one gate, and one log-mel where theirs is the same. What several streams have ready, one gate hears.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lupi.frames import CONTEXT_SAMPLES, HOP_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
-from edge_lupi.runtime.gates.gate import Gate, levels_db, with_pre_roll
+from edge_lupi.frames import CONTEXT_SAMPLES, MELS, SAMPLE_RATE_HZ, Segmentation
+from edge_lupi.runtime.gates.gate import FULL_SCALE_POWER, Frames, Gate, share_with_pre_roll
 from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.windows import Window, Windows
 from edge_lupi.sound.offset import OffsetRemoval
 
-__all__ = ["SPEECH_SHARE", "LogMel", "Segment", "Segmenter"]
+__all__ = ["SPEECH_SHARE", "LogMel", "Segment", "Segmenter", "segments_of"]
 
 Array = NDArray[np.float32]
 SPEECH_SHARE = 0.5  # a segment with less speech than this is silence
@@ -43,7 +45,10 @@ class Segment:
 
 
 class Segmenter:
-    """Cuts a stream in one way, and in others `beside` it; the first log-mel is also the gate's."""
+    """Cuts a stream in one way, and in others `beside` it; the first log-mel is also the gate's.
+
+    `take` gives the windows that are due, which `segments_of` makes segments of, in their order; `push` does both.
+    """
 
     def __init__(
         self,
@@ -57,90 +62,89 @@ class Segmenter:
         self._frames_of = [self._log_mels.index(other) for other in (log_mel, *(other for other, _ in beside))]
         self._cuts = [segmentation, *(cut for _, cut in beside)]
         self._longest = max(cut.frames for cut in self._cuts)
+        self._windows = Windows(self._cuts)
         self._gate = gate or make_gate()
         self._offset = OffsetRemoval()
-        self._stream_samples = 0  # where the next sample lies in the stream, lost ones counted
         self._restart()
 
     @property
     def seconds(self) -> float:
         """How far the stream has come, what was lost counted."""
-        return self._stream_samples / SAMPLE_RATE_HZ
+        return self._windows.seconds
+
+    def take(self, samples: Array) -> list[Window]:
+        """Take the next samples float32 [n]; the windows that are due with them."""
+        return self._windows.push(samples)
 
     def push(self, samples: Array) -> list[Segment]:
         """Take the next samples float32 [n]; give the segments that are complete with them."""
-        segments = []
-        while len(samples):
-            count = min(self._wanted - self._waiting, len(samples))
-            begin = CONTEXT_SAMPLES + self._waiting
-            self._buffer[begin : begin + count] = samples[:count]
-            samples = samples[count:]
-            self._waiting += count
-            self._stream_samples += count
-            if self._waiting == self._wanted:
-                segments += self._segments()
-        return segments
+        return self._alone(self.take(samples))
 
     def reset(self, lost_samples: int = 0) -> None:
         """Begin again after a gap, so that no segment bridges it; the time of the stream goes on."""
-        self._stream_samples += lost_samples
-        self._gate.reset()
-        self._restart()
+        self._windows.reset(lost_samples)
+
+    def last_windows(self) -> list[Window]:
+        """At the end: what is shorter than a segment, where no segment of that length came before, padded with silence."""
+        return self._windows.finish()
 
     def finish(self) -> list[Segment]:
-        """At the end: what is shorter than a segment, where no segment of that length came before, padded with silence."""
-        samples, end = self._computed + self._waiting, self.seconds
-        short = {cut for cut, due in enumerate(self._due) if samples and due == self._cuts[cut].samples}
-        last = list[Segment]()
-        while short:
-            self._buffer[CONTEXT_SAMPLES + self._waiting :] = 0
-            self._stream_samples += self._wanted - self._waiting
-            first = [segment for segment in self._segments(self._waiting) if segment.cut in short]
-            last += [self._shortened(segment, samples, end) for segment in first]
-            short -= {segment.cut for segment in first}
-        return last
+        """The segments of these."""
+        return self._alone(self.last_windows())
 
-    def _shortened(self, padded: Segment, real_samples: int, end_seconds: float) -> Segment:
-        """A padded segment without the padding in what it says."""
-        share = min(1.0, padded.speech_share * self._cuts[padded.cut].samples / real_samples)
-        return replace(padded, end_seconds=end_seconds, speech_share=share)
+    def _alone(self, windows: Sequence[Window]) -> list[Segment]:
+        return [segment for window in windows for segment in segments_of([(self, window)])[0]]
 
     def _restart(self) -> None:
-        self._buffer = np.zeros(CONTEXT_SAMPLES + self._longest * HOP_SAMPLES, np.float32)
-        self._waiting = 0  # samples in the buffer behind the context
-        self._computed = 0  # samples before them, since here
-        self._due = [cut.samples for cut in self._cuts]  # where the next segment of each ends, in the same count
-        self._wanted = min(self._due)  # so many make the next segment
+        """Nothing was heard."""
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._frames: list[Array] = [np.zeros((MELS, 0), np.float32) for _ in self._log_mels]
-        self._levels_db = np.zeros(0, np.float32)
+        self._powers = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.bool_)
 
-    def _segments(self, real_samples: int | None = None) -> list[Segment]:
-        """Those that end with what waits in the buffer, of which only so much is sound where that is not all."""
-        window = self._buffer[: CONTEXT_SAMPLES + self._wanted]
-        fresh_samples = window[CONTEXT_SAMPLES:][:real_samples]
-        fresh_samples[:] = self._offset.removed(fresh_samples)
-        fresh = [log_mel(window) for log_mel in self._log_mels]
-        past = max(0, self._levels_db.size + fresh[0].shape[1] - self._longest)  # frames that no segment hears any more
-        self._frames = [np.concatenate([old[:, past:], new], 1) for old, new in zip(self._frames, fresh, strict=True)]
-        self._levels_db = np.concatenate([self._levels_db[past:], levels_db(fresh[0])])
-        self._speech = np.concatenate([self._speech[past:], self._gate.push(fresh[0], window[CONTEXT_SAMPLES:])])
-        self._buffer[:CONTEXT_SAMPLES] = window[-CONTEXT_SAMPLES:].copy()
-        self._computed += self._wanted
-        ready = [cut for cut, due in enumerate(self._due) if due == self._computed]
-        for cut in ready:
-            self._due[cut] += self._cuts[cut].hop_samples
-        self._waiting, self._wanted = 0, min(self._due) - self._computed
-        return [self._segment(cut) for cut in ready]
+    def _heard(self, window: Window) -> tuple[Array, list[Array]]:
+        """What is heard of a window, a constant taken out, behind its context: float32 [240 + 160 * F]; and its log-mels [80, F]."""
+        if window.begins and self._powers.size:  # a gap
+            self._gate.reset()
+            self._restart()
+        samples = np.concatenate([self._context, window.samples])
+        sound = window.sound
+        samples[CONTEXT_SAMPLES : CONTEXT_SAMPLES + len(sound)] = self._offset.removed(sound)
+        self._context = samples[-CONTEXT_SAMPLES:].copy()  # by itself, so that the window is not kept
+        return samples, [log_mel(samples) for log_mel in self._log_mels]
 
-    def _segment(self, cut: int) -> Segment:
-        """The newest frames."""
+    def _segments(self, window: Window, log_mels: Sequence[Array], speech: Frames) -> list[Segment]:
+        """Those that end with a window."""
+        past = max(0, self._powers.size + speech.size - self._longest)  # frames that no segment hears any more
+        self._frames = [
+            np.concatenate([old[:, past:], new], 1) for old, new in zip(self._frames, log_mels, strict=True)
+        ]
+        self._powers = np.concatenate([self._powers[past:], np.exp(log_mels[0]).sum(0)])
+        self._speech = np.concatenate([self._speech[past:], speech])
+        return [self._segment(window, cut) for cut in window.cuts]
+
+    def _segment(self, window: Window, cut: int) -> Segment:
+        """The newest frames; what a padded one says is about its sound alone."""
         kind = self._cuts[cut]
+        sound = kind.samples - window.end_samples + window.sound_end_samples
+        power = float(self._powers[-kind.frames :].sum()) / (kind.frames * FULL_SCALE_POWER)
         return Segment(
             log_mel=self._frames[self._frames_of[cut]][:, None, -kind.frames :],
-            start_seconds=(self._stream_samples - kind.samples) / SAMPLE_RATE_HZ,
-            end_seconds=self.seconds,
-            speech_share=float(np.count_nonzero(with_pre_roll(self._speech[-kind.frames :])) / kind.frames),
-            level_db=float(10 * np.log10((10 ** (self._levels_db[-kind.frames :] / 10)).mean())),
+            start_seconds=(window.end_samples - kind.samples) / SAMPLE_RATE_HZ,
+            end_seconds=window.sound_end_samples / SAMPLE_RATE_HZ,
+            speech_share=min(1.0, share_with_pre_roll(self._speech[-kind.frames :]) * (kind.samples / sound)),
+            level_db=10 * math.log10(power),
             cut=cut,
         )
+
+
+def segments_of(due: Sequence[tuple[Segmenter, Window]]) -> list[list[Segment]]:
+    """The segments that end with each of these windows, the next ones of so many streams, which have gates of one kind."""
+    heard = [segmenter._heard(window) for segmenter, window in due]
+    gates = [segmenter._gate for segmenter, _ in due]
+    samples = [own[CONTEXT_SAMPLES:] for own, _ in heard]
+    speech = gates[0].push_all(gates, [log_mels[0] for _, log_mels in heard], samples)
+    return [
+        segmenter._segments(window, log_mels, frames)
+        for (segmenter, window), (_, log_mels), frames in zip(due, heard, speech, strict=True)
+    ]

@@ -24,6 +24,8 @@ from edge_lupi.runtime.trackers.tracker import Aggregator, Array, Decision, Trac
 
 __all__ = ["OpenGate", "TimedRun"]
 
+Frames = NDArray[np.bool_]
+
 
 class OpenGate:
     """A speech gate that does all its work; whatever it says, every frame counts as speech."""
@@ -32,15 +34,27 @@ class OpenGate:
         self.delay_seconds, self.reset = gate.delay_seconds, gate.reset
         self._gate = gate
 
-    def push(self, log_mel: Array, samples: Array) -> NDArray[np.bool_]:
+    def push(self, log_mel: Array, samples: Array) -> Frames:
         """log-mel [80, F] and samples [160 * F] -> True for each frame."""
-        return np.ones_like(self._gate.push(log_mel, samples))
+        return self.push_all([self], [log_mel], [samples])[0]
+
+    def push_all(self, gates: Sequence[OpenGate], log_mels: Sequence[Array], samples: Sequence[Array]) -> list[Frames]:
+        """Of several streams, each with its own sound."""
+        return [np.ones_like(said) for said in self._gate.push_all([one._gate for one in gates], log_mels, samples)]
 
 
 class _TimedGate:
     def __init__(self, clock: Clock, gate: Gate) -> None:
         self.delay_seconds, self.reset = gate.delay_seconds, gate.reset
-        self.push: Callable[[Array, Array], NDArray[np.bool_]] = clock.timed("gate", gate.push)
+        self.push: Callable[[Array, Array], Frames] = clock.timed("gate", gate.push)
+        self._push_all = clock.timed("gate", gate.push_all)
+        self._gate = gate
+
+    def push_all(
+        self, gates: Sequence[_TimedGate], log_mels: Sequence[Array], samples: Sequence[Array]
+    ) -> list[Frames]:
+        said: list[Frames] = self._push_all([one._gate for one in gates], log_mels, samples)
+        return said
 
 
 class _TimedBranch:
@@ -52,7 +66,8 @@ class _TimedTracker:
     def __init__(self, clock: Clock, part: str, tracker: Tracker) -> None:
         self.finish, self.speaker = tracker.finish, tracker.speaker
         self.stranger, self.renamed = tracker.stranger, tracker.renamed
-        self.speech: Callable[[Segment, Array], list[Decision]] = clock.timed(part, tracker.speech)
+        self.states: Callable[[Segment], Array | None] = clock.timed(part, tracker.states)
+        self.speech: Callable[..., list[Decision]] = clock.timed(part, tracker.speech)
         self.silence: Callable[[Segment], list[Decision]] = clock.timed(part, tracker.silence)
 
 

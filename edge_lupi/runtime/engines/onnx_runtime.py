@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -76,8 +77,8 @@ class OnnxEngine:
         self.input_shapes = {name: (most, *shape[1:]) if most else shape for name, shape in shapes.items()}
         self.output_names = [item.name for item in self._session.get_outputs()]
 
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Run the graph once. Shapes are those of the graph; dtypes float32."""
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Run the graph once. Shapes and types are those of the graph: float32 but for places in arrays."""
         try:
             values = self._session.run(None, dict(inputs))
         except Exception as error:  # as above; a graph of other names or shapes than the bundle says

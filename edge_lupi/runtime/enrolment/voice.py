@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.compiled_student import CompiledStudent, Step
 from edge_lupi.runtime.listening.ears import ear_of
 from edge_lupi.runtime.listening.listening import Listening
 from edge_lupi.runtime.segments import Segment
@@ -84,7 +84,10 @@ class Speech(Tracker):
                 return
         listening.finish()
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
+    def states(self, segment: Segment) -> None:
+        """The aggregator is not asked."""
+
+    def speech(self, segment: Segment, embedding: Array, heard: Step | None = None) -> list[Decision]:
         """A segment in which they speak, with its embedding [1, D]; nothing is decided about it."""
         begin_seconds = max(segment.start_seconds, self._covered_seconds)
         self.speech_seconds += segment.speech_share * (segment.end_seconds - begin_seconds)

@@ -6,6 +6,7 @@ recursion goes frame by frame, so the answer does not depend on how the stream w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,10 @@ class SpeechGate:
 
     def push(self, log_mel: NDArray[np.float32], samples: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:
         """log-mel [80, F] of the frames that come next -> speech or not, bool [F]; the samples are not needed."""
+        return np.array(self.open_frames(log_mel), np.bool_)
+
+    def open_frames(self, log_mel: NDArray[np.float32]) -> list[bool]:
+        """The same as a list."""
         # one loop over local numbers: a call for each frame takes four times as long
         settings, hangover = self.settings, self._hangover_frames
         to_begin_db, to_go_on_db = settings.margin_db, settings.margin_db - settings.release_db
@@ -63,7 +68,16 @@ class SpeechGate:
                 floor_db = min(level_db, floor_db + self._rise_db, settings.highest_floor_db)
             speech.append(since_speech <= hangover)
         self.floor_db, self._since_speech_frames = floor_db, since_speech
-        return np.array(speech, np.bool_)
+        return speech
+
+    def push_all(
+        self,
+        gates: Sequence[SpeechGate],
+        log_mels: Sequence[NDArray[np.float32]],
+        samples: Sequence[NDArray[np.float32]],
+    ) -> list[NDArray[np.bool_]]:
+        """Of several streams, each with its own sound."""
+        return [gate.push(log_mel) for gate, log_mel in zip(gates, log_mels, strict=True)]
 
     def reset(self) -> None:
         """Forget who was speaking; the noise of the room is still its noise."""

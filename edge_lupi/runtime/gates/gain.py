@@ -11,10 +11,12 @@ noise and music alone (benchmarks/quiet_speech.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Gain"]
+__all__ = ["Gain", "amplified", "levels_db"]
 
 Array = NDArray[np.float32]
 WANTED_DB = -15.0  # RMS of the loudest chunk of a voice
@@ -31,11 +33,27 @@ class Gain:
 
     def raised(self, chunks: Array) -> Array:
         """The next chunks [n, S], each by the gain that it and those before it ask for; within [-1, 1]."""
-        powers = np.einsum("ns,ns->n", chunks, chunks) / chunks.shape[1]
-        gains = np.array([self._gain_db(level) for level in (10 * np.log10(powers + SILENT_POWER)).tolist()])
-        out: Array = chunks * (10 ** (gains / 20)).astype(np.float32)[:, None]
-        return np.clip(out, -1, 1, out=out)
+        return amplified(chunks.copy(), self.gains_db(levels_db(chunks)))
 
-    def _gain_db(self, level_db: float) -> float:
-        self._level_db = max(level_db, self._level_db - FALL_DB)
-        return min(max(WANTED_DB - self._level_db, 0.0), MOST_DB)
+    def gains_db(self, levels_db: Sequence[float]) -> list[float]:
+        """What the next chunks of these levels are to be raised by."""
+        gains = []
+        for level_db in levels_db:
+            self._level_db = max(level_db, self._level_db - FALL_DB)
+            gains.append(min(max(WANTED_DB - self._level_db, 0.0), MOST_DB))
+        return gains
+
+
+def levels_db(chunks: Array) -> list[float]:
+    """RMS of each of the chunks [n, S], whoever's they are, in dB of full scale."""
+    powers = np.einsum("ns,ns->n", chunks, chunks) / chunks.shape[1]
+    levels: list[float] = (10 * np.log10(powers + SILENT_POWER)).tolist()
+    return levels
+
+
+def amplified(chunks: Array, gains_db: Sequence[float]) -> Array:
+    """The same chunks [n, S], each made louder in place by so many dB; within [-1, 1]."""
+    factors = (10 ** (np.array(gains_db) / 20)).astype(np.float32)
+    np.multiply(chunks, factors[:, None], out=chunks)
+    np.maximum(chunks, -1, out=chunks)
+    return np.minimum(chunks, 1, out=chunks)

@@ -5,7 +5,10 @@
     for event in listening.finish(): ...
 
 Every stream has its own segments and its own memory of who spoke. What is ready at the same moment, of one stream or of
-many, goes through the encoder as one batch.
+many, goes through the gate, the encoder and the aggregators as one batch each:
+
+    Block ─► windows ┬─► gate ─► segments ─► encoder ─► aggregator ─► trackers ─► Events
+    of other streams ┘
 """
 
 from __future__ import annotations
@@ -24,37 +27,28 @@ from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import NARROW
 from edge_lupi.runtime.gates.gate import Gate
 from edge_lupi.runtime.gates.make import make_gate
+from edge_lupi.runtime.listening.decide import Decided, Embedding, Ready, decide, in_waves
 from edge_lupi.runtime.listening.ears import Ear
 from edge_lupi.runtime.listening.statistics import Statistics
 from edge_lupi.runtime.listening.stream import Stream
-from edge_lupi.runtime.segments import SPEECH_SHARE, Segment, Segmenter
+from edge_lupi.runtime.segments import Segment, Segmenter, segments_of
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.source import say
-from edge_lupi.runtime.trackers.tracker import Decision, Stranger, Tracker
+from edge_lupi.runtime.trackers.tracker import Stranger, Tracker
+from edge_lupi.runtime.windows import Window
 from edge_lupi.sound.audio import LOUDEST
 
 __all__ = ["Listening"]
 
-Embedding = NDArray[np.float32]  # [1, D]
-
 
 @dataclass(frozen=True, eq=False)
-class _Waiting:
-    """A segment that is ready to be encoded, and when its last block came and was taken."""
+class _Due:
+    """A window of sound that waits to be heard, and when its last block came and was taken."""
 
     stream: Stream
-    segment: Segment
+    window: Window
     received_seconds: float
     taken_seconds: float
-
-    @property
-    def is_speech(self) -> bool:
-        return self.segment.speech_share >= SPEECH_SHARE
-
-    @property
-    def moment(self) -> tuple[str, float]:
-        """Segments of one stream for several students may end at once."""
-        return self.stream.name, self.segment.end_seconds
 
 
 class Listening:
@@ -79,7 +73,7 @@ class Listening:
         self._gate = gate
         self._notify = notify
         self._streams: dict[str, Stream] = {}
-        self._waiting: list[_Waiting] = []
+        self._due: list[_Due] = []
         self._received_seconds = time.perf_counter()
         self._earlier_failures = len(self._gpu_failures())
         self._is_over = False
@@ -92,10 +86,10 @@ class Listening:
         _check(block.samples)
         taken_seconds = time.perf_counter()
         stream = self._stream(block.stream)
-        segments = stream.push(block)
-        self.statistics.count_block(block, stream.seconds, segments[-1].level_db if segments else None)
-        self._wait(stream, segments, block.received_seconds, taken_seconds)
-        if block.more and len(self._waiting) < self._max_batch:
+        windows = stream.take(block)
+        self.statistics.count_block(block, stream.seconds)
+        self._wait(stream, windows, block.received_seconds, taken_seconds)
+        if not self._due or (block.more and len(self._due) < self._max_batch):
             return []
         return self._answer()
 
@@ -103,7 +97,7 @@ class Listening:
         """The end of all streams: the events about what was held back until now."""
         taken_seconds, self._is_over = time.perf_counter(), True
         for stream in self._streams.values():
-            self._wait(stream, stream.last_segments(), self._received_seconds, taken_seconds)
+            self._wait(stream, stream.segmenter.last_windows(), self._received_seconds, taken_seconds)
         events = self._answer()
         for stream in self._streams.values():
             events += stream.events(stream.last_decisions(), self._received_seconds)
@@ -117,7 +111,7 @@ class Listening:
         taken_seconds, stream = time.perf_counter(), self._streams.pop(name, None)
         if stream is None:
             return []
-        self._wait(stream, stream.last_segments(), self._received_seconds, taken_seconds)
+        self._wait(stream, stream.segmenter.last_windows(), self._received_seconds, taken_seconds)
         events = self._answer() + stream.events(stream.last_decisions(), self._received_seconds)
         self.statistics.by_stream.pop(name, None)
         return events
@@ -163,46 +157,56 @@ class Listening:
             self.statistics.streams += 1
         return self._streams[name]
 
-    def _wait(self, stream: Stream, segments: list[Segment], received_seconds: float, taken_seconds: float) -> None:
+    def _wait(self, stream: Stream, windows: list[Window], received_seconds: float, taken_seconds: float) -> None:
         self._received_seconds = received_seconds
-        self._waiting += [_Waiting(stream, segment, received_seconds, taken_seconds) for segment in segments]
+        self._due += [_Due(stream, window, received_seconds, taken_seconds) for window in windows]
 
     def _answer(self) -> list[Event]:
-        """Encode what waits, in batches, and let each stream decide, moment by moment."""
-        waiting, self._waiting = self._waiting, []
-        events = list[Event]()
-        while waiting:
+        """Hear what is due and encode it, in batches, and let each stream decide, moment by moment."""
+        ready, events = self._hear(), list[Event]()
+        while ready:
             most = self._max_batch
-            batch, waiting = waiting[:most], waiting[most:]
+            batch, ready = ready[:most], ready[most:]
             embeddings = self._encode(batch)
-            decisions = [
-                item.stream.decide(self._ears[item.segment.cut].tasks, item.segment, embedding)
-                for item, embedding in zip(batch, embeddings, strict=True)
-            ]
+            decided = decide(self._ears, batch, embeddings)
             self._hand_on(batch, embeddings)
             self._count(batch)
-            events += _events(batch, decisions)
+            events += _events(batch, decided)
         return events
 
-    def _encode(self, batch: Sequence[_Waiting]) -> list[Embedding | None]:
+    def _hear(self) -> list[Ready]:
+        """The segments that end with what is due, of so many streams at once; each stream's in their order."""
+        due, self._due, ready = self._due, [], list[Ready]()
+        most = self._max_batch
+        for wave in in_waves([item.stream.name for item in due]):
+            for first in range(0, len(wave), most):
+                batch = [due[place] for place in wave[first : first + most]]
+                each = segments_of([(item.stream.segmenter, item.window) for item in batch])
+                for item, segments in zip(batch, each, strict=True):
+                    ready += [Ready(item.stream, own, item.received_seconds, item.taken_seconds) for own in segments]
+        for one in ready:
+            self.statistics.count_level(one.stream.name, one.segment.level_db)
+        return ready
+
+    def _encode(self, batch: Sequence[Ready]) -> list[Embedding | None]:
         """An embedding [1, D] for each; None where hardly anybody speaks."""
         embeddings: list[Embedding | None] = [None] * len(batch)
         for number, ear in enumerate(self._ears):
             own = [place for place, item in enumerate(batch) if item.is_speech and item.segment.cut == number]
             if own:
                 segments = [batch[place].segment for place in own]
-                encoded = ear.encode(np.stack([one.log_mel for one in segments]), [one.level_db for one in segments])
+                encoded = ear.encode(_batch([one.log_mel for one in segments]), [one.level_db for one in segments])
                 for row, place in enumerate(own):
                     embeddings[place] = encoded[row : row + 1]
         return embeddings
 
-    def _hand_on(self, batch: Sequence[_Waiting], embeddings: Sequence[Embedding | None]) -> None:
+    def _hand_on(self, batch: Sequence[Ready], embeddings: Sequence[Embedding | None]) -> None:
         """To whoever asked what was encoded."""
         for item, embedding in zip(batch, embeddings, strict=True):
             if self._encoded and embedding is not None:
                 self._encoded(item.stream.name, item.segment, embedding)
 
-    def _count(self, batch: Sequence[_Waiting]) -> None:
+    def _count(self, batch: Sequence[Ready]) -> None:
         """What this batch cost, and what there is to say about it."""
         now_seconds = time.perf_counter()
         self.statistics.segments += len(batch)
@@ -222,14 +226,19 @@ class Listening:
         return [failure for ear in self._ears for failure in ear.student.gpu_failures]
 
 
-def _events(batch: Sequence[_Waiting], decisions: Sequence[list[tuple[str, Decision]]]) -> list[Event]:
+def _events(batch: Sequence[Ready], decided: Sequence[Decided]) -> list[Event]:
     """Of each stream's moment all that was decided, in the order of time."""
     events = list[Event]()
-    for _, pairs in groupby(zip(batch, decisions, strict=True), key=lambda pair: pair[0].moment):
+    for _, pairs in groupby(zip(batch, decided, strict=True), key=lambda pair: pair[0].moment):
         (first, own), *others = pairs
         together = [*own, *(decision for _, more in others for decision in more)]
         events += first.stream.events(together, first.received_seconds)
     return events
+
+
+def _batch(log_mels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[80, 1, F] each -> [B, 80, 1, F]; a single one is not copied."""
+    return log_mels[0][None] if len(log_mels) == 1 else np.stack(log_mels)
 
 
 def _check(samples: NDArray[np.float32]) -> None:
@@ -239,7 +248,7 @@ def _check(samples: NDArray[np.float32]) -> None:
             f"expected samples float32 [n] at {SAMPLE_RATE_HZ} Hz mono, got {samples.dtype} {list(samples.shape)}: "
             "divide int16 by 32768, and of several channels take one or the mean"
         )
-    peak = float(np.abs(samples).max(initial=0))
+    peak = float(np.maximum.reduce(np.abs(samples), initial=0))
     if not peak <= LOUDEST:
         raise InputError(
             f"expected samples in [-1, 1], got {peak:g}: divide int16 by 32768, and leave such a block out"

@@ -50,16 +50,21 @@ class Statistics:
     by_stream: dict[str, Progress] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
-    def count_block(self, block: Block, stream_seconds: float, level_db: float | None) -> None:
-        """One more block: how far its stream has come with it, and the level of the last segment that it completed."""
-        before = self.by_stream.get(block.stream, Progress())
-        self.loudest_db = max(self.loudest_db, -np.inf if level_db is None else level_db)
-        level_db = before.level_db if level_db is None else level_db
-        self.by_stream[block.stream] = Progress(stream_seconds, level_db, block.dropped)
+    def count_block(self, block: Block, stream_seconds: float) -> None:
+        """One more block, and how far its stream has come with it."""
+        before = self.by_stream.get(block.stream) or Progress()
+        self.by_stream[block.stream] = Progress(stream_seconds, before.level_db, block.dropped)
         self.dropped += block.dropped - before.dropped
         self.heard_seconds += len(block.samples) / SAMPLE_RATE_HZ
         self.peak_fill_seconds = max(self.peak_fill_seconds, block.peak_fill_seconds)
         self.reconnections += block.reconnected
+
+    def count_level(self, stream: str, level_db: float) -> None:
+        """The level of one more segment of a stream."""
+        self.loudest_db = max(self.loudest_db, level_db)
+        before = self.by_stream.get(stream)
+        if before:
+            self.by_stream[stream] = Progress(before.seconds, level_db, before.dropped)
 
     def percentile_ms(self, percent: float) -> float:
         """The compute time that so many per cent of the segments stay below."""

@@ -1,19 +1,17 @@
-"""One stream of a run: Blocks in, segments out; then what its trackers decide, as Events in the order of time."""
+"""One stream of a run: Blocks in, windows out; then what its trackers decide, as Events in the order of time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_lupi.events import Event
 from edge_lupi.frames import SAMPLE_RATE_HZ
 from edge_lupi.runtime.band import Band
-from edge_lupi.runtime.segments import Segment, Segmenter
+from edge_lupi.runtime.segments import Segmenter
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Decision, Stranger, Tracker
+from edge_lupi.runtime.windows import Window
 from edge_lupi.task import Task
 
 __all__ = ["Stream"]
@@ -26,45 +24,34 @@ class Stream:
         self.name = name
         self.dropped = 0  # samples lost since the stream began
         self.band = Band()
-        self._segmenter = segmenter
+        self.segmenter = segmenter
         self._trackers = trackers
         self._gaps: dict[str, list[tuple[float, float]]] = {task: [] for task in trackers}  # end and length, in seconds
 
     @property
     def seconds(self) -> float:
         """How far the stream has come, lost samples counted."""
-        return self._segmenter.seconds
+        return self.segmenter.seconds
 
-    def push(self, block: Block) -> list[Segment]:
-        """The segments that are complete with this block."""
+    def take(self, block: Block) -> list[Window]:
+        """The windows that are due with this block."""
         lost, self.dropped = block.dropped - self.dropped, block.dropped
         if block.gap:
-            self._segmenter.reset(lost)
+            self.segmenter.reset(lost)
             for gaps in self._gaps.values():
                 gaps.append((self.seconds, lost / SAMPLE_RATE_HZ))
-        return self._segmenter.push(block.samples)
+        return self.segmenter.take(block.samples)
 
-    def last_segments(self) -> list[Segment]:
-        """At the end of the stream: what was shorter than a segment."""
-        return self._segmenter.finish()
+    def tracker(self, task: Task) -> Tracker:
+        """What decides about a task."""
+        return self._trackers[task.name]
 
-    def decide(
-        self, tasks: Sequence[Task], segment: Segment, embedding: NDArray[np.float32] | None
-    ) -> list[tuple[str, Decision]]:
-        """What the trackers of these tasks make of a segment and its embedding [1, D]; None where hardly anybody speaks.
-
-        Whom a task that compares voices names, all trackers are told.
-        """
-        decisions = list[tuple[str, Decision]]()
-        for task in tasks:
-            tracker = self._trackers[task.name]
-            own = tracker.silence(segment) if embedding is None else tracker.speech(segment, embedding)
-            decisions += [(task.name, decision) for decision in own]
-            names = [decision.label for decision in own if decision.label != UNKNOWN]
-            if names and task.verifies:
-                for other in self._trackers.values():
-                    other.speaker(names[-1])
-        return decisions
+    def tell(self, decisions: Sequence[Decision]) -> None:
+        """All trackers whom a task that compares voices has just named."""
+        names = [decision.label for decision in decisions if decision.label != UNKNOWN]
+        if names:
+            for tracker in self._trackers.values():
+                tracker.speaker(names[-1])
 
     def stranger(self, label: str) -> Stranger | None:
         """What its trackers remember of a voice with this number; None where nothing is."""

@@ -92,6 +92,9 @@ class Gallery:
         """Who is known."""
         return sorted(self._people)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._people
+
     def exemplars(self, name: str) -> Array:
         """The unit vectors of a person, float32 [n, D]."""
         return self._people[self._known(name)]

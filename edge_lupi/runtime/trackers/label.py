@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.metrics.confidence import probabilities_of
+from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.averages import VoiceSoFar
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
@@ -70,11 +71,15 @@ class LabelTracker:
         self._voices = voices or Voices()
         self._speech = self._begun()
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
-        """A segment in which somebody speaks, with its embedding [1, D]."""
+    def states(self, segment: Segment) -> Array:
+        """Behind what was said since the last long pause; where another person speaks, new speech begins."""
         self._pause(segment.start_seconds)
         self._turn(segment)
-        probabilities = self._probabilities(embedding)
+        return self._speech.state
+
+    def speech(self, segment: Segment, embedding: Array, heard: Step | None = None) -> list[Decision]:
+        """A segment in which somebody speaks, with its embedding [1, D]; `heard` is that behind `states`."""
+        probabilities = self._probabilities(heard or self._aggregator.step(embedding, self.states(segment)))
         label = self._choose(probabilities)
         probability = float(probabilities[label])
         name = self._task.labels[label] if probability >= self._smoothing.sure else UNSURE
@@ -135,8 +140,7 @@ class LabelTracker:
             self._voices.hear(speech.utterance, speech.end_seconds - speech.start_seconds)
         self._speech = self._begun()
 
-    def _probabilities(self, embedding: Array) -> Array:
-        step = self._aggregator.step(embedding, self._speech.state)
+    def _probabilities(self, step: Step) -> Array:
         self._speech.state, self._speech.utterance = step.state, step.embedding[0]
         if step.scores is None or step.scores.shape[-1] != len(self._task.labels):
             raise BundleError(

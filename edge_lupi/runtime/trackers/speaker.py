@@ -35,6 +35,7 @@ from edge_lupi.vectors import Array, unit
 __all__ = ["SpeakerTracker", "Tracking"]
 
 TOLERANCE_SECONDS = 1e-3  # times are sums of hops
+_Match = tuple[str, float]  # who, and the cosine
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,19 @@ class SpeakerTracker:
         self._held: _Piece | None = None
         self._last_speech_seconds = 0.0
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
-        """A segment in which somebody speaks, with its embedding [1, D]."""
+    def states(self, segment: Segment) -> Array:
+        """Behind nothing, and behind the turn if there still is one then: nearly every segment joins its turn."""
+        return np.concatenate(self._behind(None if self._is_pause(segment.start_seconds) else self._turn))
+
+    def speech(self, segment: Segment, embedding: Array, heard: Step | None = None) -> list[Decision]:
+        """A segment in which somebody speaks, with its embedding [1, D]; `heard` is that behind each of the `states`."""
         before = self._pause(segment.start_seconds)
         self._last_speech_seconds = segment.end_seconds
-        return before + self._place(self._piece(segment, embedding))
+        behind = self._behind(self._turn)
+        heard = heard or self._aggregator.step(np.concatenate([embedding] * len(behind)), np.concatenate(behind))
+        alone = unit(heard.embedding[0])
+        piece = _Piece(segment.start_seconds, segment.end_seconds, embedding, alone, behind, heard)
+        return before + self._place(piece)
 
     def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""
@@ -143,16 +152,14 @@ class SpeakerTracker:
         if self._turn and self._turn.label == label:
             self._turn.label, self._turn.number = name, None
 
-    def _pause(self, now_seconds: float) -> list[Decision]:
-        if now_seconds - self._last_speech_seconds < self.tracking.pause_seconds:
-            return []
-        return self.finish()
+    def _is_pause(self, now_seconds: float) -> bool:
+        return now_seconds - self._last_speech_seconds >= self.tracking.pause_seconds
 
-    def _piece(self, segment: Segment, embedding: Array) -> _Piece:
-        """A segment heard alone and behind the turn, in one call of the aggregator: nearly every segment joins its turn."""
-        behind = (self._nothing, self._turn.state) if self._turn else (self._nothing,)
-        heard = self._aggregator.step(np.concatenate([embedding] * len(behind)), np.concatenate(behind))
-        return _Piece(segment.start_seconds, segment.end_seconds, embedding, unit(heard.embedding[0]), behind, heard)
+    def _pause(self, now_seconds: float) -> list[Decision]:
+        return self.finish() if self._is_pause(now_seconds) else []
+
+    def _behind(self, turn: _Turn | None) -> tuple[Array, ...]:
+        return (self._nothing, turn.state) if turn else (self._nothing,)
 
     def _place(self, piece: _Piece) -> list[Decision]:
         held, self._held = self._held, None
@@ -163,7 +170,7 @@ class SpeakerTracker:
             self._absorb(held)
             return [*before, *self._join(piece, since=held)]
         before = self._stray(held) if held else []
-        label, cosine = self._match(piece.alone, piece.seconds)
+        label, cosine = self._match(piece.alone, piece.seconds, self._nearest(piece.alone))
         if cosine >= (self.threshold if label in self._strangers else self._of_people.at(piece.seconds)):
             if self._turn and label != self._turn.label:
                 before += self._end_turn()
@@ -181,17 +188,20 @@ class SpeakerTracker:
             return False
         rivals = self._strangers.likeness(alone)
         likeness = max(likeness, rivals.pop(turn.label, -1.0))
-        own = self._nearly(turn)
-        mine = own[0] if own and not self._is_known(turn.label) else turn.label
+        own = None if self._is_known(turn.label) else self._nearly(turn, self._nearest(turn.voice))
+        mine = own[0] if own else turn.label
         person = self._gallery.match(alone, leave_out=mine) if self._gallery else None
         return likeness >= max([*rivals.values(), person[1] if person else -1.0])
 
     def _is_known(self, label: str) -> bool:
-        return self._gallery is not None and label in self._gallery.names
+        return self._gallery is not None and label in self._gallery
 
-    def _nearly(self, turn: _Turn) -> tuple[str, float] | None:
-        """The known person whose voice a turn may turn out to be, and the cosine, if there is one."""
-        person = self._gallery.match(turn.voice) if self._gallery else None
+    def _nearest(self, voice: Array) -> _Match | None:
+        """The known person whose voice is nearest to a unit vector [D], and the cosine, if anybody is known."""
+        return self._gallery.match(voice) if self._gallery else None
+
+    def _nearly(self, turn: _Turn, person: _Match | None) -> _Match | None:
+        """The nearest person, where a turn may turn out to be theirs."""
         return person if person and person[1] >= self._of_people.at(turn.seconds) * self.tracking.early_share else None
 
     def _join(self, piece: _Piece, since: _Piece | None = None) -> list[Decision]:
@@ -213,9 +223,10 @@ class SpeakerTracker:
         None where that cannot be said yet, and it is to be heard longer first: while a young turn is nearly a known person's,
         and while it may be somebody new.
         """
-        label, cosine = self._match(turn.voice, turn.seconds)
+        person = self._nearest(turn.voice)
+        label, cosine = self._match(turn.voice, turn.seconds, person)
         young = turn.number is None and turn.seconds < self.tracking.early_seconds - TOLERANCE_SECONDS
-        nearly = self._nearly(turn) if young else None
+        nearly = self._nearly(turn, person) if young else None
         farther = nearly is not None and label in self._strangers and cosine < nearly[1]
         if cosine >= self._level(label, turn.seconds) and not farther:
             return label, cosine
@@ -254,13 +265,12 @@ class SpeakerTracker:
             stray = Decision(start, end, self._turn.label, self._turn.score, threshold=threshold)
             return [*self._decide(self._turn), stray]
         threshold = self._of_people.at(piece.seconds)
-        label, cosine = self._match(piece.alone, piece.seconds)
+        label, cosine = self._match(piece.alone, piece.seconds, self._nearest(piece.alone))
         is_close = cosine >= self._level(label, piece.seconds)
         return [Decision(start, end, label if is_close else UNKNOWN, cosine, threshold=threshold)]
 
-    def _match(self, voice: Array, seconds: float) -> tuple[str, float]:
-        """The known person, or else the stranger, nearest to a unit vector [D] of so many seconds of speech."""
-        person = self._gallery.match(voice) if self._gallery else None
+    def _match(self, voice: Array, seconds: float, person: _Match | None) -> _Match:
+        """The nearest known person, or else the stranger nearest to a unit vector [D] of so many seconds of speech."""
         if person and person[1] >= self._of_people.at(seconds):
             return person
         return max(

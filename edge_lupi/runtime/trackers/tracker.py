@@ -53,8 +53,11 @@ class Stranger:
 class Tracker(Protocol):
     """What turns segments into decisions: all that is remembered of one stream for one task."""
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
-        """A segment in which somebody speaks, with its embedding [1, D]."""
+    def states(self, segment: Segment) -> Array | None:
+        """The states [n, K] behind which the aggregator is to hear the next segment of speech; None where it is not asked."""
+
+    def speech(self, segment: Segment, embedding: Array, heard: Step | None = None) -> list[Decision]:
+        """A segment in which somebody speaks, with its embedding [1, D], and that behind each of the `states`, where it is known."""
 
     def silence(self, segment: Segment) -> list[Decision]:
         """A segment in which hardly anybody speaks."""

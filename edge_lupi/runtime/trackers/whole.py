@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_lupi.bundle.threshold import Threshold
+from edge_lupi.runtime.compiled_student import Step
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.tracker import UNKNOWN, Aggregator, Decision
@@ -27,9 +28,13 @@ class WholeTracker:
         self._end_seconds = 0.0
         self._seconds = 0.0  # of speech
 
-    def speech(self, segment: Segment, embedding: Array) -> list[Decision]:
-        """A segment in which somebody speaks, with its embedding [1, D]."""
-        step = self._aggregator.step(embedding, self._state)
+    def states(self, segment: Segment) -> Array:
+        """Behind all that was heard."""
+        return self._state
+
+    def speech(self, segment: Segment, embedding: Array, heard: Step | None = None) -> list[Decision]:
+        """A segment in which somebody speaks, with its embedding [1, D]; `heard` is that behind `states`."""
+        step = heard or self._aggregator.step(embedding, self._state)
         self._state = step.state
         self._seconds += segment.end_seconds - max(segment.start_seconds, self._end_seconds)
         self._start_seconds = min(self._start_seconds, segment.start_seconds)

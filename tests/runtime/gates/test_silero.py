@@ -14,12 +14,15 @@ from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.errors import InputError
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.front_end import FftFrontEnd
+from edge_lupi.runtime.gates import silero
+from edge_lupi.runtime.gates.gain import Gain
 from edge_lupi.runtime.gates.make import make_gate
-from edge_lupi.runtime.gates.silero import GRAPH, STATE, VoiceGate, magnitudes
+from edge_lupi.runtime.gates.silero import VoiceGate
+from edge_lupi.runtime.gates.silero_graph import GRAPH, NOTHING, Run, judge, spectra
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SILERO = Path(__file__).with_name("silero_vad_16k_sequence.onnx")  # as Silero publishes it
-SCRIPT = Path(__file__).resolve().parents[3] / "runtime" / "silero_2d.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "runtime" / "silero_rows.py"
 FRONT_END = FftFrontEnd()
 
 
@@ -67,10 +70,7 @@ def test_noise_and_silence_are_no_voice(level_db: float) -> None:
 
 def test_silence_does_not_run_the_graph(speech: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, chunks = VoiceGate(), []
-    run = gate._graph.run
-    monkeypatch.setattr(
-        gate._graph, "run", lambda inputs: (chunks.append(inputs["magnitudes"].shape[2]), run(inputs))[1]
-    )
+    monkeypatch.setattr(silero, "judge", lambda runs: (chunks.extend(run.chunks for run in runs), judge(runs))[1])
     _said(_noise(60.0, -50), 50, gate)
     first = sum(chunks)
     assert first < 250  # of 1,875: the first seconds, until the noise of the room is known
@@ -107,18 +107,52 @@ def test_real_speech_in_noise(data_root: Path, sound_file: Callable[..., Any]) -
 
 @pytest.mark.parametrize("chunks", [1, 2, 15, 16, 100])
 def test_the_shipped_graph_says_what_silero_says(speech: np.ndarray, chunks: int) -> None:
-    """Silero's own graph, beside an FFT and its weights as 2-D convolutions (runtime/silero_2d.py)."""
+    """Silero's own graph, beside an FFT and its weights as products of rows (runtime/silero_rows.py)."""
     own, ours = (OnnxEngine(path.read_bytes(), name=path.name, check=refuse_external_data) for path in (SILERO, GRAPH))
-    states = [{"h": STATE, "c": STATE}, {"h": STATE, "c": STATE}]
+    states = [{name: np.zeros((1, 1, 128), np.float32) for name in "hc"} for _ in range(2)]
     samples = np.concatenate([np.zeros(64, np.float32), speech])
     for first in range(0, 100, chunks):
         starts = range(first * 512, min(100, first + chunks) * 512, 512)
         inputs = np.stack([samples[start : start + 576] for start in starts])
-        heard = {"input": inputs}, {"magnitudes": magnitudes(inputs)}
+        order = {"order": np.arange(len(starts))[:, None], "lengths": np.array([len(starts)], np.int32)}
+        heard = {"input": inputs}, {"spectra": spectra(np.pad(inputs, ((0, 0), (0, 64)))), **order}
         answers = [g.run({**given, **state}) for g, given, state in zip((own, ours), heard, states, strict=True)]
         states = [{"h": out["hn"], "c": out["cn"]} for out in answers]
-        np.testing.assert_allclose(answers[1]["speech_probs"], answers[0]["speech_probs"].ravel(), atol=2e-5)
+        np.testing.assert_allclose(answers[1]["speech_probs"].ravel(), answers[0]["speech_probs"].ravel(), atol=2e-5)
         np.testing.assert_allclose(answers[1]["hn"], answers[0]["hn"], atol=2e-5)
+
+
+def test_runs_of_several_streams_are_what_each_is_alone(speech: np.ndarray) -> None:
+    """Of other lengths, with states of their own: a row hears nothing of the others."""
+    before = judge([Run(speech[: 64 + 512 * 20], NOTHING, Gain())])[0].state
+    parts = [(0, 16, NOTHING), (20_000, 1, before), (40_000, 31, NOTHING), (60_000, 7, before)]
+    together = judge([Run(speech[at:][: 64 + 512 * count], state, Gain()) for at, count, state in parts])
+    for (at, count, state), one in zip(parts, together, strict=True):
+        (alone,) = judge([Run(speech[at:][: 64 + 512 * count], state, Gain())])
+        assert len(one.probabilities) == count
+        np.testing.assert_allclose(one.probabilities, alone.probabilities, atol=1e-5)
+        np.testing.assert_allclose(one.state, alone.state, atol=1e-5)
+
+
+def test_gates_of_several_streams_say_what_each_says_alone(speech: np.ndarray) -> None:
+    streams = [
+        speech,
+        speech[::-1].copy(),
+        _noise(10.0, -30),
+        np.zeros_like(speech),
+        speech[48_000:] * np.float32(0.02),
+    ]
+    gates = [VoiceGate() for _ in streams]
+    log_mels = [FRONT_END(np.concatenate([np.zeros(240, np.float32), own])) for own in streams]
+    said = list[list[np.ndarray]]([[] for _ in streams])
+    for first in range(0, 1000, 50):
+        parts = [(place, first) for place, own in enumerate(log_mels) if first < own.shape[1]]
+        heard = [(log_mels[n][:, at : at + 50], streams[n][at * 160 :][:8000]) for n, at in parts]
+        opened = gates[0].push_all([gates[n] for n, _ in parts], *zip(*heard, strict=True))
+        for (place, _), frames in zip(parts, opened, strict=True):
+            said[place].append(frames)
+    for own, frames in zip(streams, said, strict=True):
+        np.testing.assert_array_equal(np.concatenate(frames), _said(own, 50))
 
 
 def test_the_script_writes_the_shipped_graph(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import soundfile
 from edge_lupi.bundle.bundle import SHIPPED, Bundle
 from edge_lupi.errors import BundleError, InputError
 from edge_lupi.events import Event
-from edge_lupi.runtime.compiled_student import CompiledStudent
+from edge_lupi.runtime.compiled_student import Branch, CompiledStudent, Step
+from edge_lupi.runtime.gates import silero
+from edge_lupi.runtime.gates.silero_graph import Judged, Run, judge
 from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segmenter
 from edge_lupi.runtime.sources.block import Block
@@ -97,9 +99,14 @@ def test_whatever_the_blocks_the_events_are_the_same(real_speech: np.ndarray, si
     assert _told(listener.listen(_blocks(real_speech, sizes))) == expected
 
 
-def test_a_stream_does_not_depend_on_its_neighbours(two_tasks: Bundle, real_speech: np.ndarray) -> None:
-    streams = {"a": real_speech, "b": real_speech[::-1].copy(), "c": real_speech[16_000 * 3 : 16_000 * 9]}
-    listener = Listener(two_tasks, "speaker", gate="energy")
+@pytest.mark.parametrize("gate", ["energy", "voice"])
+@pytest.mark.parametrize("tasks", ["speaker", ["speaker", "mood"]])
+def test_a_stream_does_not_depend_on_its_neighbours(
+    two_tasks: Bundle, real_speech: np.ndarray, tasks: str | list[str], gate: str
+) -> None:
+    quiet = real_speech * np.float32(0.05)
+    streams = {"a": real_speech, "b": quiet[16_000 * 7 :], "c": real_speech[16_000 * 3 : 16_000 * 9 + 801]}
+    listener = Listener(two_tasks, tasks, gate=gate)
     together = _told(listener.listen(_in_turn(streams)))
     assert listener.statistics.streams == 3
     for name, samples in streams.items():
@@ -113,7 +120,8 @@ def _same(together: list[dict[str, Any]], name: str, alone: list[dict[str, Any]]
     mine = [event for event in together if event["stream"] == name]
     for event, other in zip(mine, alone, strict=True):
         assert (event["time"], event["start"], event["label"]) == (other["time"], other["start"], other["label"])
-        assert event["score"] == pytest.approx(other["score"], abs=2e-4)
+        figure = "score" if event["task"] == "speaker" else "probability"
+        assert event[figure] == pytest.approx(other[figure], abs=2e-4)
 
 
 def test_embeddings_in_a_batch_are_those_alone(two_tasks: Bundle, real_speech: np.ndarray) -> None:
@@ -144,6 +152,30 @@ def test_what_is_ready_together_is_one_batch(
     assert max(batches) == listener.student.max_batch == 16
     assert sum(batches) == listener.statistics.encoded
     assert len(batches) <= listener.statistics.encoded / 10 + 5
+
+
+def test_gate_and_aggregator_are_asked_once_for_all_streams(
+    two_tasks: Bundle, real_speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, steps = list[int](), list[int]()
+
+    def judged(asked: Sequence[Run]) -> list[Judged]:
+        runs.append(len(asked))
+        return judge(asked)
+
+    def stepped(self: Branch, embedding: np.ndarray, state: np.ndarray) -> Step:
+        steps.append(len(embedding))
+        return step(self, embedding, state)
+
+    step = Branch.step
+    listener = Listener(two_tasks, "speaker")
+    monkeypatch.setattr(silero, "judge", judged)
+    monkeypatch.setattr(Branch, "step", stepped)
+    list(listener.listen(_in_turn({str(n): real_speech[: 16_000 * 6] for n in range(16)})))
+    together = [rows for rows in steps if rows > 1]  # one row alone: a segment that was held joins another turn
+    assert sum(together) > listener.statistics.encoded  # behind the turn, and behind nothing
+    assert len(together) < listener.statistics.encoded / 12
+    assert len(runs) < sum(runs) / 12
 
 
 def test_two_tasks_from_one_pass_of_the_encoder(

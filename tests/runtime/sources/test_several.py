@@ -110,6 +110,6 @@ def test_what_goes_wrong_in_one_is_told(live: bool) -> None:
 def test_a_device_that_came_back_counts_once_however_many_channels_it_has() -> None:
     statistics, samples = Statistics(), np.zeros((160, 2), np.float32)
     for block in blocks_of(samples, (0, 1), gap=True, dropped=80, reconnected=True, peak_fill_seconds=0.5):
-        statistics.count_block(block, 0.01, None)
+        statistics.count_block(block, 0.01)
     assert (statistics.reconnections, statistics.peak_fill_seconds) == (1, 0.5)
     assert (statistics.dropped, list(statistics.by_stream)) == (160, ["0", "1"])

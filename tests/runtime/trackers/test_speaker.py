@@ -68,6 +68,39 @@ def test_a_segment_that_joins_its_turn_asks_the_aggregator_once() -> None:
     assert together.calls <= 8 + 8 + 4 + 2  # each segment, and one more where a voice that was held begins a turn
 
 
+def test_what_was_heard_behind_the_states_is_not_asked_for_again() -> None:
+    """As with many streams, whose segments take one step together."""
+    voices = [A] * 5 + [None] * 3 + [B] * 4 + [A] * 4
+    aggregator = Counted()
+    tracker, findings = SpeakerTracker(aggregator, 0.5), []
+    for index, voice in enumerate(voices):
+        if voice is None:
+            findings += tracker.silence(_segment(index, 0.0))
+            continue
+        states = tracker.states(_segment(index))
+        heard = MeanOfSegments().step(voice[None].repeat(len(states), 0), states)
+        findings += tracker.speech(_segment(index), voice[None], heard)
+    assert findings + tracker.finish() == _track(voices)
+    assert aggregator.calls <= 2  # where a voice that was held begins a turn
+
+
+def test_the_gallery_is_asked_twice_a_segment_of_a_known_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a rival of the segment alone, and for the turn with it."""
+    gallery, asked, match = Gallery(tmp_path / "s.json", "s"), list[str | None](), Gallery.match
+
+    def counted(self: Gallery, embedding: np.ndarray, leave_out: str | None = None) -> tuple[str, float] | None:
+        asked.append(leave_out)
+        return match(self, embedding, leave_out=leave_out)
+
+    gallery.add("alice", A[None])
+    gallery.add("bea", B[None])
+    monkeypatch.setattr(Gallery, "match", counted)
+    assert set(_labels(_track([A] * 10, SpeakerTracker(MeanOfSegments(), 0.5, gallery)))) == {"alice"}
+    assert len(asked) <= 2 * 10
+
+
 def test_a_new_voice_is_named_once_it_has_spoken_for_two_seconds() -> None:
     tracker = SpeakerTracker(MeanOfSegments(), 0.5)
     assert tracker.speech(_segment(0), A[None]) == tracker.speech(_segment(1), A[None]) == []
