@@ -33,7 +33,8 @@ class MarginHeader(nn.Module):
 
     def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
         """[B, D] -> scaled cosines [B, C], the true class handicapped by the margin while labels [B] are given."""
-        cosine = F.linear(F.normalize(embedding), F.normalize(self.weight)).clamp(-1 + 1e-6, 1 - 1e-6)
+        with torch.autocast(embedding.device.type, enabled=False):  # a cosine rounded to 1 has an angle without a slope
+            cosine = F.linear(F.normalize(embedding.float()), F.normalize(self.weight)).clamp(-1 + 1e-6, 1 - 1e-6)
         if labels is None or not self.margin:
             return self.scale * cosine
         handicapped = torch.cos(torch.acos(cosine) + self.margin)

@@ -38,4 +38,4 @@ class VoiceAverage(nn.Module):
     @torch.no_grad()
     def learn(self, utterances: Tensor) -> None:
         """One more batch [B, D] of all voices."""
-        self.population.lerp_(utterances.mean(0), MOMENTUM)
+        self.population.lerp_(utterances.mean(0).to(self.population.dtype), MOMENTUM)

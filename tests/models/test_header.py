@@ -30,3 +30,16 @@ def test_a_voice_on_top_of_its_class_has_a_gradient() -> None:
     header(embedding, torch.tensor([0]))[0, 0].backward()
     assert embedding.grad is not None
     assert torch.isfinite(embedding.grad).all()
+
+
+def test_embeddings_at_their_class_have_a_gradient_in_bfloat16() -> None:
+    """A cosine that is rounded to 1 has an angle of infinite slope."""
+    header = MarginHeader(8, 3)
+    embeddings = (3 * header.weight.detach()).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = header(embeddings, torch.arange(3))
+    scores.logsumexp(1).sum().backward()
+    assert embeddings.grad is not None
+    assert header.weight.grad is not None
+    assert torch.isfinite(embeddings.grad).all()
+    assert torch.isfinite(header.weight.grad).all()

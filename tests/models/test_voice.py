@@ -31,10 +31,11 @@ def test_the_prior_is_worth_its_clips() -> None:
     torch.testing.assert_close(average.relative(utterance, heard(1e7, own)), utterance - own, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mean_of_all_voices_is_learnt_from_batches() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mean_of_all_voices_is_learnt_from_batches(dtype: torch.dtype) -> None:
     average = VoiceAverage(3, 5.0)
     for _ in range(500):
-        average.learn(torch.randn(32, 3) + torch.tensor([1.0, -2.0, 0.0]))
+        average.learn((torch.randn(32, 3) + torch.tensor([1.0, -2.0, 0.0])).to(dtype))
     torch.testing.assert_close(average.population, torch.tensor([1.0, -2.0, 0.0]), atol=0.2, rtol=0)
 
 

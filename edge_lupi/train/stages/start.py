@@ -112,6 +112,8 @@ def take_weights(student: Student, start: Start, frozen: Sequence[str], log_mels
             branch.voice.load_state_dict(theirs.voice.state_dict())
         if branch.header is not None:
             shared = _take_rows(branch.header, task.labels, theirs.header, known.labels)
+            if branch.voice is None and theirs.voice is not None:
+                _hear_whole(branch.header, [task.labels.index(label) for label in shared], theirs.voice.population)
             summary["taken"] += [f"{len(shared)} of {len(task.labels)} labels of {task.name}"] if shared else []
             summary["new"] += [printable(label) for label in task.labels if label not in shared]
     freeze(student, frozen)
@@ -120,6 +122,12 @@ def take_weights(student: Student, start: Start, frozen: Sequence[str], log_mels
 
 def _learns(part: nn.Module) -> bool:
     return any(True for _ in part.parameters())
+
+
+@torch.no_grad()
+def _hear_whole(header: ClassHeader, rows: Sequence[int], population: Tensor) -> None:
+    """Rows that were learnt of utterances less a mean [D] give the same scores for utterances as they are, in place."""
+    header.linear.bias[rows] -= header.linear.weight[rows] @ population
 
 
 def _take_rows(

@@ -75,6 +75,22 @@ def test_labels_that_both_know_keep_their_rows() -> None:
     assert torch.equal(mine.linear.bias[[0, 2]], theirs.linear.bias[[4, 2]])
 
 
+def test_a_header_learnt_beside_voices_says_the_same_without() -> None:
+    """Of a voice that nobody has heard; the mean of all voices, which it took away, goes into its biases."""
+    task = Task("emotion", "classification", ("angry", "happy", "sad"), voice=5.0)
+    theirs = Student(StudentConfig("pico", "sequential", Segmentation(1.5, 0.5), (task,)))
+    assert theirs.branch().voice is not None
+    theirs.branch().voice.population.normal_()
+    trained = TrainedStudent(theirs, {}, torch.zeros(16_000, dtype=torch.int16), Provenance())
+    mine = make_student(("sad", "angry"), size="pico")
+    take_weights(mine, Start(Path("theirs.pt"), trained, ""), ["encoder"], iter([]))
+    utterance = torch.randn(5, mine.encoder.embedding_size)
+    said, wanted = mine.branch().answer(utterance)[1], theirs.branch().answer(utterance)[1]
+    assert said is not None
+    assert wanted is not None
+    torch.testing.assert_close(said, wanted[:, [2, 0]])
+
+
 def test_a_frozen_encoder_is_the_same_to_the_bit() -> None:
     before = load_student(STUDENTS / "speaker.pt").student
     student = make_student(("plain", "bright"), "mood", "nano")
