@@ -69,7 +69,15 @@ def test_what_a_report_says(emotion_report: Path, speaker_report: Path) -> None:
     for text, words in (
         (
             emotion,
-            ("Which is taken for which", "voices with those that validated", "Confusion matrix", "Models side by side", "Reliability: said", "recall", "non-commercial use"),
+            (
+                "Which is taken for which",
+                "voices with those that validated",
+                "Confusion matrix",
+                "Models side by side",
+                "Reliability: said",
+                "recall",
+                "non-commercial use",
+            ),
         ),
         (speaker, ("Detection error trade-off", "Cosines of trials: median", "trials of one voice", "CC BY 4.0")),
     ):

@@ -1,7 +1,7 @@
 """Within-class covariance normalisation (WCCN): what a room, a wire or other voices do to a voice counts less in its embedding.
 
 Hatch, Kajarekar and Stolcke 2006. Pieces of the training voices are heard as they are and in each of the recipe's
-surroundings; the directions in which the vectors of one voice spread are made narrower, (x - mean) (S_within)^-1/2. That is linear,
+surroundings, or the usual ones; the directions in which the vectors of one voice spread are made narrower, (x - mean) (S_within)^-1/2. That is linear,
 so it goes into the aggregator's last layer, on the int8 grid as it is: listening costs what it did, and nothing is trained.
 student.pt -> student.pt
 """
@@ -145,12 +145,10 @@ def _pieces(recipe: Recipe, prepared: Prepared) -> tuple[Samples, NDArray[np.int
 
 
 def _surroundings(augment: AugmentRecipe) -> dict[str, AugmentRecipe | None]:
-    """As it is; each that the recipe has alone, of every piece; and all together in the recipe's shares."""
+    """As it is; each that the recipe has alone, of every piece; and all together in the recipe's shares, or the usual ones."""
+    if not any(getattr(augment, key) for key in SURROUNDINGS):
+        augment = replace(augment, rooms=0.5, babble=0.5, noises=0.3, wires=0.5)
     found = [key for key in SURROUNDINGS if getattr(augment, key)]
-    if not found:
-        raise InputError(
-            f"expected a share of {', '.join(SURROUNDINGS)} in [augment], got none: without, no voice varies"
-        )
     none: dict[str, Any] = dict.fromkeys((*SURROUNDINGS, "codecs"), 0.0)
     alone: dict[str, AugmentRecipe | None] = {key: replace(augment, **{**none, key: 1.0}) for key in found}
     return {"as it is": None, **alone, "together": replace(augment, codecs=0.0)}

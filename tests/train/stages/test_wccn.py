@@ -86,9 +86,14 @@ def test_a_voice_on_the_telephone_is_nearer_to_itself(prepared: Prepared, tmp_pa
     assert within(after) < 0.95 * within(before)
 
 
+def test_a_recipe_without_surroundings_hears_the_usual_ones(prepared: Prepared, tmp_path: Path) -> None:
+    short = replace(RECIPE, augment=AugmentRecipe(), wccn=WccnRecipe(0.5, seconds=1.0, pieces=1))
+    told = load_student(normalise_student(short, prepared, SHIPPED, tmp_path)).provenance.wccn
+    assert told is not None
+    assert told["heard"] == ["as it is", "rooms", "babble", "noises", "wires", "together"]
+
+
 def test_what_cannot_be_normalised_is_refused(prepared: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a share of rooms, .* in \[augment\], got none"):
-        normalise_student(replace(RECIPE, augment=AugmentRecipe()), prepared, SHIPPED, tmp_path)
     with pytest.raises(InputError, match=r"expected a student that compares voices for speaker, got .*emotion\.pt"):
         normalise_student(RECIPE, prepared, SHIPPED.with_name("emotion.pt"), tmp_path)
     few = replace(prepared, classes=prepared.classes[:9])
