@@ -166,9 +166,7 @@ def test_without_tensorrt_one_sentence(with_engines: WithEngines, cli: Cli) -> N
     for given in (with_engines[0], with_engines[0].with_name("two.pt")):
         done = cli("compile", given, "--target", "tensorrt")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(
-            "edge-lupi: edge-lupi compile --target tensorrt needs TensorRT (on a Jetson JetPack"
-        )
+        assert done.stderr.startswith("edge-lupi: edge-lupi compile for tensorrt needs TensorRT (on a Jetson JetPack")
         assert done.stderr.endswith(f": {install_command('tensorrt')}\n")
 
 
