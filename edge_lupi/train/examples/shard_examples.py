@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_lupi.cores import usable_cores
 from edge_lupi.data.shards import LOG_MEL, Shards, read_array, shard_path
 from edge_lupi.errors import InputError
 from edge_lupi.models.teacher import FEATURES
@@ -150,4 +151,4 @@ def _readers() -> int:
     """Processes that read beside a training: some per GPU. On a CPU, where a step takes longer than its reading, none."""
     if not torch.cuda.is_available():
         return 0
-    return max(1, min(MOST_READERS, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return max(1, min(MOST_READERS, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from edge_lupi.cores import usable_cores
 from edge_lupi.disk import plain_array, read_bounded
 from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.frames import SAMPLE_RATE_HZ
@@ -99,7 +99,7 @@ def _all_coded(flat: NDArray[np.int16], sounds: Sounds, here: Sequence[Codec], s
         place = slice(int(sounds.starts[number]), int(sounds.starts[number] + sounds.lengths[number]))
         found[place] = coded(flat[place], codec, rate)
 
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(MOST_THREADS, usable_cores())) as threads:
         list(threads.map(work, range(len(sounds.names))))
     return found
 

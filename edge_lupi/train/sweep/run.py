@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_lupi.cores import usable_cores
 from edge_lupi.data.splits import split_name
 from edge_lupi.disk import clear_left_overs
 from edge_lupi.errors import EdgeLupiError, InputError
@@ -132,8 +133,8 @@ def _open(left: int, jobs: int, scheduler: str) -> contextlib.AbstractContextMan
         progress(log, f"{left} trainings to do, on the workers of {scheduler}")
         return remote_client(scheduler)
     gpus = torch.cuda.device_count()
-    count = jobs or gpus or os.cpu_count() or 1
-    threads = 1 if gpus else max(1, (os.cpu_count() or 1) // count)
+    count = jobs or gpus or usable_cores()
+    threads = 1 if gpus else max(1, usable_cores() // count)
     workers = min(count, left)
     progress(log, f"{left} trainings to do, {workers} at once")
     return local_client(workers, gpus, threads)
