@@ -33,14 +33,12 @@ from edge_lupi.train.examples.clips import heard_at_speed
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe.recipe import Recipe, load_recipe
+from edge_lupi.train.sounds.moods import in_another_mood
 from edge_lupi.train.teachers.onnx_teacher import OnnxTeacher
 
 Samples = NDArray[np.float32]
 CLIP = 3 * SAMPLE_RATE_HZ
 AT_ONCE = 64
-FRAME_MS = 10.0
-HIGHEST_HZ = 500.0
-WHISPERED = 0.05  # of what is spoken otherwise
 
 
 def clips(recipe: Recipe, pools: list[list[Utterance]], number: int) -> Iterator[Samples]:
@@ -54,31 +52,6 @@ def clips(recipe: Recipe, pools: list[list[Utterance]], number: int) -> Iterator
         samples = np.resize(samples, max(CLIP, len(samples)))
         start = int(draw.integers(len(samples) - CLIP + 1))
         yield samples[start : start + CLIP]
-
-
-def in_another_mood(samples: Samples, draw: np.random.Generator) -> Samples:
-    """The same words float32 [T] by the same mouth, otherwise: height and melody of the voice, pace, effort; now and then whispered."""
-    import pyworld
-
-    spoken = samples.astype(np.float64)
-    pitch, times = pyworld.dio(spoken, SAMPLE_RATE_HZ, f0_ceil=HIGHEST_HZ, frame_period=FRAME_MS)
-    pitch = pyworld.stonemask(spoken, pitch, times, SAMPLE_RATE_HZ)
-    envelope = pyworld.cheaptrick(spoken, pitch, times, SAMPLE_RATE_HZ)
-    breath = pyworld.d4c(spoken, pitch, times, SAMPLE_RATE_HZ)
-    voiced = pitch > 0
-    if voiced.any() and draw.random() >= WHISPERED:
-        middle = np.exp(np.log(pitch[voiced]).mean())
-        height, melody = np.exp(draw.uniform(np.log(0.85), np.log(2.0))), draw.uniform(0.4, 2.0)
-        pitch[voiced] = np.minimum(middle * height * (pitch[voiced] / middle) ** melody, HIGHEST_HZ)
-    else:
-        pitch[:], breath[:] = 0, 1
-    octaves = np.log2(np.maximum(np.linspace(0, SAMPLE_RATE_HZ / 2, envelope.shape[1]), 125) / 1000)
-    envelope *= 10 ** (draw.uniform(-4, 4) * octaves / 10)  # dB an octave: a soft voice falls off, a hard one does not
-    pace = draw.uniform(0.75, 1.35)
-    frames = np.minimum(np.arange(0, len(pitch), pace).astype(int), len(pitch) - 1)
-    said = pyworld.synthesize(pitch[frames], envelope[frames], breath[frames], SAMPLE_RATE_HZ, frame_period=FRAME_MS)
-    said = np.resize(said, CLIP) * np.abs(spoken).max() / max(np.abs(said).max(), 1e-6)
-    return said.astype(np.float32)
 
 
 def batch(recipe: Recipe, prepared: Prepared, teacher: OnnxTeacher, number: int, moods: float, folder: Path) -> None:

@@ -223,14 +223,14 @@ def _pass(step: _Step, batches: Iterator[Batch], seed: int, words: str) -> dict[
     torch.manual_seed(seed)
     draw = Draw(seed, fabric.global_rank, fabric.world_size)
     step.module.train()
-    sums: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
     count = 0
     for count, batch in enumerate(batches, 1):
-        for name, value in step(batch, draw).items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        for name, value in step(batch, draw).items():  # summed where they are: to look at one would wait for the GPU
+            sums[name] = sums.get(name, 0.0) + value.detach().double()
         if fabric.is_global_zero:
             progress(log, words.format(count), last=False, often=True)
-    means = torch.tensor([value / max(count, 1) for value in sums.values()], dtype=torch.float64)
+    means = torch.tensor([float(value) / max(count, 1) for value in sums.values()], dtype=torch.float64)
     shared = fabric.all_reduce(means.to(fabric.device).float(), reduce_op="mean") if fabric.world_size > 1 else means
     return dict(zip(sums, shared.tolist(), strict=True))
 

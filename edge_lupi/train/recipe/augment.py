@@ -21,8 +21,8 @@ class AugmentRecipe:
     all frequencies of a voice rise or fall, `tempo` the largest by which speech is faster or slower at the same frequencies,
     `equaliser_db` the largest gain of a smooth filter; `mixup` is the parameter of its beta distribution. 0 is off.
 
-    On samples (data.sound), each a share of the crops: `free_speeds` are at any speed of `speed_range`, a voice of nobody's
-    name; `rooms` in simulated rooms of `room_seconds` (RT60); `babble` of the batch's other voices and `noises` (hiss, hum,
+    On samples (data.sound), each a share of the crops: `free_speeds` are at any speed of `speed_range`, and their formants are
+    moved by any further factor of `formant_range`, a voice of nobody's name; `rooms` in simulated rooms of `room_seconds` (RT60); `babble` of the batch's other voices and `noises` (hiss, hum,
     music) at a ratio; `levels` at so many dB of full scale; `constants` are added and `clipping` cuts; `codecs` (MP3, Opus,
     AMR) and `wires` (8 kHz, A-law or mu-law) lie between.
     """
@@ -42,6 +42,7 @@ class AugmentRecipe:
     mixup: float = 0.0
     free_speeds: float = 0.0
     speed_range: tuple[float, ...] = (0.8, 1.25)
+    formant_range: tuple[float, ...] = (1.0, 1.0)
     rooms: float = 0.0
     room_seconds: tuple[float, ...] = (0.2, 1.0)
     babble: float = 0.0
@@ -78,8 +79,8 @@ class AugmentRecipe:
 
     def _check_samples(self) -> None:
         within(self, "augment", **dict.fromkeys(ON_SAMPLES, (0, 1)))
-        bounds = {"speed_range": (0.5, 2), "room_seconds": (0.1, 3), "levels_db": (-90, 0)}
-        for key in ("speed_range", "room_seconds", "babble_db", "noises_db", "levels_db"):
+        bounds = {"speed_range": (0.5, 2), "formant_range": (0.5, 2), "room_seconds": (0.1, 3), "levels_db": (-90, 0)}
+        for key in ("speed_range", "formant_range", "room_seconds", "babble_db", "noises_db", "levels_db"):
             found = getattr(self, key)
             if len(found) != 2 or found[0] > found[1]:
                 raise InputError(f"expected augment.{key} = [lowest, highest], got {list(found)}")

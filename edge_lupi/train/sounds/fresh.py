@@ -1,7 +1,7 @@
 """Waveform crops, drawn again in every epoch: any sample, any speed, disturbed on the waveform. Utterances -> batches of log-mel.
 
 All of it happens on the device that trains. An epoch hears as many crops of an utterance as fit into it. At another speed a
-voice is another voice: at one of the recipe's `speeds` it has a class of its own, at a free speed nobody's name. Before a crop
+voice is another voice: at one of the recipe's `speeds` it has a class of its own, at a free speed, and with other formants, nobody's name. Before a crop
 the student's surroundings hear a quarter of a second more, so that a room has something to answer; a teacher hears the crop
 itself, clean, or more around it.
 """
@@ -29,6 +29,7 @@ from edge_lupi.train.examples.epochs import FEWEST_ROWS, epoch_seed
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
 from edge_lupi.train.sounds.coded import coded_sounds
+from edge_lupi.train.sounds.formants import with_formants
 from edge_lupi.train.sounds.sounds import Sounds, load_sounds
 from edge_lupi.train.sounds.surroundings import Surroundings, between
 
@@ -105,11 +106,14 @@ class FreshCrops:
         first = (chance[:, 3] * room).long()
         margin = margin_samples(self.recipe)
         before = max(margin, LEAD_SAMPLES)
-        clean = self.sounds.crops(which, first, speed, before + length + margin, before)
+        free = number < 0
+        factor = self._formants(len(which), draw)
+        clean = self._voiced(self.sounds.crops(which, first, speed, before + length + margin, before), free, factor)
         heard = clean[:, before - LEAD_SAMPLES : before + length]
         if self.coded:
             rows = torch.nonzero(chance[:, 4] < self.recipe.augment.codecs)[:, 0]
             back = self.coded.crops(which[rows], first[rows], speed[rows], LEAD_SAMPLES + length, LEAD_SAMPLES)
+            back = self._voiced(back, free[rows], factor[rows])
             heard = heard.index_copy(0, rows.to(heard.device), back)
         frames = log_mel(self.around(heard, draw))[..., LEAD_FRAMES:]
         none = (0,) * len(which)
@@ -121,10 +125,30 @@ class FreshCrops:
         recipe = self.recipe.augment
         number = (chance[:, 0] * len(recipe.speeds)).long()
         listed = torch.tensor(recipe.speeds, dtype=torch.float64)[number]
-        low, high = (math.log(bound) for bound in recipe.speed_range)
-        free = between((low, high), chance[:, 2].double()).exp()
+        free = _factor(recipe.speed_range, chance[:, 2].double())
         freed = chance[:, 1] < recipe.free_speeds
         return torch.where(freed, -1, number), torch.where(freed, free, listed)
+
+    def _formants(self, batch: int, draw: Draw) -> Tensor:
+        """A factor for every row, 1 where the recipe moves none; float64 [B]."""
+        wanted = self.recipe.augment.formant_range
+        if wanted == (1.0, 1.0):
+            return torch.ones(batch, dtype=torch.float64)
+        return _factor(wanted, draw.uniform(batch, 1)[:, 0].double())
+
+    def _voiced(self, samples: Tensor, free: Tensor, factor: Tensor) -> Tensor:
+        """Rows of free voices with their formants moved. [B, T] -> [B, T]."""
+        rows = torch.nonzero(free & (factor != 1))[:, 0]
+        if not len(rows):
+            return samples
+        there = rows.to(samples.device)
+        return samples.index_copy(0, there, with_formants(samples[there], factor[rows]))
+
+
+def _factor(bounds: tuple[float, ...], chance: Tensor) -> Tensor:
+    """Even on a logarithmic scale between two bounds."""
+    low, high = (math.log(bound) for bound in bounds)
+    return between((low, high), chance).exp()
 
 
 def margin_samples(recipe: Recipe) -> int:

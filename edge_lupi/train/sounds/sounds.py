@@ -27,6 +27,7 @@ MAX_BYTES = 12 << 30  # of samples held in memory
 FULL_SCALE = 32768.0
 HALF_TAPS = 12
 ROLL_OFF = 0.95  # of the Nyquist frequency, where the filter falls
+PHASES = 1024  # places between two samples at which the filter is known; what is lost lies 56 dB below
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,12 @@ class Sounds:
         """Taps one after the other: all at once would hold 24 times the batch."""
         place = first + speed.double() * offsets  # float32 tells no fractions of a sample far into a file
         whole = place.floor()
-        part = (place - whole).float()
+        phase = ((place - whole) * PHASES).round().long()
         whole = whole.long()
-        cutoff = ROLL_OFF / speed.clamp_min(1).float()
-        found = torch.zeros_like(part)
-        for tap in range(1 - HALF_TAPS, HALF_TAPS + 1):
-            away = tap - part
-            hann = 0.5 + 0.5 * torch.cos(math.pi / HALF_TAPS * away)
-            found += cutoff * torch.sinc(cutoff * away) * hann * self._at(start, length, whole + tap)
+        weights = _weights(ROLL_OFF / speed.clamp_min(1).float())
+        found = torch.zeros(place.shape, device=place.device)
+        for number, tap in enumerate(range(1 - HALF_TAPS, HALF_TAPS + 1)):
+            found += weights[number].gather(1, phase) * self._at(start, length, whole + tap)
         return found
 
     def _at(self, start: Tensor, length: Tensor, place: Tensor) -> Tensor:
@@ -79,6 +78,14 @@ class Sounds:
     def beside(self, flat: NDArray[np.int16]) -> Sounds:
         """Other samples at the same places: the same speech after a codec."""
         return Sounds(self.names, torch.from_numpy(flat).to(self.device), self.starts, self.lengths)
+
+
+def _weights(cutoff: Tensor) -> Tensor:
+    """Windowed sinc that ends at shares [B, 1] of the Nyquist frequency, at every phase. [taps, B, PHASES + 1]."""
+    part = torch.arange(PHASES + 1, device=cutoff.device) / PHASES
+    away = torch.arange(1 - HALF_TAPS, HALF_TAPS + 1, device=cutoff.device)[:, None] - part
+    hann = 0.5 + 0.5 * torch.cos(math.pi / HALF_TAPS * away)
+    return cutoff * torch.sinc(cutoff * away[:, None]) * hann[:, None]
 
 
 def load_sounds(utterances: Sequence[Utterance], trim_db: float, device: torch.device) -> Sounds:

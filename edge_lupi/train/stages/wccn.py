@@ -1,7 +1,7 @@
 """Within-class covariance normalisation (WCCN): what a room, a wire or other voices do to a voice counts less in its embedding.
 
-Hatch, Kajarekar and Stolcke 2006. Pieces of the training voices are heard as they are and in each of the recipe's
-surroundings, or the usual ones; the directions in which the vectors of one voice spread are made narrower, (x - mean) (S_within)^-1/2. That is linear,
+Hatch, Kajarekar and Stolcke 2006. Pieces of the training voices are heard as they are, in each of the recipe's
+surroundings, or the usual ones, and in other moods; the directions in which the vectors of one voice spread are made narrower, (x - mean) (S_within)^-1/2. That is linear,
 so it goes into the aggregator's last layer, on the int8 grid as it is: listening costs what it did, and nothing is trained.
 student.pt -> student.pt
 """
@@ -34,6 +34,7 @@ from edge_lupi.sound.audio import from_pcm
 from edge_lupi.train.examples.draw import Draw
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, Recipe
+from edge_lupi.train.sounds.moods import in_another_mood, vocoder
 from edge_lupi.train.sounds.surroundings import Surroundings
 from edge_lupi.train.stages.threshold import with_threshold
 
@@ -60,6 +61,8 @@ def normalise_student(recipe: Recipe, prepared: Prepared, source: Path, folder: 
         raise InputError(
             f'expected a student of segments.setting "sequential", got {source}, whose aggregator has no layer to take it'
         )
+    if recipe.wccn.moods:
+        vocoder()  # missed now, not after minutes of hearing
     sounds, voices = _pieces(recipe, prepared)
     every = _surroundings(recipe.augment)
     vectors = []
@@ -67,7 +70,11 @@ def normalise_student(recipe: Recipe, prepared: Prepared, source: Path, folder: 
     for number, (name, augment) in enumerate(every.items(), 1):
         progress(log, f"wccn  {len(sounds)} pieces, {name}, {number}/{len(every)}", last=number == len(every))
         vectors += [hear(samples) for samples in _disturbed(sounds, augment, recipe.seed + number)]
-    mean, matrix = wccn(np.stack(vectors), np.tile(voices, len(every)), recipe.wccn.shrinkage)
+    for number in range(1, recipe.wccn.moods + 1):
+        progress(log, f"wccn  {len(sounds)} pieces in another mood, {number}/{recipe.wccn.moods}")
+        draw = np.random.default_rng([recipe.seed, number])
+        vectors += [hear(in_another_mood(samples, draw)) for samples in sounds]
+    mean, matrix = wccn(np.stack(vectors), np.tile(voices, len(every) + recipe.wccn.moods), recipe.wccn.shrinkage)
     student = copy.deepcopy(trained.student)
     turned = student.branch(task.name).aggregator
     assert isinstance(turned, AttentiveAggregator)
@@ -77,6 +84,7 @@ def normalise_student(recipe: Recipe, prepared: Prepared, source: Path, folder: 
         "pieces": len(sounds),
         "voices": len(set(voices.tolist())),
         "heard": list(every),
+        "moods": recipe.wccn.moods,
         "augment": recipe.plain()["augment"],
         "source": file_digest(source),
     }

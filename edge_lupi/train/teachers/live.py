@@ -65,15 +65,19 @@ class LiveTeacher:
         return (said - self.mean) @ self.basis
 
 
-def asked(data: bytes, recipe: PretrainedTeacherRecipe, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """samples float32 [B, T] on the device -> unit vectors [B, D]."""
+def asked(
+    data: bytes, recipe: PretrainedTeacherRecipe, device: torch.device, precision: str = "float32"
+) -> Callable[[Tensor], Tensor]:
+    """samples float32 [B, T] on the device -> unit vectors [B, D]. On a GPU the network runs in the student's precision."""
     if device.type == "cpu":
         here = OnnxTeacher(data, recipe.front_end, recipe.path)
         return lambda samples: F.normalize(torch.from_numpy(here(samples.numpy())))
     graph, front_end = TorchGraph(data, device, recipe.path), FRONT_ENDS[recipe.front_end]
 
     def answer(samples: Tensor) -> Tensor:
-        said = graph(front_end(samples)).flatten(1)
+        heard = front_end(samples)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            said = graph(heard).flatten(1)
         if said.shape[0] != len(samples):
             raise InputError(f"expected vectors [{len(samples)}, D] from {recipe.path}, got shape {tuple(said.shape)}")
         return F.normalize(said.float())
@@ -138,7 +142,7 @@ def live_teachers(recipe: Recipe, crops: FreshCrops, folder: Path, width: int) -
                 f'expected a teacher that can be asked for every crop, an .onnx file, or a table where data.sound = "samples", got {one.path}: set data.sound = "log-mel"'
             )
         data = read_bounded(one.path, MAX_TEACHER_BYTES, "a teacher of the recipe")
-        ask = asked(data, one, device)
+        ask = asked(data, one, device, recipe.student.precision)
         mean, basis = (x.to(device) for x in _frame(one, ask, data, crops, folder, width))
         found.append(LiveTeacher(one, ask, recipe.segments, margin_samples(recipe), mean, basis))
     return found
@@ -206,7 +210,8 @@ def _key(one: PretrainedTeacherRecipe, data: bytes, crops: FreshCrops, width: in
     digest = hashlib.sha256(data)
     augment, segments = crops.recipe.augment, crops.recipe.segments
     what = one.front_end, one.place, one.hears_seconds, one.projection, width, crops.size, crops.seed
-    how = augment.speeds, augment.free_speeds, augment.speed_range, segments.segmentation, segments.crop_frames
+    voices = augment.speeds, augment.free_speeds, augment.speed_range, augment.formant_range
+    how = voices, segments.segmentation, segments.crop_frames, crops.recipe.student.precision
     digest.update(repr((what, how, crops.recipe.data.rounds)).encode())
     digest.update(crops.sounds.flat.cpu().numpy().tobytes())
     return digest.hexdigest()

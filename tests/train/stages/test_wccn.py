@@ -2,19 +2,21 @@
 
 import copy
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from edge_lupi.errors import InputError
+from edge_lupi.errors import InputError, MissingExtra
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.models.aggregator import AttentiveAggregator
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import AugmentRecipe, DataRecipe, Recipe, SegmentRecipe, WccnRecipe
+from edge_lupi.train.sounds.moods import in_another_mood
 from edge_lupi.train.stages.wccn import _disturbed, _pieces, normalise_student, wccn
 
 SHIPPED = Path(__file__).resolve().parents[3] / "train" / "students" / "speaker.pt"
@@ -84,6 +86,35 @@ def test_a_voice_on_the_telephone_is_nearer_to_itself(prepared: Prepared, tmp_pa
         return float(np.square(own).sum() / np.square(vectors - vectors.mean(0)).sum())
 
     assert within(after) < 0.95 * within(before)
+
+
+@pytest.mark.skipif(not find_spec("pyworld"), reason="the vocoder is not installed")
+def test_a_voice_in_another_mood_is_nearer_to_itself(prepared: Prepared, tmp_path: Path) -> None:
+    """Pieces in moods that were not heard: their vectors lie nearer to those of the pieces as they were spoken."""
+    moody = replace(RECIPE, wccn=WccnRecipe(0.1, seconds=1.5, pieces=2, moods=2))
+    path = normalise_student(moody, prepared, SHIPPED, tmp_path)
+    told = load_student(path).provenance.wccn
+    assert told is not None
+    assert told["moods"] == 2
+    sounds, _ = _pieces(RECIPE, prepared)
+    draw = np.random.default_rng(99)
+    other = [in_another_mood(one, draw) for one in sounds]
+
+    def nearness(student: Path) -> float:
+        answer = student_answerer(load_student(student))
+        here, there = (np.stack([answer(one, None).embedding for one in heard]) for heard in (sounds, other))
+        cosines = here @ there.T
+        return float(np.diag(cosines).mean() - cosines.mean())
+
+    assert nearness(path) > nearness(SHIPPED)
+
+
+@pytest.mark.skipif(bool(find_spec("pyworld")), reason="the vocoder is installed")
+def test_moods_need_the_vocoder(prepared: Prepared, tmp_path: Path) -> None:
+    moody = replace(RECIPE, wccn=WccnRecipe(0.5, seconds=1.0, pieces=1, moods=1))
+    with pytest.raises(MissingExtra, match="needs pyworld: pip install pyworld"):
+        normalise_student(moody, prepared, SHIPPED, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_recipe_without_surroundings_hears_the_usual_ones(prepared: Prepared, tmp_path: Path) -> None:
