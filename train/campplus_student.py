@@ -263,7 +263,8 @@ def main() -> None:
     growing.time(teacher, growing.front(teacher, sound.segments, sound.disturbed))
     growing.embedding(told(teacher, sound.crops).repeat(3, 1), asked.ridge)
     begun = {"begun_from": "CAM++ (3D-Speaker, Apache-2.0)"}
-    provenance = replace(prepared.provenance(recipe, taught=False), more=begun)
+    own = prepared.provenance(recipe, taught=True)
+    provenance = replace(own, licence=f"{own.licence}; Apache-2.0", more=begun)
     speech, _ = read_speech(prepared.split.train[0], recipe.segments.trim_db)
     spoken = torch.from_numpy((speech * 32767).astype(np.int16))
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
 from edge_lupi.runtime.level import Level
 from edge_lupi.sound.audio import from_pcm
 from edge_lupi.task import Task
+from edge_lupi.words import printable
 
 __all__ = ["Compiled", "compile_student", "encoders", "fingerprint", "tensorrt_graphs"]
 
@@ -301,10 +302,17 @@ with `edge-lupi evaluate` before you rely on it.
 def _taught(origin: Provenance) -> str:
     """Every training, the last first."""
     own, *before = (_training(one) for one in origin.trainings)
-    return f"Taught {own}{''.join(f'; begun with a student taught {one}' for one in before)}."
+    return f"{own[0].upper()}{own[1:]}{''.join(f'; begun with a student {one}' for one in before)}."
 
 
 def _training(origin: Provenance) -> str:
-    by = "by a teacher's embeddings and labels" if origin.distilled else "by labels"
+    labels = origin.section("student").get("labels", 1.0)
+    begun = origin.more.get("begun_from")
+    if begun:
+        by = f"fitted to {printable(str(begun))}"
+    elif origin.distilled:
+        by = f"taught by a teacher's embeddings{' and labels' if labels else ''}"
+    else:
+        by = "taught by labels"
     count = "?" if origin.training_utterances is None else origin.training_utterances
     return f"{by} on {count} utterances of {origin.corpus or '?'}, {len(origin.training_speakers or ())} speakers"

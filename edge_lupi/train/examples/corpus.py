@@ -86,10 +86,15 @@ def prepare(recipe: Recipe) -> Prepared:
         parts,
         task,
         classes,
-        licences=tuple(one.licence for one in more),
+        licences=tuple(_licence(one, recipe.data.unlabelled_licence) for one in more),
         also=beside,
         strange=_strange(recipe, corpus, beside),
     )
+
+
+def _licence(corpus: Corpus, told: str) -> str:
+    """What a corpus says of itself, else what the recipe tells of it."""
+    return told if told and corpus.licence.startswith("unknown") else corpus.licence
 
 
 def _strange(

@@ -24,7 +24,7 @@ class DataRecipe:
     `test` is a fold or split of the corpus, a share of its speakers or their names; `validation_speakers` a share of the
     training speakers. Of the rest a share of `labelled_speakers` are learnt from with their labels: what the others say and
     show, a student learns from its teacher alone; so of whole corpora named in `unlabelled`, whose voices nobody knows: none
-    of them may be one that is tested. Those in `also` train by their labels, and hold nobody out.
+    of them may be one that is tested (`unlabelled_licence` is that of those which do not tell theirs). Those in `also` train by their labels, and hold nobody out.
     Nothing is learnt of those in `strange` but how sure to be of people and languages that training has not heard.
 
     `sound` is kept as "log-mel", disturbed as such, or as "samples": then every crop begins at any sample, at a speed of its
@@ -45,6 +45,7 @@ class DataRecipe:
     strange: tuple[str, ...] = ()
     pattern: str = ""
     licence: str = ""
+    unlabelled_licence: str = ""
 
     def __post_init__(self) -> None:
         if self.pattern:

@@ -56,7 +56,8 @@ class Start:
         """Where its weights come from, the latest training first: what a student that began here has heard, too."""
         provenance = self.trained.provenance
         own = {key: getattr(provenance, key) for key in KEPT}
-        return (Provenance(**own, sha256=self.digest), *(provenance.started_from or ()))
+        begun = {key: value for key, value in provenance.more.items() if key == "begun_from"}
+        return (Provenance(**own, sha256=self.digest, more=begun), *(provenance.started_from or ()))
 
     def licences(self, own: str) -> str:
         """Of all corpora that a student has heard which began here."""
