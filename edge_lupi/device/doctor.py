@@ -198,7 +198,7 @@ def _gpu(driver: Path) -> Finding:
     from edge_lupi.runtime.engines.cuda import cuda_of_driver, find_gpu, why_no_gpu
 
     gpu = find_gpu()
-    kernel = re.search(r"Kernel Module[^\d]*([\d.]+)", _read_if_there(driver) or "")
+    kernel = re.search(r"Kernel Module\D.*?(\d+\.[\d.]+)", _read_if_there(driver) or "")
     if gpu is not None:
         release = f", driver {kernel[1]}" if kernel else ""
         cuda = ".".join(map(str, cuda_of_driver()))

@@ -186,8 +186,11 @@ def test_the_clock(tmp_path: Path, governor: str, status: str) -> None:
     assert finding("clock", root).status == status
 
 
-def test_a_driver_without_a_gpu(tmp_path: Path) -> None:
-    line = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024"
+@pytest.mark.parametrize(
+    "kind", ["x86_64 Kernel Module", "Open Kernel Module for x86_64", "Open Kernel Module for aarch64"]
+)
+def test_a_driver_without_a_gpu(tmp_path: Path, kind: str) -> None:
+    line = f"NVRM version: NVIDIA UNIX {kind}  550.54.15  Tue Mar  5 22:23:56 UTC 2024"
     found = finding("GPU", write(tmp_path, proc__driver__nvidia__version=line))
     assert found.status == "warn"
     assert "driver 550.54.15 is loaded" in found.said

@@ -55,7 +55,9 @@ def test_where_the_fft_strays_the_graph_is_run(bundle: Bundle, voice: Voice, mon
     monkeypatch.setattr("edge_lupi.runtime.compiled_student.FftFrontEnd", Strange)
     student = CompiledStudent(bundle)
     heard = [each.utterance(voice(6, 2.3)).embedding[0] for each in (usual, student)]
-    assert heard[0] @ heard[1] / np.linalg.norm(heard[0]) / np.linalg.norm(heard[1]) > 0.999
+    assert (
+        heard[0] @ heard[1] / np.linalg.norm(heard[0]) / np.linalg.norm(heard[1]) > 0.99
+    )  # of an int8 encoder of 73 layers
 
 
 def test_where_both_stray_the_bundle_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

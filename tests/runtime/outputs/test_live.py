@@ -234,7 +234,7 @@ def _listening(columns: int, **environment: str) -> Iterator[_Terminal]:
 def test_in_a_terminal_turns_scroll_above_the_row_and_ctrl_c_leaves_it_clean() -> None:
     with _listening(columns=90) as terminal:
         terminal.read_until(r"speaker 1 [^\n]*dB[^\n]*1\.53 s \+ \d+ ms[^\n]*dropped 0")
-        terminal.read_until(r"8\.75 s  speaker 2")
+        terminal.read_until(r"8\.25 s  speaker 2")
     assert "\x1b[?1049h" not in terminal.said
     assert terminal.said.rfind("\x1b[?25l") < terminal.said.rfind("\x1b[?25h")
     screen = [line.rstrip() for line in terminal.screen()]
