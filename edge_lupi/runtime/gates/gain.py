@@ -46,7 +46,7 @@ class Gain:
 
 def levels_db(chunks: Array) -> list[float]:
     """RMS of each of the chunks [n, S], whoever's they are, in dB of full scale."""
-    powers = np.einsum("ns,ns->n", chunks, chunks) / chunks.shape[1]
+    powers = np.vecdot(chunks, chunks) / chunks.shape[1]
     levels: list[float] = (10 * np.log10(powers + SILENT_POWER)).tolist()
     return levels
 
@@ -55,5 +55,4 @@ def amplified(chunks: Array, gains_db: Sequence[float]) -> Array:
     """The same chunks [n, S], each made louder in place by so many dB; within [-1, 1]."""
     factors = (10 ** (np.array(gains_db) / 20)).astype(np.float32)
     np.multiply(chunks, factors[:, None], out=chunks)
-    np.maximum(chunks, -1, out=chunks)
-    return np.minimum(chunks, 1, out=chunks)
+    return np.clip(chunks, -1, 1, out=chunks)
