@@ -80,7 +80,7 @@ class OnnxEngine:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once. Shapes and types are those of the graph: float32 but for places in arrays."""
         try:
-            values = self._session.run(None, dict(inputs))
+            values = self._session.run(self.output_names, inputs)  # it asks for their names where it is not told them
         except Exception as error:  # as above; a graph of other names or shapes than the bundle says
             if self._mend:
                 raise DeviceError(f"{self._name} failed on the GPU ({reason_of(error)}): {self._mend}") from error

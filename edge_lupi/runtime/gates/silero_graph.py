@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_lupi.bundle.bundle import SHIPPED
 from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
-from edge_lupi.runtime.gates.gain import Gain, amplified, levels_db
+from edge_lupi.runtime.gates.gain import Gain, amplified, powers
 
 __all__ = ["CHUNK_SAMPLES", "CONTEXT_SAMPLES", "NOTHING", "Judged", "Run", "State", "judge", "spectra"]
 
@@ -94,9 +94,9 @@ def _raised_spectra(runs: Sequence[Run], begins: Sequence[int]) -> Array:
         chunks[begin:end] = np.ndarray(
             (end - begin, HEARD_SAMPLES), np.float32, run.samples, strides=(CHUNK_SAMPLES * step, step)
         )
-    levels = levels_db(chunks)
-    gains = [run.gain.gains_db(levels[begin:end]) for run, (begin, end) in zip(runs, pairwise(begins), strict=True)]
-    amplified(chunks, [gain for own in gains for gain in own])
+    every = powers(chunks)
+    factors = [run.gain.factors(every[begin:end]) for run, (begin, end) in zip(runs, pairwise(begins), strict=True)]
+    amplified(chunks, [factor for own in factors for factor in own])
     return spectra(rows)
 
 
@@ -119,7 +119,7 @@ def _some_spectra(rows: Array, out: Array) -> None:
     row, step = rows.strides
     shape = (len(rows), FFT_COUNT, FFT_POINTS)
     framed: Array = np.ndarray(shape, np.float32, rows, strides=(row, FFT_STEP * step, step))
-    spectrum = np.fft.rfft(framed * WINDOW, norm="forward").astype(np.complex64, copy=False)
+    spectrum = np.fft.rfft(framed * WINDOW, norm="forward")
     between = np.zeros((len(rows), FFT_COUNT + 2, BINS), np.float32)  # zeros before the first and after the last
     np.abs(spectrum, out=between[:, 1:-1])
     row, spectrum_step, step = between.strides
