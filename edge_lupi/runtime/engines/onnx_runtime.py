@@ -52,6 +52,7 @@ class Place:
 class OnnxEngine:
     """ONNX Runtime on the CPU, or on the GPU of a `place`. One thread by default: a segment is too small to share, and the
     rest of the device is not ours. `check` raises BundleError for a graph that must not run: one that edge-lupi does not write.
+    `foreign` is a graph whose results may have other shapes each time, whatever those of its inputs.
     On a GPU whatever goes wrong afterwards is a DeviceError.
     """
 
@@ -63,6 +64,7 @@ class OnnxEngine:
         name: str = "graph",
         place: Place | None = None,
         check: Callable[[bytes, str], object] = check_graph,
+        foreign: bool = False,
     ) -> None:
         self._name, self._mend = name, place.mend if place else ""
         check(graph, name)
@@ -81,7 +83,7 @@ class OnnxEngine:
         self.input_shapes = {name: (most, *shape[1:]) if most else shape for name, shape in shapes.items()}
         self.output_names = [item.name for item in self._session.get_outputs()]
         self._bound = dict[Shapes, _Bound]()
-        self._most_bytes = 0 if place else MOST_BOUND_BYTES  # a GPU has memory of its own
+        self._most_bytes = 0 if place or foreign else MOST_BOUND_BYTES  # a GPU has memory of its own
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         """Run the graph once. Shapes and types are those of the graph: float32 but for places in arrays."""

@@ -7,6 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from edge_lupi.bundle.bundle import shipped_bundle
+from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.errors import BundleError
 from edge_lupi.runtime.engines.onnx_runtime import MOST_BOUND, OnnxEngine
 
@@ -67,3 +68,22 @@ def test_other_names_are_one_sentence_also_where_shapes_are_bound() -> None:
         with pytest.raises(BundleError, match="does not take what it is given"):
             engine.run({"mel": _segments(0, 1)["log_mel"]})
     assert engine.run(_segments(1, 1))["embedding"].shape == (1, 128)
+
+
+def test_results_of_a_foreign_graph_may_have_other_shapes_each_time() -> None:
+    """As many numbers as are positive; its inputs' shape says nothing of that."""
+    onnx = pytest.importorskip("onnx")
+    value, helper = onnx.helper.make_tensor_value_info, onnx.helper
+    nodes = [
+        helper.make_node("Greater", ["x", "zero"], ["which"]),
+        helper.make_node("Compress", ["x", "which"], ["y"], axis=0),
+    ]
+    zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    ends = [value("x", onnx.TensorProto.FLOAT, [4])], [value("y", onnx.TensorProto.FLOAT, ["n"])]
+    graph = helper.make_graph(nodes, "foreign", *ends, [zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    engine = OnnxEngine(model.SerializeToString(), check=refuse_external_data, foreign=True)
+    for numbers in ([1, 2, -3, 4], [-1, 2, -3, 4], [1, 2, 3, 4]):
+        np.testing.assert_array_equal(
+            engine.run({"x": np.array(numbers, np.float32)})["y"], [n for n in numbers if n > 0]
+        )
