@@ -7,6 +7,7 @@ last 240 samples computes every frame once, and F = T // 160 without padding on 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +56,22 @@ class Segmentation:
             if abs(value * FRAMES_PER_SECOND - round(value * FRAMES_PER_SECOND)) > 1e-6:
                 raise InputError(f"expected a {name} in whole multiples of 0.01 s, got {value} s")
 
-    @property
+    @cached_property
     def frames(self) -> int:
         """Frames in a segment."""
         return round(self.seconds * FRAMES_PER_SECOND)
 
-    @property
+    @cached_property
     def hop_frames(self) -> int:
         """Frames between the starts of two segments."""
         return round(self.hop_seconds * FRAMES_PER_SECOND)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Samples in a segment."""
         return self.frames * HOP_SAMPLES
 
-    @property
+    @cached_property
     def hop_samples(self) -> int:
         """Samples between the starts of two segments."""
         return self.hop_frames * HOP_SAMPLES

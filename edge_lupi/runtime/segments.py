@@ -119,7 +119,7 @@ class Segmenter:
         self._frames = [
             np.concatenate([old[:, past:], new], 1) for old, new in zip(self._frames, log_mels, strict=True)
         ]
-        self._powers = np.concatenate([self._powers[past:], np.exp(log_mels[0]).sum(0)])
+        self._powers = np.concatenate([self._powers[past:], np.add.reduce(np.exp(log_mels[0]), 0)])
         self._speech = np.concatenate([self._speech[past:], speech])
         return [self._segment(window, cut) for cut in window.cuts]
 
@@ -127,7 +127,7 @@ class Segmenter:
         """The newest frames; what a padded one says is about its sound alone."""
         kind = self._cuts[cut]
         sound = kind.samples - window.end_samples + window.sound_end_samples
-        power = float(self._powers[-kind.frames :].sum()) / (kind.frames * FULL_SCALE_POWER)
+        power = float(np.add.reduce(self._powers[-kind.frames :])) / (kind.frames * FULL_SCALE_POWER)
         return Segment(
             log_mel=self._frames[self._frames_of[cut]][:, None, -kind.frames :],
             start_seconds=(window.end_samples - kind.samples) / SAMPLE_RATE_HZ,

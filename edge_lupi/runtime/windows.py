@@ -58,11 +58,11 @@ class Windows:
         """Take the next samples; give the windows that are full with them."""
         full = []
         while len(samples):
-            count = min(len(self._buffer) - self._waiting, len(samples))
-            self._buffer[self._waiting : self._waiting + count] = samples[:count]
-            samples = samples[count:]
-            self._waiting += count
-            self._stream_samples += count
+            some = samples[: len(self._buffer) - self._waiting]
+            samples = samples[len(some) :]
+            self._buffer[self._waiting : self._waiting + len(some)] = some
+            self._waiting += len(some)
+            self._stream_samples += len(some)
             if self._waiting == len(self._buffer):
                 full.append(self._window(self._stream_samples))
         return full

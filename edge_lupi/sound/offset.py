@@ -37,9 +37,9 @@ class OffsetRemoval:
         lines = np.multiply((means[1:] - means[:-1])[:, None], ALONG, out=out[: whole.size].reshape(whole.shape))
         lines += means[:-1, None]
         np.subtract(whole, lines, out=lines)
-        np.subtract(samples[whole.size :], means[-1], out=out[whole.size :])
-        np.maximum(out, -1, out=out)  # np.clip takes longer to begin than to work
-        return np.minimum(out, 1, out=out)
+        if whole.size < len(samples):
+            np.subtract(samples[whole.size :], means[-1], out=out[whole.size :])
+        return np.clip(out, -1, 1, out=out)
 
     def _means(self, frame_means: NDArray[np.float32], samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """At the beginning and after every frame, float32 [frames + 1]."""

@@ -36,7 +36,7 @@ class Gate(Protocol):
 
 def levels_db(log_mel: Array) -> Array:
     """log-mel [bands, F] -> RMS level of each frame in dB of full scale [F]."""
-    power = np.exp(log_mel).sum(axis=0)
+    power = np.add.reduce(np.exp(log_mel), 0)  # np.sum takes as long to begin
     return np.asarray(10 * np.log10(power / FULL_SCALE_POWER), dtype=np.float32)
 
 

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ __all__ = ["VoiceGate", "VoiceSettings"]
 
 Array = NDArray[np.float32]
 Frames = NDArray[np.bool_]
+SAME_SAMPLES = lcm(CHUNK_SAMPLES, HOP_SAMPLES)  # after so many, frames and chunks lie as they did
 EASY = GateSettings(margin_db=3.0, release_db=1.5, minimum_db=-70.0)  # what passes is judged again, so rather too much
 
 
@@ -46,15 +49,21 @@ class VoiceSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class _Layout:
+    """How frames and chunks lie: which frames end in each chunk that is whole now, and after how many of these each frame ends."""
+
+    frames: list[slice]  # the first may have come before
+    newest: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
 class _Asked:
-    """Frames that came, from this sample of the stream on; the chunks that are whole with them, and their runs of loud ones.
+    """Frames that came, how they and the chunks that are whole with them lie, and the runs of loud ones among these.
 
     `places` are where the loud chunks of each run lie among them.
     """
 
-    first_sample: int
-    frames: int
-    chunks: int
+    layout: _Layout
     places: list[slice]
     runs: list[Run]
 
@@ -99,13 +108,11 @@ class VoiceGate:
         loud_frames = [*self._loud_frames, *self._loud.open_frames(log_mel)]
         waiting = np.concatenate([self._waiting, samples])
         first_sample, self._stream_samples = self._stream_samples, self._stream_samples + len(samples)
-        first, last = first_sample // CHUNK_SAMPLES, self._stream_samples // CHUNK_SAMPLES
-        before = _frames_before(first)
-        edges = [_frames_before(chunk) - before for chunk in range(first, last + 1)]
-        loud = [any(loud_frames[begin:end]) for begin, end in pairwise(edges)]
+        layout = _layout(first_sample % SAME_SAMPLES, log_mel.shape[1])
+        loud = [True in loud_frames[own] for own in layout.frames]
         self._waiting = waiting[len(loud) * CHUNK_SAMPLES :]
-        self._loud_frames = loud_frames[edges[-1] :]
-        return _Asked(first_sample, log_mel.shape[1], len(loud), *self._runs(loud, waiting))
+        self._loud_frames = loud_frames[layout.frames[-1].stop :] if loud else loud_frames
+        return _Asked(layout, *self._runs(loud, waiting))
 
     def _runs(self, loud: list[bool], waiting: Array) -> tuple[list[slice], list[Run]]:
         """Where the loud chunks lie, and the runs in which they are heard: at the beginning of a word behind the chunk before."""
@@ -125,14 +132,12 @@ class VoiceGate:
 
     def _answer(self, asked: _Asked, judged: Sequence[Judged]) -> Frames:
         """Whether the gate is open at each of the frames; 0 is the probability of a chunk that is not loud."""
-        probabilities = [0.0] * asked.chunks
+        probabilities = [0.0] * len(asked.layout.frames)
         for place, one in zip(asked.places, judged, strict=True):
             probabilities[place] = one.probabilities[place.start - place.stop :]
             self._state = one.state
         opened = [self._open(), *(self._follow(probability) for probability in probabilities)]
-        first = asked.first_sample // CHUNK_SAMPLES
-        ends = range(asked.first_sample + HOP_SAMPLES, asked.first_sample + HOP_SAMPLES * asked.frames + 1, HOP_SAMPLES)
-        return np.array([opened[end // CHUNK_SAMPLES - first] for end in ends], np.bool_)
+        return np.array(opened, np.bool_)[asked.layout.newest]
 
     def _open(self) -> bool:
         return self._since_speech_chunks <= self._hangover_chunks
@@ -141,6 +146,16 @@ class VoiceGate:
         speech = probability >= (self.settings.end if self._open() else self.settings.begin)
         self._since_speech_chunks = 0 if speech else self._since_speech_chunks + 1
         return self._open()
+
+
+@lru_cache(maxsize=64)  # hop by hop the same few
+def _layout(first_sample: int, frames: int) -> _Layout:
+    """Of so many frames from this sample of the stream on, and of those before them that ended in the same chunk."""
+    last_sample = first_sample + frames * HOP_SAMPLES
+    first, last = first_sample // CHUNK_SAMPLES, last_sample // CHUNK_SAMPLES
+    edges = [_frames_before(chunk) - _frames_before(first) for chunk in range(first, last + 1)]
+    ends = np.arange(first_sample + HOP_SAMPLES, last_sample + 1, HOP_SAMPLES)
+    return _Layout([slice(*edge) for edge in pairwise(edges)], ends // CHUNK_SAMPLES - first)
 
 
 def _frames_before(chunk: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_lupi.bundle.bundle import SHIPPED
 from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.runtime.engines.onnx_runtime import OnnxEngine
-from edge_lupi.runtime.gates.gain import Gain, amplified, levels_db
+from edge_lupi.runtime.gates.gain import Gain, amplified, powers
 
 __all__ = ["CHUNK_SAMPLES", "CONTEXT_SAMPLES", "NOTHING", "Judged", "Run", "State", "judge", "spectra"]
 
@@ -60,16 +60,29 @@ class Judged:
 
 def judge(runs: Sequence[Run]) -> list[Judged]:
     """All runs at once; those of one stream, which share a gain, in their order."""
-    counts = [run.chunks for run in runs]
-    begins = [0, *accumulate(counts)]
-    every, order = np.arange(begins[-1]), np.zeros((max(counts), len(runs)), np.int64)
-    for place, (begin, end) in enumerate(pairwise(begins)):
-        order[: end - begin, place] = every[begin:end]
-    h, c = (np.concatenate(part).reshape(1, len(runs), -1) for part in zip(*(run.state for run in runs), strict=True))
-    heard, lengths = _raised_spectra(runs, begins), np.array(counts, np.int32)
+    counts = tuple(run.chunks for run in runs)
+    order, lengths = _order(counts)
+    h, c = (_stacked(part) for part in zip(*(run.state for run in runs), strict=True))
+    heard = _raised_spectra(runs, [0, *accumulate(counts)])
     out = _graph().run({"spectra": heard, "order": order, "lengths": lengths, "h": h, "c": c})
     each = zip(out["speech_probs"].T.tolist(), counts, out["hn"][0], out["cn"][0], strict=True)
     return [Judged(probabilities[:count], (h, c)) for probabilities, count, h, c in each]
+
+
+@lru_cache(maxsize=64)  # one stream's runs are nearly always of the same two lengths
+def _order(counts: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Of runs of so many chunks: which of all chunks is the t-th of each [T, B], and their lengths [B]."""
+    begins = [0, *accumulate(counts)]
+    every, order = np.arange(begins[-1]), np.zeros((max(counts), len(counts)), np.int64)
+    for place, (begin, end) in enumerate(pairwise(begins)):
+        order[: end - begin, place] = every[begin:end]
+    return order, np.array(counts, np.int32)
+
+
+def _stacked(states: Sequence[Array]) -> Array:
+    """[128] each -> [1, B, 128]; a single one is not copied."""
+    rows = states[0] if len(states) == 1 else np.concatenate(states)
+    return rows.reshape(1, len(states), -1)
 
 
 def _raised_spectra(runs: Sequence[Run], begins: Sequence[int]) -> Array:
@@ -77,12 +90,13 @@ def _raised_spectra(runs: Sequence[Run], begins: Sequence[int]) -> Array:
     rows = np.empty((begins[-1], HEARD_SAMPLES + CONTEXT_SAMPLES), np.float32)
     chunks = rows[:, :HEARD_SAMPLES]
     for run, (begin, end) in zip(runs, pairwise(begins), strict=True):
-        samples = run.samples
-        chunks[begin:end, :CONTEXT_SAMPLES] = samples[:-CONTEXT_SAMPLES].reshape(-1, CHUNK_SAMPLES)[:, :CONTEXT_SAMPLES]
-        chunks[begin:end, CONTEXT_SAMPLES:] = samples[CONTEXT_SAMPLES:].reshape(-1, CHUNK_SAMPLES)
-    levels = levels_db(chunks)
-    gains = [run.gain.gains_db(levels[begin:end]) for run, (begin, end) in zip(runs, pairwise(begins), strict=True)]
-    amplified(chunks, [gain for own in gains for gain in own])
+        step = run.samples.itemsize
+        chunks[begin:end] = np.ndarray(
+            (end - begin, HEARD_SAMPLES), np.float32, run.samples, strides=(CHUNK_SAMPLES * step, step)
+        )
+    every = powers(chunks)
+    factors = [run.gain.factors(every[begin:end]) for run, (begin, end) in zip(runs, pairwise(begins), strict=True)]
+    amplified(chunks, [factor for own in factors for factor in own])
     return spectra(rows)
 
 
@@ -105,13 +119,9 @@ def _some_spectra(rows: Array, out: Array) -> None:
     row, step = rows.strides
     shape = (len(rows), FFT_COUNT, FFT_POINTS)
     framed: Array = np.ndarray(shape, np.float32, rows, strides=(row, FFT_STEP * step, step))
-    spectrum = np.fft.rfft(framed * WINDOW, norm="forward").astype(np.complex64, copy=False)
-    power = spectrum.view(np.float32)
-    np.square(power, out=power)
+    spectrum = np.fft.rfft(framed * WINDOW, norm="forward")
     between = np.zeros((len(rows), FFT_COUNT + 2, BINS), np.float32)  # zeros before the first and after the last
-    magnitudes = between[:, 1:-1]
-    np.add(power[..., ::2], power[..., 1::2], out=magnitudes)
-    np.sqrt(magnitudes, out=magnitudes)
+    np.abs(spectrum, out=between[:, 1:-1])
     row, spectrum_step, step = between.strides
     out[...] = np.ndarray(out.shape, np.float32, between, strides=(row, spectrum_step, step))
 

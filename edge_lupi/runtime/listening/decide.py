@@ -61,6 +61,8 @@ def decide(ears: Sequence[Ear], ready: Sequence[Ready], embeddings: Sequence[Emb
 
 def in_waves(streams: Sequence[str]) -> list[list[int]]:
     """Places of the first of each stream, then of the second of each, and so on."""
+    if len(streams) == 1:
+        return [[0]]
     waves, counts = list[list[int]](), dict[str, int]()
     for place, name in enumerate(streams):
         earlier = counts[name] = counts.get(name, -1) + 1
@@ -93,6 +95,9 @@ def _steps(
     aggregator: Aggregator, embeddings: Sequence[Embedding | None], states: Sequence[States | None]
 ) -> list[Step | None]:
     """What each embedding [1, D] comes to behind its states [n, K], where it has any: all in one call."""
+    if len(states) == 1:
+        one, before = embeddings[0], states[0]
+        return [None if one is None or before is None else aggregator.step(one.repeat(len(before), 0), before)]
     asked = [
         (own, behind) for own, behind in zip(embeddings, states, strict=True) if own is not None and behind is not None
     ]

@@ -88,7 +88,9 @@ class Listening:
         stream = self._stream(block.stream)
         windows = stream.take(block)
         self.statistics.count_block(block, stream.seconds)
-        self._wait(stream, windows, block.received_seconds, taken_seconds)
+        self._received_seconds = block.received_seconds
+        if windows:
+            self._wait(stream, windows, taken_seconds)
         if not self._due or (block.more and len(self._due) < self._max_batch):
             return []
         return self._answer()
@@ -97,7 +99,7 @@ class Listening:
         """The end of all streams: the events about what was held back until now."""
         taken_seconds, self._is_over = time.perf_counter(), True
         for stream in self._streams.values():
-            self._wait(stream, stream.segmenter.last_windows(), self._received_seconds, taken_seconds)
+            self._wait(stream, stream.segmenter.last_windows(), taken_seconds)
         events = self._answer()
         for stream in self._streams.values():
             events += stream.events(stream.last_decisions(), self._received_seconds)
@@ -111,7 +113,7 @@ class Listening:
         taken_seconds, stream = time.perf_counter(), self._streams.pop(name, None)
         if stream is None:
             return []
-        self._wait(stream, stream.segmenter.last_windows(), self._received_seconds, taken_seconds)
+        self._wait(stream, stream.segmenter.last_windows(), taken_seconds)
         events = self._answer() + stream.events(stream.last_decisions(), self._received_seconds)
         self.statistics.by_stream.pop(name, None)
         return events
@@ -157,9 +159,8 @@ class Listening:
             self.statistics.streams += 1
         return self._streams[name]
 
-    def _wait(self, stream: Stream, windows: list[Window], received_seconds: float, taken_seconds: float) -> None:
-        self._received_seconds = received_seconds
-        self._due += [_Due(stream, window, received_seconds, taken_seconds) for window in windows]
+    def _wait(self, stream: Stream, windows: list[Window], taken_seconds: float) -> None:
+        self._due += [_Due(stream, window, self._received_seconds, taken_seconds) for window in windows]
 
     def _answer(self) -> list[Event]:
         """Hear what is due and encode it, in batches, and let each stream decide, moment by moment."""
@@ -228,6 +229,8 @@ class Listening:
 
 def _events(batch: Sequence[Ready], decided: Sequence[Decided]) -> list[Event]:
     """Of each stream's moment all that was decided, in the order of time."""
+    if len(batch) == 1:
+        return batch[0].stream.events(decided[0], batch[0].received_seconds)
     events = list[Event]()
     for _, pairs in groupby(zip(batch, decided, strict=True), key=lambda pair: pair[0].moment):
         (first, own), *others = pairs

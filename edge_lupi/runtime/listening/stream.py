@@ -89,6 +89,8 @@ class Stream:
 
     def _gap_before(self, task: str, end_seconds: float) -> float | None:
         """Seconds lost before this end that no event of this task has reported."""
+        if not self._gaps[task]:
+            return None
         past = [gap for gap in self._gaps[task] if gap[0] < end_seconds]
         self._gaps[task] = self._gaps[task][len(past) :]
         return sum(seconds for _, seconds in past) or None

@@ -165,7 +165,7 @@ class SpeakerTracker:
         held, self._held = self._held, None
         if self._turn and self._goes_on(self._turn, piece.alone):
             return self._join(piece, since=held)
-        if held and float(piece.alone @ held.alone) >= self._change:
+        if held and float(piece.alone.dot(held.alone)) >= self._change:
             before = self._end_turn()
             self._absorb(held)
             return [*before, *self._join(piece, since=held)]
@@ -183,7 +183,7 @@ class SpeakerTracker:
 
         Of a turn that nobody was named for, the person it is nearly is no other: their clearer speech is not a new turn.
         """
-        likeness = float(alone @ turn.voice)
+        likeness = float(alone.dot(turn.voice))
         if likeness < self._change:
             return False
         rivals = self._strangers.likeness(alone)
@@ -247,7 +247,7 @@ class SpeakerTracker:
     def _absorb(self, piece: _Piece) -> float:
         """Let the turn's aggregator hear the piece; gives the cosine of the two before that."""
         turn = self._turn or _Turn(self._nothing, piece.alone)
-        likeness = float(piece.alone @ turn.voice)
+        likeness = float(piece.alone.dot(turn.voice))
         step, row = piece.heard, next((row for row, state in enumerate(piece.behind) if state is turn.state), None)
         if row is None:
             step, row = self._aggregator.step(piece.embedding, turn.state), 0

@@ -31,9 +31,7 @@ class Strangers:
         """The cosine of everyone with a unit vector [D]."""
         if not self._rows:
             return {}
-        cosines = np.einsum(
-            "nd,d->n", self._voices[: len(self._rows)], voice
-        ).tolist()  # in one thread, see `Gallery.match`
+        cosines = np.vecdot(self._voices[: len(self._rows)], voice).tolist()  # in one thread, see `Gallery.match`
         return {name: cosines[row] for name, row in self._rows.items()}
 
     def heard(self, name: str) -> tuple[Array, float] | None:

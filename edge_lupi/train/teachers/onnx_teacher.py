@@ -33,7 +33,8 @@ class OnnxTeacher:
         self.name = name
         self.takes = f"{front_end} {_SHAPES[front_end]}"
         try:
-            self.engine = OnnxEngine(graph, threads=torch.get_num_threads(), name=name, check=refuse_external_data)
+            threads = torch.get_num_threads()
+            self.engine = OnnxEngine(graph, threads=threads, name=name, check=refuse_external_data, foreign=True)
         except BundleError as error:
             raise InputError(f"expected a teacher that ONNX Runtime can load in {name}, got {error}") from error
         self.input = next(iter(self.engine.input_shapes), "")

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from edge_lupi.runtime.front_end import FftFrontEnd
-from edge_lupi.runtime.gates.gain import MOST_DB, WANTED_DB, Gain
+from edge_lupi.runtime.gates.gain import FALL_DB, MOST_DB, WANTED_DB, Gain, powers
 from edge_lupi.runtime.gates.silero import VoiceGate
 
 SPEECH = soundfile.read(Path(__file__).resolve().parents[3] / "examples" / "two_voices.flac", dtype="float32")[0]
@@ -82,3 +82,13 @@ def test_it_does_not_depend_on_how_chunks_come() -> None:
     gain = Gain()
     one_by_one = [gain.raised(chunk[None]) for chunk in chunks]
     np.testing.assert_array_equal(np.concatenate(one_by_one), Gain().raised(chunks))
+
+
+def test_factors_are_those_of_the_loudest_chunk_so_far() -> None:
+    """Against the same in numpy, over all chunks at once: the level falls by so much a chunk, and a louder one counts at once."""
+    chunks = SPEECH[: 200 * 576].reshape(200, 576)
+    levels_db = 10 * np.log10(np.square(chunks, dtype=np.float64).mean(1) + 1e-12)
+    fallen = np.arange(200) * FALL_DB
+    loudest_db = np.maximum.accumulate(levels_db + fallen) - fallen
+    wanted = 10 ** (np.clip(WANTED_DB - loudest_db, 0, MOST_DB) / 20)
+    np.testing.assert_allclose(Gain().factors(powers(chunks)), wanted, rtol=1e-5)

@@ -56,6 +56,19 @@ def test_the_answer_does_not_depend_on_the_blocks(speech: np.ndarray, frames: in
     np.testing.assert_array_equal(_said(noisy, frames), _said(noisy))
 
 
+@pytest.mark.parametrize("frames", [1, 16, 50])
+def test_frames_and_chunks_lie_the_same_after_every_sixteenth_frame(frames: int) -> None:
+    """Whatever was looked up: a frame has the newest chunk that is whole at its end, and ends in the first that is not."""
+    for first in range(0, 160 * 200, 160):
+        layout = silero._layout(first % silero.SAME_SAMPLES, frames)
+        ends = np.arange(first + 160, first + 160 * frames + 1, 160)
+        np.testing.assert_array_equal(layout.newest, ends // 512 - first // 512)
+        before = first // 512 * 512 // 160  # frames whose chunks were whole before
+        for chunk, own in enumerate(layout.frames, first // 512):
+            assert before + own.start == chunk * 512 // 160
+            assert before + own.stop == (chunk + 1) * 512 // 160
+
+
 def test_hears_a_voice_and_not_the_noise_under_it(speech: np.ndarray) -> None:
     said = _said(np.concatenate([_noise(5.0, -35), speech + _noise(10.0, -35), _noise(5.0, -35)]))
     assert not said[:480].any()
