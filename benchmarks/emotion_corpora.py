@@ -1,12 +1,13 @@
 """Emotion by corpus: bundles on people they have not heard, with and without what the voice was so far.
 
-python benchmarks/emotion_corpora.py BUNDLE_OR_PT [...] [--name shipped] [--out benchmarks/results/emotion_corpora.md]
+python benchmarks/emotion_corpora.py BUNDLE_OR_PT [...] [--name shipped] [--trusted 2] [--out benchmarks/results/emotion_corpora.md]
 
-Several models are one in several folds: each tells the RAVDESS actors that it has not heard, elsewhere the mean over them
-counts. A student.pt is compiled first, in int8 where it has ranges. The voice's own average is carried from clip to clip as
+Several models are one in several folds: each tells the RAVDESS actors that it has not heard, all together and fold by fold;
+elsewhere the mean over them counts. A student.pt is compiled first, in int8 where it has ranges. The voice's own average is carried from clip to clip as
 `listen` carries it, in two orders: all moods as often as RAVDESS has them, and a life that is mostly neutral, of which 85 % of
 twenty clips before each are neutral or calm. 96 readers: the 48 held-out LibriSpeech voices and 48 others that
-train/emotion_voice.toml leaves out (benchmarks/readers.txt), event by event as `listen` tells them. On another corpus the
+train/emotion_voice.toml leaves out (benchmarks/readers.txt), event by event as `listen` tells them: at once, and either half of a
+recording after two minutes of the other. On another corpus the
 labels that both have count; a calibration error (ECE) is of all that the model may say. Intervals: 95 % bootstrap over
 speakers.
 """
@@ -17,7 +18,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from edge_lupi.metrics.classification import uar
 from edge_lupi.metrics.confidence import calibration_error, probabilities_of
 from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.segments import Segment
+from edge_lupi.runtime.speakers import averages
 from edge_lupi.runtime.trackers.label import UNSURE, LabelTracker
 from edge_lupi.runtime.trackers.voice import Voices
 
@@ -46,6 +48,7 @@ USUAL_SHARE = 0.85
 BEFORE = 20  # clips of a life that is mostly neutral
 DRAWS = 3
 TRIM_DB = 30.0
+KNOWN_SECONDS = 120.0  # of reading, where a reader is somebody heard before
 READERS = Path(__file__).with_name("readers.txt")
 ORDERS = ("alone", "all moods alike", "mostly neutral")
 
@@ -78,6 +81,7 @@ class Model:
         self.student = CompiledStudent(bundle, "emotion")
         self.labels = self.student.task.labels
         self.origin = bundle.provenance
+        self.fold = str(self.origin.section("data").get("test"))
         self._heard: dict[str, list[Clip]] = {}
 
     def clips(self, folder: str) -> list[Clip]:
@@ -167,20 +171,34 @@ def ece(told: Sequence[Told], temperatures: Sequence[float]) -> Interval:
     return bootstrap(lambda i: calibration_error(probabilities[i], truth[i]), groups=speakers)
 
 
-def read_aloud(model: Model) -> list[tuple[str, str]]:
-    """(reader, label told) of every event of the 96 readers."""
+def read_aloud(model: Model) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(reader, label told) of every event of the 96 readers; and of either half once the other was heard for two minutes."""
     listed = set(READERS.read_text().split())
-    found = []
+    at_once, later = list[tuple[str, str]](), list[tuple[str, str]]()
     for utterance in read_corpus(data_root() / "librispeech_excerpts").utterances:
         if utterance.speaker in listed or utterance.split == "held_out":
-            tracker = LabelTracker(model.student.branches["emotion"], model.student.task)
-            cut = model.student.segmentation
-            for place, frames in enumerate(model.student.segments(read_speech(utterance, TRIM_DB)[0])):
-                begin = place * cut.hop_seconds
-                segment = Segment(frames, begin, begin + cut.seconds, 1.0, -20.0)
-                told = tracker.speech(segment, model.student.encode(frames[None]))
-                found += [(str(utterance.speaker), finding.label) for finding in told]
-    return found
+            samples, reader = read_speech(utterance, TRIM_DB)[0], str(utterance.speaker)
+            at_once += [(reader, label) for label in labels_told(model, samples, Voices())]
+            middle = len(samples) // 2
+            for before, after in ((samples[:middle], samples[middle:]), (samples[middle:], samples[:middle])):
+                voices = Voices()
+                labels_told(model, before, voices)
+                if voices.now is not None:  # their average stays, and counts as one of so much more
+                    voices.hear(voices.now.mean, KNOWN_SECONDS)
+                later += [(reader, label) for label in labels_told(model, after, voices)]
+    return at_once, later
+
+
+def labels_told(model: Model, samples: Array, voices: Voices) -> list[str]:
+    """Of every event of a stretch of speech, which then joins what its voice was."""
+    tracker = LabelTracker(model.student.branches["emotion"], model.student.task, voices=voices)
+    cut, told = model.student.segmentation, list[str]()
+    for place, frames in enumerate(model.student.segments(samples)):
+        begin = place * cut.hop_seconds
+        segment = Segment(frames, begin, begin + cut.seconds, 1.0, -20.0)
+        told += [finding.label for finding in tracker.speech(segment, model.student.encode(frames[None]))]
+    tracker.finish()
+    return told
 
 
 def share(events: Sequence[tuple[str, str]], labels: Sequence[str]) -> Interval:
@@ -205,11 +223,16 @@ def figures(models: Sequence[Model]) -> dict[str, Interval]:
             told = [model.told(model.clips(folder), order) for model in known]
             what = f"{len(shared)} shared labels" if shared else "people not heard"
             found[f"UAR {name}, {what}, {order}"] = recall(told, shared)
+            if trained_on and len(told) > 1:
+                folds = [(model.fold, recall([one])) for model, one in zip(known, told, strict=True)]
+                found |= {f"UAR {name}, {what}, {order}, {fold}": value for fold, value in folds}
             found[f"ECE {name}, {order}"] = ece(told, heat[: len(told)])
-    events = [event for model in models for event in read_aloud(model)]
-    found["readers: neutral or unsure"] = share(events, ("neutral", UNSURE))
-    found["readers: neutral"] = share(events, ("neutral",))
-    found["readers: wrong emotion"] = share(events, [x for x in models[0].labels if x != "neutral"])
+    aloud = [read_aloud(model) for model in models]
+    for place, when in enumerate(("readers", "readers after two minutes")):
+        events = [event for each in aloud for event in each[place]]
+        found[f"{when}: neutral or unsure"] = share(events, ("neutral", UNSURE))
+        found[f"{when}: neutral"] = share(events, ("neutral",))
+        found[f"{when}: wrong emotion"] = share(events, [x for x in models[0].labels if x != "neutral"])
     return found
 
 
@@ -223,7 +246,9 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--name", default="")
     parser.add_argument("--out", type=Path, help="a page of results, to which a column's worth of lines is added")
+    parser.add_argument("--trusted", type=float, default=averages.TRUSTED_CLIPS, help="clips that an average counts as")
     arguments = parser.parse_args()
+    averages.TRUSTED_CLIPS = arguments.trusted
     with tempfile.TemporaryDirectory() as folder:
         models = [Model(path, Path(folder)) for path in arguments.models]
     name = arguments.name or arguments.models[0].name
@@ -232,7 +257,7 @@ def main() -> None:
     print("\n".join(f"{key:<55}{words}" for key, words in told.items()))
     if arguments.out:
         write_page(arguments.out, name, told)
-    print(json.dumps({"model": name, **{key: [v.value, v.low, v.high] for key, v in found.items()}}))
+    print(json.dumps({"model": name, **{key: asdict(interval) for key, interval in found.items()}}))
 
 
 def write_page(path: Path, name: str, told: dict[str, str]) -> None:

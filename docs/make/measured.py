@@ -13,6 +13,7 @@ from typing import Any
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SPEAKER = "`speaker_baseline.py edge_lupi/bundles/speaker.lupi --data $D --trials $D/{}`"
 LUPI = "`lupi_gain.py --seeds 3 --arms audio,teacher,embed-mse,soft,teacher-shuffled,shuffled,int8,ptq` (2 h)"
+CORPORA = "`emotion_corpora.py edge_lupi/bundles/emotion.lupi`"
 BY_MODEL = "`by_model.py --data ravdess_av teacher.pt audio_only.pt student.pt emotion.lupi`"
 
 
@@ -54,6 +55,8 @@ SECTIONS = {
         Figure("the same, student taught by labels alone", "emotion_fold0", "audio_only.pt", "the same"),
         Figure("the same, student taught by the teacher", "emotion_fold0", "student.pt", "the same"),
         Figure("the shipped int8 bundle: that student, learnt on beside people who read", "emotion_fold0", "emotion.lupi", "the same; or `edge-lupi evaluate edge_lupi/bundles/emotion.lupi --data ravdess_av`"),
+        Figure("plain reading of 96 readers that it calls neutral", "emotion_shipped", "readers: neutral", CORPORA),
+        Figure("plain reading that it gives a wrong emotion", "emotion_shipped", "readers: wrong emotion", "the same"),
     ],
     "What a teacher is worth": [
         Figure("UAR over five folds and three seeds, small students: labels alone", "lupi_gain", "audio", LUPI),

@@ -3,7 +3,8 @@
 The newest utterance embedding of every example is kept, as it was when a step last heard it, less the mean of all voices then
 (He et al. 2020, momentum contrast, arXiv 1911.05722, keep a queue of them for the same reason: it costs nothing). No gradient
 goes through it. Which clips a row knows is drawn each time: none, a few or many, of all labels or mostly of the labels
-of every day.
+of every day. Who has a single clip, as most who read have, is known by that clip, as an earlier step heard other crops of it:
+with nothing known in training, somebody who has only read for a minute would be taken for moved.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Voices(nn.Module):
         self.begun = epoch >= self.recipe.after * epochs
 
     def choose(self, rows: Sequence[int], draw: Draw) -> Tensor:
-        """Which other clips of its voice each row knows: numbers of examples [B, most], NOBODY where there are fewer."""
+        """Which other clips of its voice each row knows, or its own where that is the only one: numbers of examples [B, most], NOBODY where there are fewer."""
         most = self.recipe.most
         chances = draw.uniform(len(rows), 2 + 2 * most).tolist()
         chosen = [self._chosen(row, chance) for row, chance in zip(rows, chances, strict=True)]
@@ -71,7 +72,7 @@ class Voices(nn.Module):
         for place, which in zip(each[:count], each[most:], strict=False):
             pool = usual if usual and which < MOSTLY else of_all
             found.append(pool[int(place * len(pool))])
-        return [number for number in found if number != row]
+        return found if len(of_all) == 1 else [number for number in found if number != row]
 
     def of(self, chosen: Tensor, population: Tensor) -> Tensor:
         """Numbers of examples [B, most], and the mean of all voices [D] as it is now -> voice [B, 1 + D]."""

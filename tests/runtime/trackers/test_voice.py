@@ -22,7 +22,7 @@ from edge_lupi.runtime.listening.listener import Listener
 from edge_lupi.runtime.segments import Segment
 from edge_lupi.runtime.sources.block import Block
 from edge_lupi.runtime.sources.files import SoundFile
-from edge_lupi.runtime.speakers.averages import MOST_CLIPS, VoiceSoFar
+from edge_lupi.runtime.speakers.averages import MOST_CLIPS, TRUSTED_CLIPS, VoiceSoFar
 from edge_lupi.runtime.speakers.gallery import Gallery
 from edge_lupi.runtime.trackers.label import LabelTracker, Smoothing
 from edge_lupi.runtime.trackers.voice import CLIP_SECONDS, Voices
@@ -92,6 +92,13 @@ def test_an_average_counts_in_clips_and_fades() -> None:
         voices.hear(np.array([-1.0, -1.0]), CLIP_SECONDS)
     assert voices.now.clips == MOST_CLIPS
     np.testing.assert_allclose(voices.now.mean, [-1.0, -1.0], atol=1e-3)
+
+
+def test_an_average_of_much_is_trusted_as_one_of_little(branch: Branch) -> None:
+    much, little = branch.initial_state(), branch.initial_state()
+    VoiceSoFar(MOST_CLIPS, np.ones(128, np.float32)).put_into(much)
+    VoiceSoFar(TRUSTED_CLIPS, np.ones(128, np.float32)).put_into(little)
+    np.testing.assert_array_equal(much, little)
 
 
 def test_a_bundle_says_that_it_asks(bundle: Bundle, branch: Branch) -> None:

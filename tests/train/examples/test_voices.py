@@ -41,6 +41,16 @@ def test_only_other_clips_of_the_same_voice_are_known() -> None:
     assert not any(found[400:])
 
 
+def test_who_has_a_single_clip_is_known_by_it() -> None:
+    single = Example("carl", np.zeros((1, 80), np.float32), 0, "carl", 1)
+    recipe = VoiceRecipe(5.0, after=0.0, alone=0.25, mostly=("plain",))
+    chosen = Voices([*examples(), single], CLASSES, recipe, 3).choose([21] * 400, Draw(0))
+    assert set(chosen[chosen >= 0].tolist()) == {21}
+    counts = (chosen >= 0).sum(1)
+    assert 0.2 < float((counts == 0).float().mean()) < 0.3
+    assert counts.max() == 8
+
+
 def test_some_rows_know_nothing_and_others_mostly_what_is_usual() -> None:
     chosen = voices(alone=0.25, mostly=("plain",)).choose([9] * 4000, Draw(1))
     counts = (chosen >= 0).sum(1)
