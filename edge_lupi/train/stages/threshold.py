@@ -1,8 +1,9 @@
 """Decision threshold: the cosine above which two voices count as one, at the EER of validation speakers.
 
 Their recordings are cut into pieces of a few seconds, as a stream hears them; every pair of pieces is a trial, and the
-threshold is where as many are wrongly taken for one voice as for two (EER). Pairs of one recording are easy, so the
-threshold is on the strict side for a voice that comes back on another day.
+threshold is where as many are wrongly taken for one voice as for two (EER), or where no more than 2 % of the pairs of two
+voices are, if that is stricter. Pairs of one recording are easy, so the threshold is on the strict side for a voice that comes back on
+another day.
 
 It is one cosine for every duration. For a false accept rate of 1 %, thresholds of their own for 1 to 5 s of speech,
 fitted on half of the 20 validation voices of LibriSpeech, gave the other half the same mean of both error rates as the
@@ -22,7 +23,7 @@ from edge_lupi.data.speech import read_speech
 from edge_lupi.data.utterance import Utterance
 from edge_lupi.evaluate.trained import student_answerer
 from edge_lupi.frames import SAMPLE_RATE_HZ
-from edge_lupi.metrics.verification import eer
+from edge_lupi.metrics.verification import eer, threshold_for
 from edge_lupi.models.files import TrainedStudent
 from edge_lupi.train.examples.prepared import Prepared
 from edge_lupi.train.recipe import Recipe
@@ -32,6 +33,7 @@ __all__ = ["with_threshold"]
 log = logging.getLogger(__name__)
 
 PIECE_SECONDS = 3
+MOST_FALSE_ACCEPTS = 0.02
 
 
 def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) -> TrainedStudent:
@@ -47,12 +49,14 @@ def with_threshold(trained: TrainedStudent, recipe: Recipe, prepared: Prepared) 
             f"no threshold: expected validation speakers with two pieces of {PIECE_SECONDS} s each, got {len(voices)} pieces of {len(set(voices))} voices: raise data.validation_speakers, or set it with edge-lupi calibrate"
         )
         return trained
-    found = eer((vectors @ vectors.T)[first, second], same)
+    scores = (vectors @ vectors.T)[first, second]
+    found = eer(scores, same)
+    threshold = max(found.threshold, threshold_for(scores[~same], MOST_FALSE_ACCEPTS))
     log.info(
-        f"threshold {found.threshold:.3f}, set by {len(voices)} pieces of {len(classes)} voices; few set it badly, and edge-lupi calibrate sets it by those of strangers"
+        f"threshold {threshold:.3f}, set by {len(voices)} pieces of {len(classes)} voices; few set it badly, and edge-lupi calibrate sets it by those of strangers"
     )
     tasks = [
-        replace(task, threshold=found.threshold) if task.name == prepared.task.name else task
+        replace(task, threshold=threshold) if task.name == prepared.task.name else task
         for task in trained.student.config.tasks
     ]
     figures = {"eer": found.value, "pieces": len(voices), "piece_seconds": PIECE_SECONDS, "speakers": len(classes)}

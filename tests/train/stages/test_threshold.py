@@ -10,6 +10,7 @@ import soundfile
 from edge_lupi.models.files import load_student
 from edge_lupi.train.examples.corpus import prepare
 from edge_lupi.train.recipe import load_recipe
+from edge_lupi.train.stages import threshold
 from edge_lupi.train.stages.threshold import with_threshold
 
 STUDENT = Path(__file__).resolve().parents[3] / "train" / "students" / "speaker.pt"
@@ -77,3 +78,16 @@ def test_one_voice_sets_no_threshold_and_it_is_said_what_to_do(
     assert trained.provenance == load_student(STUDENT).provenance
     said = capsys.readouterr().err
     assert "of 1 voices: raise data.validation_speakers, or set it with edge-lupi calibrate" in said
+
+
+def test_few_strangers_are_taken_for_somebody(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as many errors of both kinds would take in more strangers than 2 %, the threshold is the stricter one."""
+    _people(data_root, tmp_path / "people")
+    recipe, student = load_recipe(_recipe(tmp_path, 0.5)), load_student(STUDENT)
+    found = {}
+    for most in (0.5, 0.02):
+        monkeypatch.setattr(threshold, "MOST_FALSE_ACCEPTS", most)
+        found[most] = with_threshold(student, recipe, prepare(recipe)).student.config.tasks[0].threshold
+    assert found[0.02] > found[0.5], (
+        "of four people who act, more than 2 % of the pairs are alike where the errors are even"
+    )
