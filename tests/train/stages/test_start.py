@@ -40,7 +40,7 @@ def spoken(data_root: Path) -> torch.Tensor:
     return cut(log_mel(seconds), Segmentation(1.0, 0.5)).flatten(0, 1)
 
 
-@pytest.mark.parametrize("name", ["speaker", "emotion"])
+@pytest.mark.parametrize("name", ["speaker_nano", "emotion"])
 def test_a_folded_student_begins_where_it_ended(name: str, spoken: torch.Tensor) -> None:
     """The shipped students: norms folded and, of size mini, squares of the log-mel in the stem's kernel."""
     folded = load_student(STUDENTS / f"{name}.pt").student
@@ -92,9 +92,9 @@ def test_a_header_learnt_beside_voices_says_the_same_without() -> None:
 
 
 def test_a_frozen_encoder_is_the_same_to_the_bit() -> None:
-    before = load_student(STUDENTS / "speaker.pt").student
+    before = load_student(STUDENTS / "speaker_nano.pt").student
     student = make_student(("plain", "bright"), "mood", "nano")
-    said = started(student, STUDENTS / "speaker.pt", "encoder")
+    said = started(student, STUDENTS / "speaker_nano.pt", "encoder")
     assert said.endswith("taken encoder; new aggregator of mood, header of mood; frozen encoder")
     for name, value in before.encoder.state_dict().items():
         assert torch.equal(value, student.encoder.state_dict()[name])
@@ -103,8 +103,8 @@ def test_a_frozen_encoder_is_the_same_to_the_bit() -> None:
 
 
 def test_what_cannot_be_begun_with_or_frozen(make_grid_student: Callable[[], Any]) -> None:
-    with pytest.raises(InputError, match=r'expected student.size = "nano", as .*speaker.pt is .*, got "mini"'):
-        open_start(STUDENTS / "speaker.pt", "mini")
+    with pytest.raises(InputError, match=r'expected student.size = "nano", as .*speaker_nano.pt is .*, got "mini"'):
+        open_start(STUDENTS / "speaker_nano.pt", "mini")
     student = make_grid_student().student
     with pytest.raises(
         InputError, match=r"got encoder.stomach: known are encoder, encoder.stem, .*branches.mood.header"
@@ -146,8 +146,8 @@ def test_what_is_frozen_stays_in_training(mood_chain: Any, source: Path, tmp_pat
 
 
 def test_a_licence_that_stands_beside_its_corpus_is_not_said_again() -> None:
-    trained = load_student(STUDENTS / "speaker.pt")
-    start = Start(STUDENTS / "speaker.pt", replace(trained, provenance=Provenance(licence="CC BY 4.0")), "0" * 64)
+    trained = load_student(STUDENTS / "speaker_nano.pt")
+    start = Start(STUDENTS / "speaker_nano.pt", replace(trained, provenance=Provenance(licence="CC BY 4.0")), "0" * 64)
     assert start.licences("read: CC BY 4.0; own: CC0") == "read: CC BY 4.0; own: CC0"
 
 
