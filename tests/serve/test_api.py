@@ -50,7 +50,7 @@ def test_people_from_enrolling_to_forgetting(tmp_path: Path) -> None:
     with serving(tmp_path) as served, served.open() as client:
         person = "/people/{name}"
         assert checked(served, "GET", "/people") == (200, {"people": []})
-        status, said = checked(served, "POST", "/people/Ann", piece(tmp_path, 0, 4.2), person)
+        status, said = checked(served, "POST", "/people/Ann", piece(tmp_path, 9.0, 13.4), person)
         assert (status, said["name"], said["resembles"]) == (201, "Ann", None)
         assert said["speech_seconds"] > 3
         samples = soundfile.read(TWO_VOICES, dtype="int16")[0].astype("<i2")

@@ -27,7 +27,7 @@ ONE_VOICE = (0, 4 * 16_000)
 
 def sound() -> bytes:
     """Four seconds of one voice, as WAV."""
-    samples, rate_hz = soundfile.read(TWO_VOICES, dtype="int16", frames=ONE_VOICE[1])
+    samples, rate_hz = soundfile.read(TWO_VOICES, dtype="int16", start=9 * 16_000, frames=ONE_VOICE[1])
     packed = io.BytesIO()
     soundfile.write(packed, samples, rate_hz, format="WAV")
     return packed.getvalue()

@@ -43,7 +43,7 @@ class EnrolmentLimits:
     speech_seconds: float = 3.0
     level_db: float = -55.0
     clipped_share: float = 0.02
-    halves_share: float = 1.0
+    halves_share: float = 0.9
     odd_segments: int = 3
     odd_share: float = 1 / 3
 

@@ -6,14 +6,18 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from edge_lupi.bundle.bundle import shipped_bundle
+from edge_lupi.bundle.bundle import Bundle, shipped_bundle
 from edge_lupi.bundle.graph_walk import refuse_external_data
 from edge_lupi.errors import BundleError
+from edge_lupi.runtime.compiled_student import CompiledStudent
 from edge_lupi.runtime.engines.onnx_runtime import MOST_BOUND, OnnxEngine
 
 ENCODER, AGGREGATOR = (
     (shipped_bundle("speaker") / f"{name}.onnx").read_bytes() for name in ("encoder", "aggregator.speaker")
 )
+STUDENT = CompiledStudent(Bundle.load(shipped_bundle("speaker")))
+DIMENSIONS = STUDENT.encode(np.zeros((1, 80, 1, 100), np.float32)).shape[1]
+STATE = STUDENT.initial_state().shape[-1]
 
 
 def _segments(seed: int, count: int) -> dict[str, np.ndarray]:
@@ -24,8 +28,8 @@ def _segments(seed: int, count: int) -> dict[str, np.ndarray]:
 def _steps(seed: int, count: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     return {
-        "embedding": random.standard_normal((count, 128), np.float32),
-        "state": random.random((count, 257), np.float32),
+        "embedding": random.standard_normal((count, DIMENSIONS), np.float32),
+        "state": random.random((count, STATE), np.float32),
     }
 
 
@@ -67,7 +71,7 @@ def test_other_names_are_one_sentence_also_where_shapes_are_bound() -> None:
         engine.run(_segments(0, 1))
         with pytest.raises(BundleError, match="does not take what it is given"):
             engine.run({"mel": _segments(0, 1)["log_mel"]})
-    assert engine.run(_segments(1, 1))["embedding"].shape == (1, 128)
+    assert engine.run(_segments(1, 1))["embedding"].shape == (1, DIMENSIONS)
 
 
 def test_results_of_a_foreign_graph_may_have_other_shapes_each_time() -> None:

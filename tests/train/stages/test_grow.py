@@ -80,7 +80,10 @@ def test_each_branch_has_its_licence_and_its_origin(grown: Path, cli: Cli) -> No
     [
         ("student.frozen=[]", r'expected student.start_from and student.frozen = \["encoder"\]'),
         ('student.start_from=""', r"expected student.start_from"),
-        ("segments.hop_seconds=0.25", r"expected segments of 1.0 s every 0.5 s, sequential, as .*speaker_nano.pt has them"),
+        (
+            "segments.hop_seconds=0.25",
+            r"expected segments of 1.0 s every 0.5 s, sequential, as .*speaker_nano.pt has them",
+        ),
     ],
 )
 def test_what_cannot_be_grown(mood_chain: Any, tmp_path: Path, change: str, said: str) -> None:

@@ -93,13 +93,15 @@ def test_a_real_encoder_teaches_by_segment(recipe: Callable[..., Recipe], tmp_pa
     prepared = prepare(taught)
     examples = load_examples(prepared.split.train, prepared.classes, taught)
     straight = replace(taught, teachers=(replace(taught.teachers[0], projection="learnt"),))
-    (lesson,) = kept_teachers(straight, prepared, examples, tmp_path, CPU, 128)
+    (lesson,) = kept_teachers(straight, prepared, examples, tmp_path, CPU, 192)
     assert lesson.starts is not None
     assert lesson.starts.tolist() == [3 * n for n in range(11)]
     engine = OnnxTeacher(path.read_bytes(), "log-mel", "encoder").engine
     heard = np.concatenate([segments_of(e.frames, taught.segments.segmentation)[0].numpy() for e in examples])
     said = F.normalize(torch.from_numpy(engine.run({"log_mel": heard})["embedding"]))
-    assert F.cosine_similarity(lesson.vectors, said - said.mean(0)).min() > 0.95  # but for the frame before a segment
+    assert (
+        F.cosine_similarity(lesson.vectors, said - said.mean(0)).min() > 0.9
+    )  # but for the frame before a segment, and int8
     trained = load_student(train_student(taught, prepared, tmp_path / "out"))
     told = re.findall(r"\bencoder ([0-9.]+)", capfd.readouterr().err)
     assert float(told[-1]) < 0.9 * float(told[0])

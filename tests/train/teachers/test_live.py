@@ -180,8 +180,11 @@ def test_what_cannot_be_asked_anew_is_refused(prepared: Prepared, tmp_path: Path
         InputError, match=r"expected teachers that can be asked for every crop, .onnx files in \[\[teachers\]\]"
     ):
         train_student(RECIPE, prepared, tmp_path, teachers=[tmp_path / "teacher.pt"])
-    wide = replace(RECIPE, teachers=(encoder(tmp_path),), student=replace(STUDENT, size="small"))
-    with pytest.raises(InputError, match=r"expected a teacher of at least 160 channels .* got 128"):
+    narrow = tmp_path / "mean.onnx"
+    narrow.write_bytes(mean_graph(4, 3))
+    teacher = PretrainedTeacherRecipe(str(narrow), front_end="log-mel")
+    wide = replace(RECIPE, teachers=(teacher,), student=replace(STUDENT, size="small"))
+    with pytest.raises(InputError, match=r"expected a teacher of at least 160 channels .* got 80"):
         train_student(wide, prepared, tmp_path)
     nobody = replace(prepared, split=replace(prepared.split, validation=()))
     with pytest.raises(InputError, match=r'expected validation speakers .* for student.keep = "best", got neither'):
