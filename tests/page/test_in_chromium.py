@@ -219,4 +219,5 @@ def test_who_speaks_is_enrolled(browser: Any, tmp_path: Path) -> None:
         page.close()
         last = [event["label"] for event in listener.events[-50:]]
         assert last.count("Ann") > 20
-        assert set(last) <= {"Ann", "speaker 2", "unknown"}
+        assert set(last) <= {"Ann", "speaker 1", "speaker 2", "unknown"}
+        assert last.count("speaker 1") <= 4  # her number of before: a soft beginning may be told by it
